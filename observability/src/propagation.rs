@@ -1,0 +1,79 @@
+//! W3C trace context in and out of HTTP headers and of task messages.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
+use opentelemetry::trace::{SpanContext, SpanId};
+use opentelemetry::{Context, global};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+/// `traceresponse` (W3C Trace Context Level 2 draft): the server's span, told to the caller.
+pub const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+
+/// Writes the context's span into the headers of an outbound request.
+pub fn inject(cx: &Context, headers: &mut HeaderMap) {
+    TraceContextPropagator::new().inject_context(cx, &mut Headers(headers));
+}
+
+/// The caller's context; an empty one when there is no valid `traceparent`.
+pub fn extract(headers: &HeaderMap) -> Context {
+    if !headers.contains_key("traceparent") {
+        return Context::new();
+    }
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &HeadersRef(headers))
+}
+
+/// The context as the string map that travels in a task message.
+pub fn inject_map(cx: &Context) -> BTreeMap<String, String> {
+    let mut carrier = std::collections::HashMap::new();
+    global::get_text_map_propagator(|propagator| propagator.inject_context(cx, &mut carrier));
+    carrier.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// The context that [`inject_map`] wrote.
+pub fn extract_map(carrier: &BTreeMap<String, String>) -> Context {
+    let carrier: std::collections::HashMap<String, String> =
+        carrier.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &carrier))
+}
+
+/// The value of `traceresponse` for a server's span.
+pub fn traceresponse(span: &SpanContext) -> Option<HeaderValue> {
+    let value = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags());
+    HeaderValue::from_str(&value).ok()
+}
+
+/// The span that answered, if the peer is traced and sampled the request.
+pub fn answering_span(headers: &HeaderMap) -> Option<SpanId> {
+    let value = headers.get(TRACERESPONSE)?.to_str().ok()?;
+    let mut parts = value.split('-').skip(2);
+    let (id, flags) = (parts.next()?, parts.next()?);
+    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+    SpanId::from_hex(id).ok().filter(|_| sampled)
+}
+
+struct Headers<'a>(&'a mut HeaderMap);
+
+impl Injector for Headers<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if value.is_empty() {
+            return;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
+            self.0.insert(name, value);
+        }
+    }
+}
+
+struct HeadersRef<'a>(&'a HeaderMap);
+
+impl Extractor for HeadersRef<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}

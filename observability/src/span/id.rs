@@ -1,0 +1,151 @@
+//! Trace and span ids: integers inside, zero-padded lower-case hex outside.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The 128-bit id of a trace.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct TraceId(pub u128);
+
+/// The 64-bit id of a span, unique within its trace.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SpanId(pub u64);
+
+/// A text that is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 1 to {digits} hexadecimal digits and not zero")]
+pub struct ParseIdError {
+    digits: usize,
+}
+
+impl TraceId {
+    /// The id in OTLP's 16 bytes; `None` for another length or all zeros.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let id = u128::from_be_bytes(bytes.try_into().ok()?);
+        (id != 0).then_some(Self(id))
+    }
+}
+
+impl SpanId {
+    /// The id in OTLP's 8 bytes; `None` for another length or all zeros.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let id = u64::from_be_bytes(bytes.try_into().ok()?);
+        (id != 0).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Accepts ids without their leading zeros, as Jaeger's API does.
+impl FromStr for TraceId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_hex(text, 32).map(Self)
+    }
+}
+
+/// Accepts ids without their leading zeros, as Jaeger's API does.
+impl FromStr for SpanId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = parse_hex(text, 16)?;
+        u64::try_from(id).map(Self).map_err(|_| ParseIdError { digits: 16 })
+    }
+}
+
+fn parse_hex(text: &str, digits: usize) -> Result<u128, ParseIdError> {
+    let error = ParseIdError { digits };
+    // `from_str_radix` alone would take a sign.
+    if text.len() > digits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(error);
+    }
+    match u128::from_str_radix(text, 16) {
+        Ok(0) | Err(_) => Err(error),
+        Ok(id) => Ok(id),
+    }
+}
+
+impl From<TraceId> for String {
+    fn from(id: TraceId) -> Self {
+        id.to_string()
+    }
+}
+
+impl From<SpanId> for String {
+    fn from(id: SpanId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for TraceId {
+    type Error = ParseIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for SpanId {
+    type Error = ParseIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_print_padded_and_parse_unpadded() {
+        assert_eq!(TraceId(0x11).to_string(), "00000000000000000000000000000011");
+        assert_eq!(SpanId(0x11).to_string(), "0000000000000011");
+        assert_eq!("11".parse(), Ok(TraceId(0x11)));
+        assert_eq!("0000000000000011".parse(), Ok(SpanId(0x11)));
+        assert_eq!(TraceId(7).to_string().parse(), Ok(TraceId(7)));
+    }
+
+    #[test]
+    fn what_is_not_an_id_is_refused() {
+        let too_long = "1".repeat(33);
+        for text in ["", "0", "+1", "-1", "zz", "1 ", "0x1", too_long.as_str()] {
+            assert!(text.parse::<TraceId>().is_err(), "{text:?}");
+        }
+        assert!("10000000000000000".parse::<SpanId>().is_err(), "17 digits");
+    }
+
+    #[test]
+    fn bytes_of_another_length_or_all_zeros_are_no_id() {
+        assert_eq!(TraceId::from_bytes(&[0; 16]), None);
+        assert_eq!(TraceId::from_bytes(&[1; 8]), None);
+        assert_eq!(SpanId::from_bytes(&[0; 8]), None);
+        assert_eq!(SpanId::from_bytes(&[0, 0, 0, 0, 0, 0, 1, 2]), Some(SpanId(0x102)));
+    }
+}

@@ -1,0 +1,141 @@
+//! Which traces lost spans here, reported as spans that link to them.
+//!
+//! Links are plain OTLP, so any backend shows the report; the collector's ledger reads it.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
+
+/// Traces remembered between two reports; beyond it only the count is right.
+const MAX_TRACES: usize = 100_000;
+/// The SDK's and the specification's default limit of links in one span.
+const LINKS_PER_SPAN: usize = 128;
+
+/// Why spans were dropped.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reason {
+    QueueFull,
+    ExportFailed,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    queue_full: Loss,
+    export_failed: Loss,
+}
+
+#[derive(Debug, Default)]
+struct Loss {
+    spans: u64,
+    traces: HashSet<TraceId>,
+}
+
+impl Losses {
+    pub(super) fn record(&mut self, reason: Reason, trace: TraceId) {
+        let loss = match reason {
+            Reason::QueueFull => &mut self.queue_full,
+            Reason::ExportFailed => &mut self.export_failed,
+        };
+        loss.spans += 1;
+        if loss.traces.len() < MAX_TRACES {
+            loss.traces.insert(trace);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue_full.spans + self.export_failed.spans == 0
+    }
+
+    /// Takes back a report that could not be sent.
+    pub(super) fn merge(&mut self, unsent: Losses) {
+        self.queue_full.merge(unsent.queue_full);
+        self.export_failed.merge(unsent.export_failed);
+    }
+
+    pub(super) fn spans(&self) -> Vec<SpanData> {
+        let mut spans = self.queue_full.spans("queue_full");
+        spans.extend(self.export_failed.spans("export_failed"));
+        spans
+    }
+}
+
+impl Loss {
+    fn merge(&mut self, unsent: Loss) {
+        self.spans += unsent.spans;
+        self.traces.extend(unsent.traces);
+    }
+
+    /// The first span carries the count, so that the counts of a report add up.
+    fn spans(&self, reason: &'static str) -> Vec<SpanData> {
+        let traces: Vec<TraceId> = self.traces.iter().copied().collect();
+        let counts = std::iter::once(self.spans).chain(std::iter::repeat(0));
+        traces
+            .chunks(LINKS_PER_SPAN)
+            .zip(counts)
+            .map(|(traces, count)| report(reason, count, traces))
+            .collect()
+    }
+}
+
+fn report(reason: &'static str, count: u64, traces: &[TraceId]) -> SpanData {
+    let ids = RandomIdGenerator::default();
+    let now = SystemTime::now();
+    let mut links = SpanLinks::default();
+    links.links = traces.iter().map(|trace| link(*trace, ids.new_span_id())).collect();
+    SpanData {
+        span_context: context(ids.new_trace_id(), ids.new_span_id()),
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: "spans dropped".into(),
+        start_time: now,
+        end_time: now,
+        attributes: vec![
+            KeyValue::new("otel.dropped.count", i64::try_from(count).unwrap_or(i64::MAX)),
+            KeyValue::new("otel.dropped.reason", reason),
+        ],
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links,
+        status: Status::Unset,
+        instrumentation_scope: InstrumentationScope::builder("observability.telemetry").build(),
+    }
+}
+
+/// The dropped span's own id is not kept; a link needs one that is valid.
+fn link(trace: TraceId, span: SpanId) -> Link {
+    Link::new(context(trace, span), Vec::new(), 0)
+}
+
+fn context(trace: TraceId, span: SpanId) -> SpanContext {
+    SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_every_trace_once_and_counts_every_span() {
+        let mut losses = Losses::default();
+        for n in 0..300u128 {
+            losses.record(Reason::QueueFull, TraceId::from(n % 200 + 1));
+        }
+        losses.record(Reason::ExportFailed, TraceId::from(7));
+        let spans = losses.spans();
+        assert_eq!(spans.len(), 3, "200 traces in spans of at most 128 links, and one for the failed export");
+        let linked: usize = spans.iter().map(|span| span.links.len()).sum();
+        assert_eq!(linked, 201);
+        let counted: i64 = spans
+            .iter()
+            .map(|span| match span.attributes[0].value {
+                opentelemetry::Value::I64(count) => count,
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(counted, 301);
+    }
+}

@@ -1,0 +1,200 @@
+//! Ways in: the real exporter, gRPC, HTTP; protobuf, JSON, gzip; and what is refused.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::StatusCode;
+use opentelemetry::trace::{
+    Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use prost::Message as _;
+use serde_json::{Value, json};
+use tonic::codec::CompressionEncoding;
+
+use crate::support::{Collector, export, hex, span};
+
+const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+const GZIP: (&str, &str) = ("content-encoding", "gzip");
+
+/// Headers, body, and the status that they get.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
+
+fn protobuf(message: &Value) -> ExportTraceServiceRequest {
+    serde_json::from_value(message.clone()).unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_standard_exporter_sends_is_read_back() {
+    let collector = Collector::start().await;
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(format!("http://{}", collector.grpc))
+        .build()
+        .unwrap();
+    let resource = Resource::builder_empty().with_attribute(KeyValue::new("service.name", "shop")).build();
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+    let tracer = provider.tracer("library");
+    let root = tracer.span_builder("GET /cart").with_kind(SpanKind::Server).start(&tracer);
+    let trace = root.span_context().trace_id().to_string();
+    let cx = Context::current_with_span(root);
+    let mut child = tracer.start_with_context("look up", &cx);
+    child.set_attributes([
+        KeyValue::new("items", 3),
+        KeyValue::new("cold", true),
+        KeyValue::new("ratio", 0.5),
+    ]);
+    child.add_event("slow", vec![KeyValue::new("why", "lock")]);
+    child.set_status(Status::error("too slow"));
+    child.end();
+    cx.span().end();
+    tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+
+    let reply = collector.get(&format!("/api/traces/{trace}")).await.json();
+    let spans = reply["data"][0]["spans"].as_array().unwrap();
+    assert_eq!(spans.len(), 2);
+    let child = spans.iter().find(|span| span["operationName"] == "look up").unwrap();
+    let root = spans.iter().find(|span| span["operationName"] == "GET /cart").unwrap();
+    assert_eq!(child["references"][0]["spanID"], root["spanID"]);
+    let tag = |key: &str| child["tags"].as_array().unwrap().iter().find(|tag| tag["key"] == key).cloned();
+    assert_eq!(tag("items"), Some(json!({ "key": "items", "type": "int64", "value": 3 })));
+    assert_eq!(tag("cold"), Some(json!({ "key": "cold", "type": "bool", "value": true })));
+    assert_eq!(tag("ratio"), Some(json!({ "key": "ratio", "type": "float64", "value": 0.5 })));
+    assert_eq!(tag("otel.status_description").unwrap()["value"], "too slow");
+    assert_eq!(child["logs"][0]["fields"][0]["value"], "slow");
+    assert_eq!(collector.get("/api/v3/services").await.json(), json!({ "services": ["shop"] }));
+
+    let hops = collector.get("/api/workbench/hops?histograms=true").await.json();
+    let hop = &hops["hops"][1];
+    assert_eq!((&hop["operation"], &hop["kind"]), (&json!("look up"), &json!("internal")));
+    assert_eq!((&hop["count"], &hop["errors"], &hop["unit"]), (&json!(1), &json!(1), &json!("ns")));
+    assert!(hop["histogram"].as_str().is_some_and(|text| text.len() > 40), "{hop}");
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn every_encoding_of_http_is_accepted() {
+    let collector = Collector::start().await;
+    let message = |trace| export("web", "test", json!([span(trace, 1, 0, 2)]));
+    let json = message(1).to_string().into_bytes();
+    let binary = protobuf(&message(2)).encode_to_vec();
+    let replies = [
+        collector.otlp(&[JSON], json).await,
+        collector.otlp(&[PROTOBUF], binary).await,
+        collector.otlp(&[JSON, GZIP], gzip(message(3).to_string().as_bytes())).await,
+        collector.otlp(&[PROTOBUF, GZIP], gzip(&protobuf(&message(4)).encode_to_vec())).await,
+    ];
+    for (reply, content_type) in
+        replies.iter().zip(["application/json", "application/x-protobuf"].iter().cycle())
+    {
+        assert_eq!((reply.status, reply.content_type.as_str()), (StatusCode::OK, *content_type));
+    }
+    for trace in 1..=4 {
+        let path = format!("/api/traces/{}", hex(trace));
+        assert_eq!(collector.get(&path).await.status, StatusCode::OK, "trace {trace}");
+    }
+    assert_eq!(collector.metric(r#"collector_received_spans_total{transport="http"}"#).await, 4);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_and_others_go_on() {
+    let collector = Collector::start().await;
+    let message = export("web", "test", json!([span(1, 1, 0, 2)])).to_string().into_bytes();
+    let binary = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)]))).encode_to_vec();
+    let too_long = vec![b' '; (16 << 20) + 1];
+    let packed = gzip(&message);
+    let cases: [Case<'_>; 11] = [
+        (&[JSON], b"{", 400),
+        (&[JSON], b"[]]", 400),
+        (&[JSON], br#"{"resourceSpans":7}"#, 400),
+        (&[PROTOBUF], &message, 400),
+        (&[PROTOBUF], &binary[..binary.len() - 1], 400),
+        (&[("content-type", "text/plain")], &message, 415),
+        (&[], &message, 415),
+        (&[JSON, ("content-encoding", "br")], &message, 415),
+        (&[JSON, GZIP], &packed[..packed.len() - 9], 400),
+        (&[JSON], &too_long, 413),
+        (&[JSON, GZIP], &gzip(&too_long), 413),
+    ];
+    for (headers, body, status) in cases {
+        let reply = collector.otlp(headers, body.to_vec()).await;
+        assert_eq!(reply.status, status, "{headers:?} {:?}", reply.body);
+        if !headers.contains(&PROTOBUF) {
+            assert!(
+                reply.json()["message"].as_str().is_some_and(|text| !text.is_empty()),
+                "{:?}",
+                reply.body
+            );
+        }
+    }
+    assert_eq!(collector.metric("collector_refused_requests_total").await, 11);
+    assert_eq!(collector.get("/api/services").await.json()["data"], json!([]), "nothing was stored");
+    collector.accept("web", json!([span(1, 1, 0, 2)])).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn spans_without_valid_ids_are_refused_alone() {
+    let collector = Collector::start().await;
+    let mut spans = [span(1, 1, 0, 2), span(0, 2, 0, 2), span(1, 3, 0, 2), span(1, 4, 0, 2)];
+    spans[2]["spanId"] = json!("abcd");
+    spans[3]["parentSpanId"] = json!("abcd");
+    let reply = collector.otlp(&[JSON], export("web", "test", json!(spans)).to_string()).await;
+    assert_eq!(
+        (reply.status, &reply.json()["partialSuccess"]["rejectedSpans"]),
+        (StatusCode::OK, &json!("3"))
+    );
+    let trace = collector.get("/api/traces/1").await.json();
+    assert_eq!(trace["data"][0]["spans"].as_array().map(Vec::len), Some(1));
+    assert_eq!(collector.get("/api/workbench/hops").await.json()["hops"][0]["count"], 1);
+    assert_eq!(collector.metric("collector_rejected_spans_total").await, 3);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn grpc_takes_gzip_and_says_what_is_too_long() {
+    let collector = Collector::start().await;
+    let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let mut client = client.send_compressed(CompressionEncoding::Gzip);
+    let message = protobuf(&export("web", "test", json!([span(7, 1, 0, 2)])));
+    let reply = client.export(message).await.unwrap().into_inner();
+    assert_eq!(reply.partial_success, None);
+    assert_eq!(collector.get("/api/traces/7").await.status, StatusCode::OK);
+
+    let mut long = span(8, 1, 0, 2);
+    long["name"] = json!("x".repeat(16 << 20));
+    let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
+    assert!([tonic::Code::OutOfRange, tonic::Code::ResourceExhausted].contains(&refused.code()), "{refused}");
+    assert_eq!(collector.get("/api/traces/8").await.status, StatusCode::NOT_FOUND);
+    let again = protobuf(&export("web", "test", json!([span(9, 1, 0, 2)])));
+    client.export(again).await.unwrap();
+    assert_eq!(collector.metric(r#"collector_received_spans_total{transport="grpc"}"#).await, 2);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_told_and_a_stop_waits_for_no_idle_connection() {
+    let collector = Collector::start().await;
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(collector.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    let idle = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let started = std::time::Instant::now();
+    collector.stop().await;
+    assert!(started.elapsed() < observability::server::DRAIN_DEADLINE, "{:?}", started.elapsed());
+    drop(idle);
+}
