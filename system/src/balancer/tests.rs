@@ -1,0 +1,182 @@
+//! The balancer over real sockets, with small gateways in the same process.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::routing::{get, post};
+use futures::{SinkExt as _, StreamExt as _};
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::service::Service;
+
+/// A gateway that says who it is and echoes what it got.
+fn gateway_router(name: &'static str) -> Router {
+    Router::new()
+        .route("/health/ready", get(|| async { "ready" }))
+        .route(
+            "/search",
+            get(move |headers: HeaderMap| async move {
+                let text = |name: &str| {
+                    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
+                };
+                ([("x-served-by", name)], format!("{}|{}", text("x-forwarded-for"), text("traceparent")))
+            }),
+        )
+        .route("/book", post(move |body: Body| async move { ([("x-served-by", name)], body) }))
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    async fn start(listener: TcpListener, router: Router) -> Self {
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server::serve(listener, router, stop.clone()));
+        Self { address, stop, task }
+    }
+
+    async fn gateway(name: &'static str) -> Self {
+        Self::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), gateway_router(name)).await
+    }
+
+    async fn stop(self) -> SocketAddr {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+        self.address
+    }
+}
+
+async fn balancer_over(gateways: &[SocketAddr]) -> Running {
+    let urls = gateways.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(",");
+    let config = Config::for_test(Service::Balancer, &[("GATEWAY_URLS", &urls)]);
+    let role = role(&config, CancellationToken::new()).unwrap();
+    Running::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), role.routes).await
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn served_by(&self) -> &str {
+        self.headers.get("x-served-by").map_or("-", |name| name.to_str().unwrap())
+    }
+}
+
+async fn call(request: Request<Full<Bytes>>) -> Answer {
+    let response = peer::client().request(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { status: head.status, headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+fn request(method: &str, at: SocketAddr, path: &str, body: &str) -> Request<Full<Bytes>> {
+    let uri = format!("http://{at}{path}");
+    Request::builder().method(method).uri(uri).body(Full::new(Bytes::from(body.to_owned()))).unwrap()
+}
+
+#[tokio::test]
+async fn requests_take_turns_and_carry_who_asked_and_in_which_trace() {
+    let gateways = [Running::gateway("one").await, Running::gateway("two").await];
+    let balancer = balancer_over(&[gateways[0].address, gateways[1].address]).await;
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        let mut search = request("GET", balancer.address, "/search?subject=Math", "");
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        search.headers_mut().insert("traceparent", HeaderValue::from_static(traceparent));
+        search.headers_mut().insert(FORWARDED_FOR, HeaderValue::from_static("203.0.113.9"));
+        let answer = call(search).await;
+        let (forwarded, trace) = answer.body.split_once('|').unwrap();
+        assert_eq!(forwarded, "203.0.113.9, 127.0.0.1");
+        assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{trace}");
+        assert!(
+            !trace.contains("b7ad6b7169203331"),
+            "the gateway's parent is the balancer's span, not the caller's"
+        );
+        served.push(answer.served_by().to_owned());
+    }
+    assert_eq!(served[..2], served[2..]);
+    assert_ne!(served[0], served[1]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_is_skipped_without_losing_the_request_and_comes_back() {
+    let (one, two) = (Running::gateway("one").await, Running::gateway("two").await);
+    let balancer = balancer_over(&[one.address, two.address]).await;
+    let address = one.stop().await;
+    for n in 0..10 {
+        let answer = call(request("POST", balancer.address, "/book", &format!("booking {n}"))).await;
+        assert_eq!((answer.status, answer.served_by()), (StatusCode::OK, "two"));
+        assert_eq!(answer.body, format!("booking {n}"));
+    }
+    let _one = Running::start(TcpListener::bind(address).await.unwrap(), gateway_router("one")).await;
+    let back = async {
+        while call(request("GET", balancer.address, "/search", "")).await.served_by() != "one" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), back).await.expect("the gateway is used again");
+}
+
+#[tokio::test]
+async fn a_body_streams_through_both_ways() {
+    let gateway = Running::gateway("one").await;
+    let balancer = balancer_over(&[gateway.address]).await;
+    let (mut sender, chunks) = futures::channel::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let body = StreamBody::new(chunks);
+    let mut upload = Request::new(body);
+    *upload.method_mut() = http::Method::POST;
+    *upload.uri_mut() = format!("http://{}/book", balancer.address).parse().unwrap();
+    sender.send(Ok(Frame::data(Bytes::from_static(b"first")))).await.unwrap();
+    let response = peer::client().request(upload).await.unwrap();
+    let mut echo = response.into_body().into_data_stream();
+    assert_eq!(echo.next().await.unwrap().unwrap(), "first", "before the upload has ended");
+    sender.send(Ok(Frame::data(Bytes::from_static(b"second")))).await.unwrap();
+    drop(sender);
+    assert_eq!(echo.next().await.unwrap().unwrap(), "second");
+    assert!(echo.next().await.is_none());
+}
+
+#[tokio::test]
+async fn without_a_gateway_the_answer_is_503_as_a_problem() {
+    let gateway = Running::gateway("one").await;
+    let balancer = balancer_over(&[gateway.address]).await;
+    gateway.stop().await;
+    let answer = call(request("GET", balancer.address, "/search", "")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(problem["code"], "unavailable");
+}
+
+#[tokio::test]
+async fn a_huge_body_is_refused_before_a_gateway_sees_it() {
+    let gateway = Running::gateway("one").await;
+    let balancer = balancer_over(&[gateway.address]).await;
+    let huge = "x".repeat(MAX_BODY_BYTES as usize + 1);
+    let answer = call(request("POST", balancer.address, "/book", &huge)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_page_of_the_frontend_may_call_and_another_may_not() {
+    let gateway = Running::gateway("one").await;
+    let balancer = balancer_over(&[gateway.address]).await;
+    for (origin, allowed) in [("http://localhost:8080", true), ("http://evil.example", false)] {
+        let mut preflight = request("OPTIONS", balancer.address, "/book", "");
+        let headers = preflight.headers_mut();
+        headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
+        headers.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("POST"));
+        let answer = call(preflight).await;
+        assert_eq!(answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), allowed, "{origin}");
+    }
+}

@@ -1,0 +1,320 @@
+//! The only reader of the environment: variables in, typed values out, with an error that says what to set.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use observability::telemetry;
+
+use crate::peer::Peer;
+use crate::service::Service;
+
+/// A setting that is absent or does not parse.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable without a default is not set.
+    #[error("{name} is not set: {hint}")]
+    Missing {
+        /// The variable.
+        name: &'static str,
+        /// What to set it to.
+        hint: &'static str,
+    },
+    /// A variable's value is not usable.
+    #[error("{name} is not usable: {reason}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// Why, without the value: it may be a secret.
+        reason: String,
+    },
+}
+
+/// Whether the process's environment sets `name`.
+pub fn is_set(name: &str) -> bool {
+    #[allow(clippy::disallowed_methods, reason = "this module is the one that reads the environment")]
+    let value = std::env::var_os(name);
+    value.is_some()
+}
+
+/// What any role may need; each role asks for its own part.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the role listens, `host:port`.
+    pub listen: String,
+    /// `service.instance.id`.
+    pub instance: String,
+    /// Also stop when standard input closes: a parent that is killed then leaves no child.
+    pub stop_with_stdin: bool,
+    /// How long readiness is refused before accepting stops.
+    pub drain: Duration,
+    /// Longest time one request may take.
+    pub request_timeout: Duration,
+    /// Peers.
+    pub peers: Peers,
+    /// PostgreSQL, for the roles that use it.
+    pub database_url: Option<String>,
+    /// Key of the tokens, for the gateways.
+    pub jwt_secret: Option<String>,
+    /// Balancer: origins that browsers may call from.
+    pub cors_origins: Vec<String>,
+    /// Frontend: the balancer's public port.
+    pub api_port: u16,
+    /// Gateway: how long a search may be served from the cache.
+    pub search_cache_ttl: Duration,
+    /// Cache: its bound.
+    pub cache_max_bytes: u64,
+    /// Queue: tasks that may wait.
+    pub queue_capacity: usize,
+    /// Notification: the simulated time of sending one.
+    pub notification_delay: Duration,
+    /// Notification: how many are sent at once.
+    pub notification_concurrency: usize,
+    /// Collector.
+    pub collector: Collector,
+    otlp_endpoint: Option<String>,
+    log_filter: String,
+    span_queue_size: usize,
+    span_batch_size: usize,
+    span_delay: Duration,
+}
+
+/// Base URLs of the roles that a role calls.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// In round-robin order.
+    pub gateways: Vec<String>,
+    /// The cache.
+    pub cache: String,
+    /// The search service.
+    pub search: String,
+    /// The booking service.
+    pub booking: String,
+    /// The task queue.
+    pub queue: String,
+}
+
+/// The collector's own settings.
+#[derive(Debug, Clone)]
+pub struct Collector {
+    /// OTLP/gRPC listener.
+    pub grpc_listen: String,
+    /// OTLP/HTTP listener.
+    pub http_listen: String,
+    /// The store's bound.
+    pub store_max_bytes: usize,
+    /// A second OTLP/gRPC backend that gets everything too.
+    pub forward: Option<String>,
+}
+
+impl Config {
+    /// Reads the settings of `service` from the process's environment.
+    pub fn from_env(service: Service) -> Result<Self, ConfigError> {
+        #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        let env = Env(Box::new(|name| std::env::var(name).ok()));
+        Self::read(service, &env)
+    }
+
+    /// The settings that an environment of `pairs` gives.
+    #[cfg(test)]
+    pub(crate) fn for_test(service: Service, pairs: &[(&str, &str)]) -> Self {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let find =
+            move |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        Self::read(service, &Env(Box::new(find))).expect("usable settings")
+    }
+
+    fn read(service: Service, env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            listen: env.text("LISTEN", &format!("127.0.0.1:{}", service.port())),
+            instance: env.text("SERVICE_INSTANCE_ID", service.name()),
+            stop_with_stdin: env.get("STOP_WITH_STDIN").is_some(),
+            drain: env.millis("DRAIN_MS", 1000)?,
+            request_timeout: env.millis("REQUEST_TIMEOUT_MS", 10_000)?,
+            peers: Peers::read(env)?,
+            database_url: env.secret("DATABASE_URL")?,
+            jwt_secret: env.secret("JWT_SECRET")?,
+            cors_origins: env.list(
+                "CORS_ORIGINS",
+                "http://localhost,http://127.0.0.1,http://localhost:8080,http://127.0.0.1:8080",
+            ),
+            api_port: env.number("API_PORT", Service::Balancer.port())?,
+            search_cache_ttl: Duration::from_secs(env.number("SEARCH_CACHE_TTL_SECONDS", 30)?),
+            cache_max_bytes: env.number("CACHE_MAX_BYTES", 32 << 20)?,
+            queue_capacity: env.number("QUEUE_CAPACITY", 100_000)?,
+            notification_delay: env.millis("NOTIFICATION_DELAY_MS", 20)?,
+            notification_concurrency: env.positive("NOTIFICATION_CONCURRENCY", 16)?,
+            collector: Collector {
+                grpc_listen: env.text("OTLP_GRPC_LISTEN", "127.0.0.1:4317"),
+                http_listen: env.text("OTLP_HTTP_LISTEN", "127.0.0.1:4318"),
+                store_max_bytes: env.positive("STORE_MAX_BYTES", 96 << 20)?,
+                forward: env.get("OTLP_FORWARD_ENDPOINT"),
+            },
+            otlp_endpoint: Some(env.text_or_empty("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"))
+                .filter(|endpoint| !endpoint.is_empty()),
+            log_filter: env.text("RUST_LOG", "info"),
+            span_queue_size: env.positive("OTEL_BSP_MAX_QUEUE_SIZE", 65_536)?,
+            span_batch_size: env.positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?,
+            span_delay: env.millis("OTEL_BSP_SCHEDULE_DELAY", 200)?,
+        })
+    }
+
+    /// The telemetry of `service`. The collector exports no spans: it would trace itself without end.
+    pub fn telemetry(&self, service: Service) -> telemetry::Settings {
+        let exports = service != Service::Collector;
+        telemetry::Settings {
+            service: service.name(),
+            instance: self.instance.clone(),
+            otlp_endpoint: self.otlp_endpoint.clone().filter(|_| exports),
+            log_filter: self.log_filter.clone(),
+            max_queue_size: self.span_queue_size,
+            max_batch_size: self.span_batch_size,
+            schedule_delay: self.span_delay,
+        }
+    }
+
+    /// The database's address, which the caller needs.
+    pub fn database_url(&self) -> Result<&str, ConfigError> {
+        self.database_url.as_deref().ok_or(ConfigError::Missing {
+            name: "DATABASE_URL",
+            hint: "set it (or DATABASE_URL_FILE) to postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+        })
+    }
+
+    /// The peer that the variable `name` tells of.
+    pub(crate) fn peer(&self, name: &'static str, base: &str) -> Result<Peer, ConfigError> {
+        Peer::new(base, self.request_timeout).map_err(|error| invalid(name, error))
+    }
+
+    /// The tokens' key, which the caller needs; all gateways must share it.
+    pub fn jwt_secret(&self) -> Result<&str, ConfigError> {
+        let secret = self.jwt_secret.as_deref().ok_or(ConfigError::Missing {
+            name: "JWT_SECRET",
+            hint: "set it (or JWT_SECRET_FILE) to at least 32 random bytes, the same for every gateway",
+        })?;
+        if secret.len() < 32 {
+            return Err(ConfigError::Invalid { name: "JWT_SECRET", reason: "shorter than 32 bytes".into() });
+        }
+        Ok(secret)
+    }
+}
+
+impl Peers {
+    fn read(env: &Env) -> Result<Self, ConfigError> {
+        let url = |name, service: Service| env.url(name, &format!("http://127.0.0.1:{}", service.port()));
+        let gateways = env.list("GATEWAY_URLS", "http://127.0.0.1:8001,http://127.0.0.1:8002");
+        if gateways.is_empty() {
+            return Err(ConfigError::Missing { name: "GATEWAY_URLS", hint: "name at least one gateway" });
+        }
+        Ok(Self {
+            gateways,
+            cache: url("CACHE_URL", Service::Cache)?,
+            search: url("SEARCH_URL", Service::Search)?,
+            booking: url("BOOKING_URL", Service::Booking)?,
+            queue: url("QUEUE_URL", Service::Queue)?,
+        })
+    }
+}
+
+/// The environment, behind a function so that tests need not change the process's own.
+struct Env(Lookup);
+
+type Lookup = Box<dyn Fn(&str) -> Option<String>>;
+
+impl Env {
+    fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A secret may stand in a file, named by `NAME_FILE`, as container secrets do.
+    fn secret(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(path) = self.get(&format!("{name}_FILE")) else { return Ok(self.get(name)) };
+        match std::fs::read_to_string(&path) {
+            Ok(secret) => Ok(Some(secret.trim_end().to_owned())),
+            Err(error) => Err(invalid(name, format!("{path}: {error}"))),
+        }
+    }
+
+    fn text(&self, name: &str, default: &str) -> String {
+        self.get(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// Set but empty differs from unset here: it turns the thing off.
+    fn text_or_empty(&self, name: &str, default: &str) -> String {
+        (self.0)(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn list(&self, name: &str, default: &str) -> Vec<String> {
+        let list = self.text(name, default);
+        list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    }
+
+    fn number<T: FromStr<Err: Display>>(&self, name: &'static str, default: T) -> Result<T, ConfigError> {
+        self.get(name).map_or(Ok(default), |text| text.trim().parse().map_err(|error| invalid(name, error)))
+    }
+
+    fn positive(&self, name: &'static str, default: usize) -> Result<usize, ConfigError> {
+        match self.number(name, default)? {
+            0 => Err(invalid(name, "must be at least 1")),
+            number => Ok(number),
+        }
+    }
+
+    fn millis(&self, name: &'static str, default: u64) -> Result<Duration, ConfigError> {
+        self.number(name, default).map(Duration::from_millis)
+    }
+
+    fn url(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
+        let url = self.text(name, default);
+        if url.starts_with("http://") {
+            Ok(url.trim_end_matches('/').to_owned())
+        } else {
+            Err(invalid(name, "must begin with http://"))
+        }
+    }
+}
+
+fn invalid(name: &'static str, reason: impl Display) -> ConfigError {
+    ConfigError::Invalid { name, reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &'static [(&'static str, &'static str)]) -> Result<Config, ConfigError> {
+        let find =
+            |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::read(Service::Gateway, &Env(Box::new(find)))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_table_of_ports() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:8001");
+        assert_eq!(config.peers.queue, "http://127.0.0.1:8013");
+        assert_eq!(config.instance, "api_gateway");
+    }
+
+    #[test]
+    fn what_does_not_parse_is_named() {
+        let error = read(&[("REQUEST_TIMEOUT_MS", "soon")]).unwrap_err().to_string();
+        assert!(error.starts_with("REQUEST_TIMEOUT_MS is not usable"), "{error}");
+        let error = read(&[("CACHE_URL", "localhost:8010")]).unwrap_err().to_string();
+        assert!(error.contains("http://"), "{error}");
+    }
+
+    #[test]
+    fn a_short_or_absent_secret_is_refused_without_showing_it() {
+        assert!(read(&[]).unwrap().jwt_secret().is_err());
+        let error = read(&[("JWT_SECRET", "hunter2")]).unwrap().jwt_secret().unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_endpoint_turns_the_export_off() {
+        let config = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap();
+        assert_eq!(config.telemetry(Service::Gateway).otlp_endpoint, None);
+    }
+}

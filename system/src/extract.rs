@@ -1,0 +1,156 @@
+//! Requests into typed values; what cannot be read becomes a problem that says why.
+
+use std::borrow::Cow;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::error::{Code, Problem, Result};
+
+/// More than any request of this system needs.
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Beyond it a caller that goes on writing is cut off.
+const MAX_DISCARDED_BYTES: usize = 8 << 20;
+
+/// A JSON body of at most [`MAX_BODY_BYTES`].
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        require_media_type(request.headers(), "application/json")?;
+        let body = read_body(request.into_body(), MAX_BODY_BYTES).await?;
+        parse_json(&body).map(Self)
+    }
+}
+
+/// Parses JSON: text that is no JSON is malformed, JSON of another shape is invalid.
+pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        let code =
+            if error.classify() == Category::Data { Code::InvalidRequest } else { Code::MalformedRequest };
+        Problem::with_detail(code, error.to_string())
+    })
+}
+
+/// A form body as (name, value) pairs, strictly UTF-8.
+#[derive(Debug)]
+pub(crate) struct Form(pub(crate) Vec<(String, String)>);
+
+impl<S: Sync> FromRequest<S> for Form {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        require_media_type(request.headers(), "application/x-www-form-urlencoded")?;
+        let body = read_body(request.into_body(), MAX_BODY_BYTES).await?;
+        let text = std::str::from_utf8(&body).map_err(|_| not_utf8())?;
+        Ok(Self(parse_pairs(text)?))
+    }
+}
+
+impl Form {
+    /// The first value of `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        first(&self.0, name)
+    }
+}
+
+/// The query's (name, value) pairs, strictly UTF-8.
+pub(crate) fn query(uri: &axum::http::Uri) -> Result<Vec<(String, String)>> {
+    parse_pairs(uri.query().unwrap_or_default())
+}
+
+/// The first value of `name` among pairs.
+pub(crate) fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// The first value of `name` as a number.
+pub(crate) fn number<T: std::str::FromStr>(pairs: &[(String, String)], name: &str) -> Result<Option<T>> {
+    let Some(text) = first(pairs, name) else { return Ok(None) };
+    let number = text.parse().map_err(|_| {
+        Problem::with_detail(Code::MalformedRequest, format!("`{name}` takes a whole number."))
+    })?;
+    Ok(Some(number))
+}
+
+/// Reads a body to its end, refusing more than `limit` bytes.
+///
+/// What is too large is still read, up to [`MAX_DISCARDED_BYTES`]: an answer sent while the caller is writing is lost
+/// with the connection, and the caller sees a reset in its place.
+pub(crate) async fn read_body(mut body: Body, limit: usize) -> Result<Bytes> {
+    let mut kept = BytesMut::new();
+    let mut seen = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::with_detail(Code::MalformedRequest, "The body broke off."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen <= limit {
+            kept.extend_from_slice(&data);
+        } else if seen > MAX_DISCARDED_BYTES {
+            break;
+        }
+    }
+    if seen > limit { Err(Code::BodyTooLarge.into()) } else { Ok(kept.freeze()) }
+}
+
+/// A missing media type is taken as the right one: the original did not ask for it.
+fn require_media_type(headers: &HeaderMap, wanted: &str) -> Result<()> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(wanted) {
+        Ok(())
+    } else {
+        Err(Problem::with_detail(Code::UnsupportedMediaType, format!("Send the body as {wanted}.")))
+    }
+}
+
+/// `application/x-www-form-urlencoded`; the usual parsers replace what is not UTF-8, which would search for something else.
+fn parse_pairs(text: &str) -> Result<Vec<(String, String)>> {
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> Result<String> {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned).map_err(|_| not_utf8())
+}
+
+fn not_utf8() -> Problem {
+    Problem::with_detail(Code::MalformedRequest, "The request is not valid UTF-8.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_decoded_strictly() {
+        let pairs = parse_pairs("subject=Computer+Science&x=%C3%A9&empty").unwrap();
+        assert_eq!(first(&pairs, "subject"), Some("Computer Science"));
+        assert_eq!(first(&pairs, "x"), Some("é"));
+        assert_eq!(first(&pairs, "empty"), Some(""));
+        assert_eq!(parse_pairs("subject=%FF").unwrap_err().code(), Code::MalformedRequest);
+    }
+
+    #[test]
+    fn malformed_and_invalid_json_differ() {
+        assert_eq!(parse_json::<Vec<u8>>(b"[1,").unwrap_err().code(), Code::MalformedRequest);
+        assert_eq!(parse_json::<Vec<u8>>(b"\"\xFF\"").unwrap_err().code(), Code::MalformedRequest);
+        assert_eq!(parse_json::<Vec<u8>>(b"{}").unwrap_err().code(), Code::InvalidRequest);
+    }
+}

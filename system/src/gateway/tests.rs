@@ -1,0 +1,203 @@
+//! The gateway over real sockets, with the real cache and a search that counts and can be made to fail.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use axum::extract::Request as Incoming;
+use axum::middleware::{self, Next};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::api::{SearchReply, Tutor, Tutors};
+use crate::service::Service;
+use crate::{cache, dataset, peer};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+struct Search {
+    queries: AtomicUsize,
+    fails: AtomicBool,
+    /// Reads that the cache has seen.
+    reads: watch::Sender<usize>,
+    /// No query is answered before the cache has seen so many.
+    hold_until: AtomicUsize,
+}
+
+impl Search {
+    fn router(self: &Arc<Self>) -> Router {
+        let search = Arc::clone(self);
+        Router::new().route(
+            "/search",
+            get(move |uri: Uri| {
+                let search = Arc::clone(&search);
+                async move {
+                    search.queries.fetch_add(1, SeqCst);
+                    let hold_until = search.hold_until.load(SeqCst);
+                    let _ = search.reads.subscribe().wait_for(|reads| *reads >= hold_until).await;
+                    if search.fails.load(SeqCst) {
+                        return Err(Code::Internal);
+                    }
+                    let query = extract::query(&uri).unwrap();
+                    Ok(axum::Json(Tutors {
+                        data: dataset::search(100, extract::first(&query, "subject").unwrap()),
+                    }))
+                }
+            }),
+        )
+    }
+}
+
+impl IntoResponse for Code {
+    fn into_response(self) -> Response {
+        crate::error::Problem::from(self).into_response()
+    }
+}
+
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(server::serve(listener, router, CancellationToken::new()));
+    format!("http://{address}")
+}
+
+struct Setup {
+    gateway: String,
+    search: Arc<Search>,
+    token: String,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let reads = watch::Sender::new(0);
+        let seen = reads.clone();
+        let count = middleware::from_fn(move |request: Incoming, next: Next| {
+            seen.send_modify(|reads| *reads += usize::from(request.method() == http::Method::GET));
+            next.run(request)
+        });
+        let cache = cache::role(&Config::for_test(Service::Cache, &[])).routes.layer(count);
+        Self::with_cache(&serve(cache).await, reads).await
+    }
+
+    async fn with_cache(cache: &str, reads: watch::Sender<usize>) -> Self {
+        let search = Search {
+            queries: AtomicUsize::new(0),
+            fails: AtomicBool::new(false),
+            reads,
+            hold_until: AtomicUsize::new(0),
+        };
+        let search = Arc::new(search);
+        let search_url = serve(search.router()).await;
+        let settings = [("JWT_SECRET", KEY), ("CACHE_URL", cache), ("SEARCH_URL", &search_url)];
+        let gateway = serve(role(&Config::for_test(Service::Gateway, &settings)).unwrap().routes).await;
+        let token = Tokens::new(KEY).issue(Caller { username: "student1".into(), student_id: 1 }).unwrap();
+        Self { gateway, search, token }
+    }
+
+    async fn get(&self, path: &str, authorization: &str) -> (StatusCode, Bytes) {
+        let request = Request::get(format!("{}{path}", self.gateway))
+            .header("authorization", authorization)
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let response = peer::client().request(request).await.unwrap();
+        (response.status(), response.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    async fn search(&self, subject: &str) -> SearchReply {
+        let (status, body) =
+            self.get(&format!("/search?subject={subject}"), &format!("Bearer {}", self.token)).await;
+        assert_eq!(status, StatusCode::OK);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    fn queries(&self) -> usize {
+        self.search.queries.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_misses_is_one_query_and_then_the_cache_answers() {
+    let setup = Setup::new().await;
+    setup.search.hold_until.store(20, SeqCst);
+    let burst = futures::future::join_all((0..20).map(|_| setup.search("Math"))).await;
+    assert_eq!(setup.queries(), 1);
+    let expected: Vec<Tutor> = dataset::search(100, "Math");
+    assert!(burst.iter().all(|reply| reply.data == expected && !reply.cached));
+    let later = setup.search("Math").await;
+    assert!(later.cached);
+    assert_eq!(later.data, expected);
+}
+
+#[tokio::test]
+async fn an_empty_result_is_cached_too() {
+    let setup = Setup::new().await;
+    assert_eq!(setup.search("Alchemy").await, SearchReply { cached: false, data: vec![] });
+    assert_eq!(setup.search("Alchemy").await, SearchReply { cached: true, data: vec![] });
+    assert_eq!(setup.queries(), 1);
+}
+
+#[tokio::test]
+async fn an_error_is_never_cached_and_tells_nothing() {
+    let setup = Setup::new().await;
+    setup.search.fails.store(true, SeqCst);
+    let (status, body) = setup.get("/search?subject=Math", &format!("Bearer {}", setup.token)).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&problem["code"], &problem["detail"]),
+        (&"internal".into(), &"Something went wrong on our side.".into())
+    );
+    setup.search.fails.store(false, SeqCst);
+    assert!(!setup.search("Math").await.cached);
+}
+
+#[tokio::test]
+async fn without_the_cache_a_search_is_slower_not_failed() {
+    let setup = Setup::with_cache("http://127.0.0.1:1", watch::Sender::new(0)).await;
+    assert!(!setup.search("Math").await.cached);
+    assert!(!setup.search("Math").await.cached);
+    assert_eq!(setup.queries(), 2);
+}
+
+#[tokio::test]
+async fn every_wrong_token_is_refused_with_its_own_code() {
+    let setup = Setup::new().await;
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJzdHVkZW50MSIsInN0dWRlbnRfaWQiOjEsImlhdCI6MSwiZXhwIjo5OTk5OTk5OTk5fQ.";
+    let foreign = Tokens::new("ffffffffffffffffffffffffffffffff")
+        .issue(Caller { username: "student1".into(), student_id: 1 })
+        .unwrap();
+    for (authorization, code) in [
+        ("Basic c3R1ZGVudDE6cGFzc3dvcmQ=".to_owned(), "missing_credentials"),
+        ("Bearer ".to_owned(), "missing_credentials"),
+        ("Bearer garbage".to_owned(), "invalid_token"),
+        (format!("Bearer {none}"), "invalid_token"),
+        (format!("Bearer {foreign}"), "invalid_token"),
+        (format!("Bearer {}x", setup.token), "invalid_token"),
+    ] {
+        let (status, body) = setup.get("/search?subject=Math", &authorization).await;
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &code.into()), "{authorization}");
+    }
+    assert_eq!(setup.queries(), 0);
+}
+
+#[tokio::test]
+async fn a_subject_that_nobody_can_teach_is_a_bad_request() {
+    let setup = Setup::new().await;
+    let long = format!("/search?subject={}", "x".repeat(101));
+    for (path, code) in [
+        ("/search", "missing_subject"),
+        ("/search?subject=", "missing_subject"),
+        ("/search?subject=%20", "missing_subject"),
+        ("/search?subject=a%00b", "invalid_subject"),
+        (long.as_str(), "invalid_subject"),
+        ("/search?subject=%FF", "malformed_request"),
+    ] {
+        let (status, body) = setup.get(path, &format!("Bearer {}", setup.token)).await;
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &code.into()), "{path}");
+    }
+    assert_eq!(setup.queries(), 0);
+}

@@ -1,0 +1,67 @@
+//! `POST /token`: user name and password in, a bearer token out.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use observability::telemetry::tracer;
+use opentelemetry::Context;
+use opentelemetry::trace::Tracer as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::Gateway;
+use super::auth::{Caller, LIFETIME};
+use crate::api::{Token, User};
+use crate::error::{Code, Problem, Result};
+use crate::extract::Form;
+use crate::password;
+
+/// Longer ones are nobody's, and hashing them would be work for nothing.
+const MAX_CREDENTIAL_BYTES: usize = 256;
+
+pub(super) async fn log_in(State(gateway): State<Arc<Gateway>>, form: Form) -> Result<Json<Token>> {
+    let (Some(username), Some(password)) = (form.get("username"), form.get("password")) else {
+        return Err(Problem::with_detail(Code::InvalidRequest, "The form needs `username` and `password`."));
+    };
+    let usable = |text: &str| !text.is_empty() && text.len() <= MAX_CREDENTIAL_BYTES && !text.contains('\0');
+    if !usable(username) || !usable(password) {
+        return Err(Code::InvalidCredentials.into());
+    }
+    let user = find_user(&gateway, username).await?;
+    let hash = user.as_ref().map_or(password::NOBODY, |user| &user.password_hash);
+    let matches = check_password(&gateway, password.to_owned(), hash.to_owned()).await?;
+    let Some(user) = user.filter(|_| matches) else {
+        return Err(Code::InvalidCredentials.into());
+    };
+    let caller = Caller { username: username.to_owned(), student_id: user.student_id };
+    Ok(Json(Token {
+        access_token: gateway.tokens.issue(caller)?,
+        token_type: "bearer".into(),
+        expires_in: LIFETIME.as_secs(),
+    }))
+}
+
+async fn find_user(gateway: &Gateway, username: &str) -> Result<Option<User>> {
+    let path = format!("/users/{}", utf8_percent_encode(username, NON_ALPHANUMERIC));
+    let reply = gateway.booking.get("/users/{username}", &path).await?;
+    if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { reply.json().map(Some) }
+}
+
+/// Hashing is a core's work for milliseconds: off the async threads, and only a few at once.
+async fn check_password(gateway: &Gateway, password: String, hash: String) -> Result<bool> {
+    let started = SystemTime::now();
+    let permit = Arc::clone(&gateway.password_checks).acquire_owned().await.map_err(Problem::internal)?;
+    let cx = Context::current();
+    drop(tracer().build_with_context(tracer().span_builder("wait permit").with_start_time(started), &cx));
+    let hashing = tracer().build_with_context(tracer().span_builder("verify password"), &cx);
+    let matches = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        password::verify(&password, &hash)
+    })
+    .await
+    .map_err(Problem::internal);
+    drop(hashing);
+    matches
+}
