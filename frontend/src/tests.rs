@@ -1,0 +1,157 @@
+use std::collections::BTreeSet;
+use std::fs;
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, AsHeaderName, CONTENT_LENGTH};
+use axum::http::{Method, Request};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::*;
+
+async fn reply(request: Request<Body>) -> Response {
+    app_router(8000).oneshot(request).await.unwrap()
+}
+
+async fn fetch(path: &str) -> Response {
+    reply(Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+async fn text(response: Response) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn header(response: &Response, name: impl AsHeaderName) -> &str {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// What stands between `before` and the next `"` wherever `before` stands in `content`.
+fn quoted_after<'a>(content: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+    content.split(before).skip(1).filter_map(|rest| rest.split('"').next())
+}
+
+#[tokio::test]
+async fn the_first_page_is_html() {
+    let response = fetch("/").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(header(&response, CONTENT_TYPE), "text/html; charset=utf-8");
+    assert!(text(response).await.contains("<title>Tutoring</title>"));
+}
+
+#[tokio::test]
+async fn every_file_of_the_folder_is_served() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/app");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for file in files.filter(|file| file != "not-found.html") {
+        let path = if file == "index.html" { String::new() } else { file.clone() };
+        let response = fetch(&format!("/{path}")).await;
+        assert_eq!(response.status(), StatusCode::OK, "{file}");
+        assert_eq!(text(response).await, fs::read_to_string(format!("{folder}/{file}")).unwrap(), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn everything_a_page_refers_to_is_served_with_its_type() {
+    let mut references = BTreeSet::new();
+    for content in APP.iter().map(|asset| asset.content).chain([NOT_FOUND]) {
+        for before in ["href=\"", "src=\"", " from \"", "url(\""] {
+            references.extend(quoted_after(content, before));
+        }
+    }
+    assert!(references.contains("/app.js") && references.contains("/style.css"), "{references:?}");
+    for path in references {
+        let response = fetch(path).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let expected = match path.rsplit('.').next() {
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "text/html; charset=utf-8",
+        };
+        assert_eq!(header(&response, CONTENT_TYPE), expected, "{path}");
+    }
+}
+
+#[test]
+fn no_file_names_another_host() {
+    for asset in APP {
+        let foreign = asset.content.replace("http://www.w3.org/2000/svg", "");
+        assert!(!foreign.contains("http:") && !foreign.contains("https:"), "{}", asset.path);
+    }
+}
+
+#[test]
+fn no_script_makes_markup_of_text() {
+    for asset in APP {
+        for unsafe_call in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            assert!(!asset.content.contains(unsafe_call), "{} uses {unsafe_call}", asset.path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_names_the_balancers_port() {
+    let response =
+        app_router(31_337).oneshot(Request::get("/config.json").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(header(&response, CONTENT_TYPE), "application/json");
+    assert_eq!(header(&response, CACHE_CONTROL), "no-store");
+    assert!(header(&response, CONTENT_SECURITY_POLICY).contains("connect-src 'self' *:31337;"));
+    assert_eq!(text(response).await, r#"{"api_port":31337}"#);
+}
+
+#[tokio::test]
+async fn an_unknown_path_gets_a_page_that_says_so() {
+    for path in ["/nothing", "/app/../style.css", "/style.css/", "/%2e%2e/Cargo.toml", "//"] {
+        let response = fetch(path).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(header(&response, CONTENT_TYPE), "text/html; charset=utf-8");
+        assert!(text(response).await.contains("There is no page here"));
+    }
+}
+
+#[tokio::test]
+async fn every_reply_is_guarded() {
+    for path in ["/", "/app.js", "/config.json", "/nothing"] {
+        let response = fetch(path).await;
+        let policy = header(&response, CONTENT_SECURITY_POLICY);
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("script-src 'self';"),
+            "{path}: {policy}"
+        );
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(header(&response, X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
+        assert_eq!(header(&response, REFERRER_POLICY), "no-referrer", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_holds_the_content_gets_no_body() {
+    let etag = header(&fetch("/style.css").await, ETAG).to_owned();
+    for held in [etag.clone(), format!("W/{etag}"), format!("\"old\", {etag}"), "*".to_owned()] {
+        let request = Request::get("/style.css").header(IF_NONE_MATCH, &held).body(Body::empty()).unwrap();
+        let response = reply(request).await;
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{held}");
+        assert_eq!(header(&response, ETAG), etag);
+        assert_eq!(header(&response, CACHE_CONTROL), "no-cache");
+        assert_eq!(text(response).await, "");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_holds_something_else_gets_the_content() {
+    let other = header(&fetch("/app.js").await, ETAG).to_owned();
+    let request = Request::get("/style.css").header(IF_NONE_MATCH, other).body(Body::empty()).unwrap();
+    let response = reply(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!text(response).await.is_empty());
+}
+
+#[tokio::test]
+async fn head_tells_the_length_and_post_is_refused() {
+    let head = reply(Request::head("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(header(&head, CONTENT_LENGTH), APP[0].content.len().to_string());
+    let post = reply(Request::builder().method(Method::POST).uri("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(header(&post, ALLOW), "GET,HEAD");
+}
