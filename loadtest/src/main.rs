@@ -1,0 +1,61 @@
+//! `workbench`: one binary for every role of the system and for the load that tests it.
+
+mod arrivals;
+mod cli;
+mod demo;
+mod health;
+mod journeys;
+mod load;
+mod measure;
+mod oracle;
+mod report;
+mod run;
+mod secrets;
+mod seed;
+mod serve;
+mod stack;
+mod stop;
+mod up;
+mod validity;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use system::config::ConfigError;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Up(arguments) => block_on(up::up(&arguments)),
+        Command::Serve { role } => serve::serve(role),
+        Command::Load(arguments) => load::load(&arguments),
+        Command::Report(arguments) => load::report(&arguments),
+        Command::Seed(arguments) => block_on(seed::command(&arguments)),
+        Command::Health { address } => health::health(&address).map(|()| ExitCode::SUCCESS),
+        Command::Secrets { folder } => secrets::write(&folder).map(|()| ExitCode::SUCCESS),
+        Command::Keep(arguments) => {
+            block_on(stack::keeper::keep(&arguments.folder, arguments.cluster().as_ref()))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+    })
+}
+
+/// Whether it takes other arguments, or another set-up, and not a repair.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.is::<ConfigError>() || cause.downcast_ref().is_some_and(stack::Error::is_usage))
+}
+
+/// Runs a command that mostly waits: on this thread.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

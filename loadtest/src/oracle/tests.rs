@@ -1,0 +1,143 @@
+//! Right replies pass; each way of being wrong is seen.
+
+use super::*;
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+fn math() -> (Expectation, Value) {
+    let oracle = Oracle::new(1000);
+    let subject = dataset::SUBJECTS.iter().position(|subject| *subject == "Math").unwrap();
+    let Expectation::Tutors(expected) = oracle.tutors(subject) else { panic!("not tutors") };
+    (Expectation::Tutors(Arc::clone(&expected)), json!({ "cached": true, "data": *expected }))
+}
+
+fn judge(expectation: &Expectation, reply: &Value) -> Verdict {
+    expectation.judge(200, JSON, reply.to_string().as_bytes())
+}
+
+#[track_caller]
+fn assert_wrong(verdict: &Verdict, part: &str) {
+    assert!(matches!(verdict, Verdict::Wrong(why) if why.contains(part)), "{verdict:?}");
+}
+
+#[test]
+fn the_right_tutors_are_verified() {
+    let (expectation, reply) = math();
+    let cached = Facts { cached: Some(true), ..Facts::default() };
+    assert_eq!(judge(&expectation, &reply), Verdict::Verified(cached));
+}
+
+#[test]
+fn tutors_come_by_rating_then_by_id_and_alice_teaches_math() {
+    let (_, reply) = math();
+    let tutors = reply["data"].as_array().unwrap();
+    assert!(tutors.len() > 1, "the catalogue has several tutors of Math");
+    assert!(
+        tutors.iter().any(|tutor| tutor["id"] == 1 && tutor["name"] == "Alice" && tutor["rating"] == 4.9)
+    );
+    let order: Vec<(f64, i64)> =
+        tutors.iter().map(|t| (-t["rating"].as_f64().unwrap(), t["id"].as_i64().unwrap())).collect();
+    assert!(order.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
+}
+
+#[test]
+fn one_changed_field_a_missing_tutor_or_another_order_is_wrong() {
+    let (expectation, right) = math();
+    for field in ["id", "name", "subject", "rating"] {
+        let mut reply = right.clone();
+        reply["data"][1][field] = json!("changed");
+        assert_wrong(&judge(&expectation, &reply), "tutor 2");
+    }
+    let mut fewer = right.clone();
+    fewer["data"].as_array_mut().unwrap().pop();
+    assert_wrong(&judge(&expectation, &fewer), "tutors, got");
+    let mut swapped = right.clone();
+    swapped["data"].as_array_mut().unwrap().swap(0, 1);
+    assert_wrong(&judge(&expectation, &swapped), "tutor 1");
+    let mut extra = right.clone();
+    extra["data"][0]["password"] = json!("leaked");
+    assert_wrong(&judge(&expectation, &extra), "leaked");
+    let mut vague = right;
+    vague["cached"] = json!("yes");
+    assert_wrong(&judge(&expectation, &vague), "cached");
+}
+
+#[test]
+fn a_subject_nobody_teaches_has_an_empty_answer() {
+    let nothing = Oracle::new(10).no_tutors();
+    assert!(matches!(judge(&nothing, &json!({ "cached": false, "data": [] })), Verdict::Verified(_)));
+    assert_wrong(&judge(&nothing, &json!({ "cached": false, "data": null })), "no list");
+}
+
+#[test]
+fn a_booking_must_be_confirmed_for_the_right_people() {
+    let expectation = Expectation::Booked { student: 7, tutor: 9 };
+    let right = json!({ "status": "success", "booking_id": 41, "student_id": 7, "tutor_id": 9 });
+    assert_eq!(
+        judge(&expectation, &right),
+        Verdict::Verified(Facts { booking: Some(41), ..Facts::default() })
+    );
+    for (member, value) in [("student_id", json!(8)), ("tutor_id", json!(8)), ("status", json!("queued"))] {
+        let mut reply = right.clone();
+        reply[member] = value;
+        assert_wrong(&judge(&expectation, &reply), "expected tutor 9 booked for student 7");
+    }
+    let mut reply = right;
+    reply["booking_id"] = Value::Null;
+    assert_wrong(&judge(&expectation, &reply), "no booking_id");
+}
+
+#[test]
+fn bookings_are_the_students_own_newest_first_with_the_new_one() {
+    let listed = |rows: &[(i64, i64)]| -> Value {
+        let rows: Vec<Value> =
+            rows.iter().map(|(id, of)| json!({ "booking_id": id, "student_id": of })).collect();
+        json!({ "bookings": rows })
+    };
+    let expectation = Expectation::Bookings { student: 7, booked: Some(41) };
+    assert!(matches!(judge(&expectation, &listed(&[(50, 7), (41, 7)])), Verdict::Verified(_)));
+    assert_wrong(&judge(&expectation, &listed(&[(50, 7)])), "41 is missing");
+    assert_wrong(&judge(&expectation, &listed(&[(41, 7), (50, 7)])), "newest first");
+    assert_wrong(&judge(&expectation, &listed(&[(50, 8), (41, 7)])), "not of student 7");
+}
+
+#[test]
+fn a_refusal_is_verified_only_with_its_status_and_code() {
+    let expectation = Expectation::Refused { status: 401, code: "invalid_token" };
+    let problem = |code: &str| json!({ "status": 401, "code": code }).to_string();
+    assert!(matches!(
+        expectation.judge(401, PROBLEM, problem("invalid_token").as_bytes()),
+        Verdict::Verified(_)
+    ));
+    assert_wrong(
+        &expectation.judge(401, PROBLEM, problem("token_expired").as_bytes()),
+        "expected the problem",
+    );
+    assert_wrong(&expectation.judge(401, JSON, problem("invalid_token").as_bytes()), "problem+json");
+    assert_wrong(&expectation.judge(200, JSON, b"{}"), "expected 401, got 200");
+    assert!(matches!(expectation.judge(500, PROBLEM, b"{}"), Verdict::Failed(_)));
+}
+
+#[test]
+fn an_unexpected_status_is_a_failure_that_quotes_a_bounded_piece_of_the_body() {
+    let long = "ü".repeat(10_000);
+    let Verdict::Failed(why) = Expectation::Token.judge(503, PROBLEM, long.as_bytes()) else {
+        panic!("not a failure")
+    };
+    assert!(why.starts_with("expected 200, got 503: ü") && why.chars().count() < 250, "{why}");
+}
+
+#[test]
+fn a_token_must_be_there_and_still_be_valid() {
+    let right = json!({ "access_token": "a.b.c", "token_type": "bearer", "expires_in": 3600 });
+    assert!(matches!(judge(&Expectation::Token, &right), Verdict::Verified(Facts { token: Some(_), .. })));
+    for (member, value) in
+        [("access_token", json!("")), ("token_type", json!("mac")), ("expires_in", json!(0))]
+    {
+        let mut reply = right.clone();
+        reply[member] = value;
+        assert!(matches!(judge(&Expectation::Token, &reply), Verdict::Wrong(_)), "{member}");
+    }
+    assert_wrong(&Expectation::Token.judge(200, JSON, b"<html>"), "not JSON");
+}

@@ -1,0 +1,49 @@
+//! A bundle for people: as text, and as one HTML file that needs nothing else.
+
+mod html;
+#[cfg(test)]
+mod tests;
+mod text;
+mod waterfall;
+
+pub(crate) use html::{curves, html};
+pub(crate) use text::text;
+
+use crate::run::schema::Finding;
+
+/// Microseconds as a person writes them: three digits or so, and a unit.
+fn time(us: f64) -> String {
+    match us {
+        us if us >= 1e7 => format!("{:.1} s", us / 1e6),
+        us if us >= 1e6 => format!("{:.2} s", us / 1e6),
+        us if us >= 1e5 => format!("{:.0} ms", us / 1e3),
+        us if us >= 1e4 => format!("{:.1} ms", us / 1e3),
+        us if us >= 1e3 => format!("{:.2} ms", us / 1e3),
+        us => format!("{us:.0} µs"),
+    }
+}
+
+/// Findings that say the same, once each with their number; traces are those of the first.
+fn grouped(findings: &[Finding]) -> Vec<(usize, &Finding)> {
+    let mut groups: Vec<(usize, &Finding)> = Vec::new();
+    for finding in findings {
+        let same = |(_, seen): &&mut (usize, &Finding)| {
+            (&seen.verdict, &seen.request, &seen.why) == (&finding.verdict, &finding.request, &finding.why)
+        };
+        match groups.iter_mut().find(same) {
+            Some((count, _)) => *count += 1,
+            None => groups.push((1, finding)),
+        }
+    }
+    groups
+}
+
+/// A share as per cent with one decimal; never 100.0 % or 0.0 % unless it is exactly that.
+fn percent(share: f64) -> String {
+    let per_cent = share * 100.0;
+    match per_cent {
+        p if p < 100.0 && p > 99.9 => "99.9 %".into(),
+        p if p > 0.0 && p < 0.1 => "0.1 %".into(),
+        p => format!("{p:.1} %"),
+    }
+}

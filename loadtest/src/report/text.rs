@@ -1,0 +1,239 @@
+//! The report on a terminal.
+
+mod table;
+
+use std::fmt::Write as _;
+
+use observability::latency::Summary;
+use table::{Align, Table};
+
+use super::waterfall::Waterfall;
+use super::{grouped, percent, time};
+use crate::run::Bundle;
+use crate::run::schema::{Blame, Phase, Run, ShareKind};
+
+/// Characters of a bar for a share of 1, and of a waterfall.
+const BAR: usize = 40;
+/// Shares below this are summed up in one line.
+const SMALL: f64 = 0.01;
+/// Spans of the waterfall shown.
+const ROWS: usize = 60;
+
+/// The whole report.
+pub(crate) fn text(bundle: &Bundle) -> String {
+    let run = &bundle.run;
+    let mut out = String::new();
+    head(&mut out, run);
+    requests(&mut out, run);
+    hops(&mut out, run);
+    facts(&mut out, run);
+    for blame in run.blame.iter().filter(|blame| blame.request == "all") {
+        blamed(&mut out, blame);
+    }
+    slow_request(&mut out, bundle);
+    findings(&mut out, run);
+    verdict(&mut out, run);
+    out
+}
+
+/// Writing to a string cannot fail.
+macro_rules! line {
+    ($out:expr, $($arguments:tt)*) => {{ let _ = writeln!($out, $($arguments)*); }};
+}
+
+fn head(out: &mut String, run: &Run) {
+    let start = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+    line!(out, "{} at {}/s, seed {}, against {}", run.profile.name(), run.rate, run.seed, run.target);
+    line!(out, "{start}, {:.1} s, {} users, {} CPUs", run.duration_s, run.users, run.host.cpus);
+    if run.interrupted {
+        line!(out, "INTERRUPTED: the figures are those of the part that ran");
+    }
+}
+
+fn requests(out: &mut String, run: &Run) {
+    line!(out, "\nREQUESTS, latency from the instant each was due to the last byte of its reply");
+    let mut table = Table::new(
+        "request|due|sent|verified|wrong|failed|late|p50|p90|p99|p99.9|max",
+        [Align::Left].into_iter().chain([Align::Right; 11]),
+    );
+    for row in &run.requests {
+        let name =
+            if row.phase == Phase::WarmUp { format!("{} (warm-up)", row.name) } else { row.name.clone() };
+        let counts =
+            [row.due, row.sent, row.verified, row.wrong, row.failed, row.late].map(|n| n.to_string());
+        table.row([name].into_iter().chain(counts).chain(latencies(&row.latency_us)));
+    }
+    out.push_str(&table.render());
+}
+
+fn latencies(summary: &Summary) -> [String; 5] {
+    [summary.p50, summary.p90, summary.p99, summary.p999, summary.max].map(time)
+}
+
+fn hops(out: &mut String, run: &Run) {
+    line!(out, "\nHOPS, in the order of the path; self is without the calls waited for");
+    let mut table = Table::new(
+        "service|operation|kind|count|errors|p50|p90|p99|p99.9|max|self p50|self p99",
+        [Align::Left; 3].into_iter().chain([Align::Right; 9]),
+    );
+    let mut last = "";
+    for hop in &run.hops {
+        let service = if hop.service == last { "" } else { hop.service.as_str() };
+        last = &hop.service;
+        let own = hop.self_us.map_or(["-".into(), "-".into()], |own| [time(own.p50), time(own.p99)]);
+        let names = [service.to_owned(), hop.operation.clone(), hop.kind.as_str().to_owned()];
+        let counts = [hop.count.to_string(), hop.errors.to_string()];
+        table.row(names.into_iter().chain(counts).chain(latencies(&hop.latency_us)).chain(own));
+    }
+    out.push_str(&table.render());
+}
+
+fn facts(out: &mut String, run: &Run) {
+    let served: Vec<String> =
+        run.distribution.iter().map(|served| format!("{} {}", served.instance, served.requests)).collect();
+    line!(out, "\nGATEWAYS   {}", served.join(", "));
+    let cache = &run.cache;
+    line!(out, "CACHE      {} hits, {} misses: {} hits", cache.hits, cache.misses, percent(cache.ratio));
+    let bookings = &run.bookings;
+    line!(
+        out,
+        "BOOKINGS   {} accepted, {} notified, {} duplicate, {} lost; commit to notified p50 {}, p99 {}",
+        bookings.accepted,
+        bookings.notified,
+        bookings.duplicate,
+        bookings.lost,
+        time(bookings.commit_to_notified_us.p50),
+        time(bookings.commit_to_notified_us.p99),
+    );
+    let ledger = &run.ledger;
+    let complete = ledger.complete as f64 / ledger.expected.max(1) as f64;
+    line!(
+        out,
+        "LEDGER     {} traces expected, {} complete ({}); sampled out {}, dropped by exporter {}, evicted {}, orphaned {}, missing {}",
+        ledger.expected,
+        ledger.complete,
+        percent(complete),
+        ledger.sampled_out,
+        ledger.dropped_by_exporter,
+        ledger.evicted,
+        ledger.orphaned,
+        ledger.missing,
+    );
+    for loss in ledger.examples.iter().take(3) {
+        line!(out, "           {} {}: {}", loss.trace_id, loss.row, loss.why);
+    }
+}
+
+fn blamed(out: &mut String, blame: &Blame) {
+    line!(
+        out,
+        "\nWHERE THE TIME WENT at p{} of all requests, {} ({} traces)",
+        blame.percentile,
+        time(blame.latency_us),
+        blame.traces
+    );
+    let (shown, small): (Vec<_>, Vec<_>) = blame.shares.iter().partition(|share| share.share >= SMALL);
+    for share in shown {
+        let kind = match share.kind {
+            ShareKind::Work => "work",
+            ShareKind::Wait => "wait",
+            ShareKind::Transit => "transit",
+            ShareKind::Unattributed => "",
+        };
+        let bar = "█".repeat((share.share * BAR as f64).round().max(1.0) as usize);
+        line!(
+            out,
+            "  {:<38} {kind:<7} {:>7} {:>8}  {bar}",
+            share.hop,
+            percent(share.share),
+            time(share.share * blame.latency_us)
+        );
+    }
+    if !small.is_empty() {
+        let sum: f64 = small.iter().map(|share| share.share).sum();
+        line!(
+            out,
+            "  {:<38} {:<7} {:>7}",
+            format!("{} others, each below 1 %", small.len()),
+            "",
+            percent(sum)
+        );
+    }
+}
+
+fn slow_request(out: &mut String, bundle: &Bundle) {
+    let Some(trace) = &bundle.slow else { return };
+    let id = bundle.run.slow_trace.map(|id| id.to_string()).unwrap_or_default();
+    line!(
+        out,
+        "\nA SLOW REQUEST, around p99: trace {id}; █ is what its latency is made of, ░ the rest of a span"
+    );
+    let waterfall = Waterfall::of(trace);
+    let scale = BAR as f64 / waterfall.length_us;
+    for row in waterfall.rows.iter().take(ROWS) {
+        let start = ((row.start_us * scale) as usize).min(BAR - 1);
+        let width = ((row.took_us * scale).round() as usize).clamp(1, BAR - start);
+        let bar = if row.path_us > 0.0 { "█" } else { "░" }.repeat(width);
+        let name = format!("{}{} {}", "  ".repeat(row.depth), row.service, row.operation);
+        let failed = if row.error { " failed" } else { "" };
+        line!(
+            out,
+            "  {:<58} {:>8}  {}{bar}{}{failed}",
+            clip(&name, 58),
+            time(row.took_us),
+            " ".repeat(start),
+            " ".repeat(BAR - start - width)
+        );
+    }
+    if waterfall.rows.len() > ROWS {
+        line!(out, "  and {} further spans", waterfall.rows.len() - ROWS);
+    }
+}
+
+fn clip(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+fn findings(out: &mut String, run: &Run) {
+    if run.findings.is_empty() {
+        return;
+    }
+    line!(out, "\nNOT RIGHT, the first {}", run.findings.len());
+    for (count, finding) in grouped(&run.findings) {
+        let times = if count > 1 { format!(", {count} times") } else { String::new() };
+        let (verdict, request, why) = (&finding.verdict, &finding.request, &finding.why);
+        line!(out, "  {verdict} {request}: {why} (trace {}{times})", finding.trace_id);
+    }
+}
+
+fn verdict(out: &mut String, run: &Run) {
+    line!(out, "\nVALIDITY   {}", run.validity.verdict);
+    let pressure = run.validity.cpu_pressure.map_or("unknown".into(), percent);
+    line!(
+        out,
+        "           late {}, CPU pressure {pressure}, longest pause {}",
+        percent(run.validity.late_share),
+        time(run.validity.hiccup_max_us)
+    );
+    for slo in &run.slo {
+        let value = slo.value.map_or("nothing measured".into(), |value| format!("{value:.3}"));
+        line!(
+            out,
+            "SLO        {:<30} {:<7} ({value})",
+            slo.expression,
+            if slo.met { "met" } else { "MISSED" }
+        );
+    }
+    let (wrong, failed) = (run.total(|row| row.wrong), run.total(|row| row.failed));
+    line!(
+        out,
+        "{}     {wrong} wrong, {failed} failed, {} bookings lost, {} of {} SLOs met",
+        if run.passed { "PASSED" } else { "FAILED" },
+        run.bookings.lost,
+        run.slo.iter().filter(|slo| slo.met).count(),
+        run.slo.len()
+    );
+}

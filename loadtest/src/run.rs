@@ -1,0 +1,172 @@
+//! One load run from its options to its bundle: profile and journeys in, a [`schema::Run`] out.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use observability::telemetry;
+use tokio_util::sync::CancellationToken;
+
+use crate::arrivals::{Mix, Spec};
+use crate::journeys::{self, Aftermath, Attack, Live};
+use crate::measure::Measured;
+use crate::oracle::Oracle;
+use crate::report;
+use crate::validity::{Validity, Watch};
+
+mod blame;
+mod bookings;
+pub(crate) mod bundle;
+mod collector;
+mod options;
+mod preflight;
+mod progress;
+pub(crate) mod schema;
+mod slo;
+mod summary;
+mod traces;
+
+pub(crate) use bundle::Bundle;
+use collector::{Collector, Snapshot};
+pub(crate) use options::{Endpoints, Shape};
+use progress::Progress;
+use schema::{Bookings, Ledger};
+pub(crate) use slo::Slo;
+
+/// A request without a complete reply after this has failed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The collector and the check of the bookings are asked no longer than this.
+const ASKING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A run that is over, and where its bundle is.
+pub(crate) struct Finished {
+    pub(crate) bundle: Bundle,
+}
+
+impl Finished {
+    /// Prints the report, or `run.json`.
+    pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", self.bundle.json()?);
+        } else {
+            print!("{}", report::text(&self.bundle));
+            println!("\nbundle: {}", self.bundle.folder.display());
+        }
+        Ok(())
+    }
+
+    /// 0 when the run passed, 1 when it did not.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.bundle.run.passed { 0 } else { 1 })
+    }
+}
+
+/// Everything found out by the time that the last reply is in and everything else has settled.
+struct Found {
+    after: Aftermath,
+    validity: Validity,
+    hops: Vec<schema::Hop>,
+    bookings: Bookings,
+    ledger: Ledger,
+}
+
+/// Loads the system and writes the bundle. `stop` ends the run early; what was measured is written all the same.
+/// Needs a runtime of several threads.
+pub(crate) async fn execute(
+    shape: &Shape,
+    endpoints: &Endpoints,
+    stop: &CancellationToken,
+) -> anyhow::Result<Finished> {
+    let telemetry =
+        telemetry::init(telemetry_settings(&endpoints.otlp)).context("telemetry does not start")?;
+    let finished = execute_traced(shape, endpoints, stop).await;
+    // Dropping the guard blocks until the last spans are out.
+    tokio::task::spawn_blocking(move || drop(telemetry)).await?;
+    finished
+}
+
+async fn execute_traced(
+    shape: &Shape,
+    endpoints: &Endpoints,
+    stop: &CancellationToken,
+) -> anyhow::Result<Finished> {
+    let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
+    let collector = Collector::new(&endpoints.collector, http.clone());
+    preflight::check(&http, &collector, endpoints).await?;
+
+    let spec = Spec {
+        profile: shape.profile,
+        rate: shape.rate,
+        duration: shape.duration,
+        seed: shape.seed,
+        mix: Mix::default(),
+    };
+    let oracle = Oracle::new(endpoints.tutors);
+    let attack = Attack {
+        target: endpoints.target.clone(),
+        plan: spec.plan(oracle.tutor_ids()),
+        oracle,
+        students: endpoints.students,
+        users: shape.users.map(|users| users as usize),
+        timeout: REQUEST_TIMEOUT,
+    };
+    let due = summary::due(&attack);
+    let found = load(attack, spec.requests(), &http, &collector, endpoints, stop).await?;
+
+    let (chosen, lines) = traces::fetch(&collector, &found.after.measured).await;
+    let run = summary::summarize(shape, endpoints, &due, &found, &chosen);
+    let bundle = Bundle::new(&shape.out, run, chosen.slow)?;
+    bundle.write(&found.after, &lines)?;
+    Ok(Finished { bundle })
+}
+
+/// The attack, and then everything that has to settle after it.
+async fn load(
+    attack: Attack,
+    requests: usize,
+    http: &reqwest::Client,
+    collector: &Collector,
+    endpoints: &Endpoints,
+    stop: &CancellationToken,
+) -> anyhow::Result<Found> {
+    let live = Arc::new(Live::default());
+    let progress = Progress::start(requests, Arc::clone(&live));
+    let between = async {
+        let before = collector.hops_at_rest().await.unwrap_or_default();
+        Watch::start().map(|watch| (watch, before))
+    };
+    let (after, between) = journeys::attack(attack, stop, live, between).await?;
+    let (validity, before) = match between {
+        Some(between) => {
+            let (watch, before) = between.context("cannot start the watch")?;
+            (watch.finish(&after.measured), before)
+        }
+        // Stopped during the warm-up: nothing was watched.
+        None => (Watch::start()?.finish(&Measured::default()), Snapshot::new()),
+    };
+    let check = bookings::Check {
+        http: http.clone(),
+        target: endpoints.target.trim_end_matches('/').to_owned(),
+        tokens: after.tokens.clone(),
+    };
+    let accepted = &after.measured.accepted;
+    let bookings = check.settled(accepted, |notified| progress.notified(notified, accepted.len())).await;
+    let ledger = collector.settled_ledger(&after.measured, |ledger| progress.ledger(ledger)).await;
+    let hops = collector.hops().await.map(|after| collector::difference(&before, after)).unwrap_or_default();
+    progress.finish();
+    Ok(Found { after, validity, hops, bookings, ledger })
+}
+
+fn telemetry_settings(otlp: &str) -> telemetry::Settings {
+    telemetry::Settings {
+        service: "loadtest",
+        instance: "loadtest".into(),
+        otlp_endpoint: Some(otlp.to_owned()).filter(|url| !url.is_empty()),
+        // Stdout is the report's.
+        log_filter: "off".into(),
+        max_queue_size: 65_536,
+        max_batch_size: 512,
+        schedule_delay: Duration::from_millis(200),
+    }
+}

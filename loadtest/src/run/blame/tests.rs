@@ -1,0 +1,122 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use observability::span::{Attribute, Resource, Value};
+
+use super::*;
+use crate::measure::{Held, Outcome};
+
+fn attribute_of(key: &str, value: &str) -> Attribute {
+    Attribute { key: key.into(), value: Value::String(value.into()) }
+}
+
+fn span(id: u64, parent: Option<u64>, service: &str, name: &str, kind: Kind, times: (u64, u64)) -> Span {
+    let resource =
+        Resource { attributes: vec![attribute_of("service.name", service)], ..Resource::default() };
+    Span {
+        trace_id: TraceId(1),
+        span_id: SpanId(id),
+        parent: parent.map(SpanId),
+        name: name.into(),
+        kind,
+        start_ns: times.0,
+        end_ns: times.1,
+        attributes: Vec::new(),
+        events: Vec::new(),
+        links: Vec::new(),
+        status: Default::default(),
+        trace_state: String::new(),
+        flags: 1,
+        dropped: [0; 3],
+        resource: Arc::new(resource),
+        scope: Arc::default(),
+    }
+}
+
+/// 1000 ns in all: 100 late, 800 of trace, 100 in no span.
+fn trace() -> Trace {
+    let mut query = span(5, Some(4), "search_service", "SELECT tutors", Kind::Client, (400, 600));
+    query.attributes.push(attribute_of("db.system.name", "postgresql"));
+    Trace {
+        spans: vec![
+            span(1, None, "loadtest", "GET /search", Kind::Client, (100, 900)),
+            span(2, Some(1), "load_balancer", "GET /search", Kind::Server, (150, 850)),
+            span(3, Some(2), "load_balancer", "GET /search", Kind::Client, (160, 840)),
+            span(4, Some(3), "search_service", "GET /search", Kind::Server, (200, 800)),
+            query,
+            span(6, Some(4), "search_service", "wait pool", Kind::Internal, (300, 400)),
+        ],
+    }
+}
+
+fn sample(trace: u128, latency_ns: u64, late_ns: u64) -> Sample {
+    Sample {
+        name: Name::Search,
+        warm_up: false,
+        outcome: Outcome::Verified,
+        held: Held::Free,
+        due: Duration::ZERO,
+        late_ns,
+        latency_ns,
+        service_ns: latency_ns - late_ns,
+        trace: TraceId(trace),
+        sampled: true,
+    }
+}
+
+fn share(blame: &Blame, hop: &str, kind: ShareKind) -> f64 {
+    blame.shares.iter().find(|share| share.hop == hop && share.kind == kind).map_or(0.0, |share| share.share)
+}
+
+#[test]
+fn work_waiting_and_transit_are_told_apart_and_sum_to_the_latency() {
+    let measured = Measured { samples: vec![sample(1, 1000, 100)], ..Measured::default() };
+    let windows = windows(&measured);
+    let blame = blame(&windows[0], &HashMap::from([(TraceId(1), trace())]));
+    let expected = [
+        ("generator", ShareKind::Wait, 0.10),
+        ("loadtest → load_balancer", ShareKind::Transit, 0.10),
+        ("load_balancer", ShareKind::Work, 0.02),
+        ("load_balancer → search_service", ShareKind::Transit, 0.08),
+        ("search_service", ShareKind::Work, 0.30),
+        ("search_service", ShareKind::Wait, 0.10),
+        ("database", ShareKind::Work, 0.20),
+        ("unattributed", ShareKind::Unattributed, 0.10),
+    ];
+    for (hop, kind, expected) in expected {
+        assert!((share(&blame, hop, kind) - expected).abs() < 1e-9, "{hop} {kind:?}: {blame:?}");
+    }
+    assert_eq!(blame.shares.len(), expected.len(), "{blame:?}");
+    assert!((blame.shares.iter().map(|share| share.share).sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_request_without_its_trace_is_unattributed_but_for_its_lateness() {
+    let measured = Measured { samples: vec![sample(1, 1000, 250)], ..Measured::default() };
+    let blame = blame(&windows(&measured)[0], &HashMap::new());
+    assert_eq!((blame.traces, share(&blame, "unattributed", ShareKind::Unattributed)), (0, 0.75));
+    let mut headless = trace();
+    headless.spans.remove(0);
+    let blame = super::blame(&windows(&measured)[0], &HashMap::from([(TraceId(1), headless)]));
+    assert_eq!(share(&blame, "unattributed", ShareKind::Unattributed), 0.75, "its root is not the request");
+}
+
+#[test]
+fn a_window_lies_around_its_percentile_and_does_not_reach_the_next() {
+    let samples = (1..=10_000).map(|n| sample(n, n as u64 * 1000, 0)).collect();
+    let measured = Measured { samples, ..Measured::default() };
+    let windows = windows(&measured);
+    assert_eq!(windows.len(), 2 * PERCENTILES.len(), "of all, and of the one name");
+    for (window, (middle, size)) in windows.iter().zip([(5000, 51), (9000, 51), (9900, 51), (9990, 5)]) {
+        assert_eq!(window.latency_ns, middle * 1000);
+        assert_eq!(window.samples.len(), size);
+        assert_eq!(window.middle().unwrap().latency_ns, middle * 1000);
+    }
+}
+
+#[test]
+fn no_requests_no_windows_and_one_request_is_every_percentile() {
+    assert!(windows(&Measured::default()).is_empty());
+    let measured = Measured { samples: vec![sample(1, 1000, 0)], ..Measured::default() };
+    assert!(windows(&measured).iter().all(|window| window.samples.len() == 1));
+}

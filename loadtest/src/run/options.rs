@@ -1,0 +1,98 @@
+//! What a run is made from, as the command line gives it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Slo;
+use crate::arrivals::Profile;
+
+/// What to send, and what to make of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Shape {
+    /// How the request rate moves over the run
+    #[arg(long, value_enum, default_value = "steady")]
+    pub(crate) profile: Profile,
+    /// Requests a second
+    #[arg(long, default_value = "200", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// How long requests are due: 20s, 5m, 1500ms
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Decides the schedule: the same seed is the same requests at the same instants
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// What must hold, such as 'p99<50ms', 'GET /search:p99.9<80ms' or 'late_share<0.05'; may be repeated
+    #[arg(long, value_name = "EXPR", num_args = 1..)]
+    pub(crate) slo: Vec<Slo>,
+    /// Goose users, instead of as many as the schedule needs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) users: Option<u32>,
+    /// The folder in which the run's folder is made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) out: PathBuf,
+    /// Print run.json instead of the report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to load.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Endpoints {
+    /// The balancer
+    #[arg(long, value_name = "URL", env = "WORKBENCH_TARGET", default_value = "http://127.0.0.1:8000")]
+    pub(crate) target: String,
+    /// The collector's query API
+    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = "http://127.0.0.1:16686")]
+    pub(crate) collector: String,
+    /// The collector's OTLP/gRPC address
+    #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317")]
+    pub(crate) otlp: String,
+    /// How many tutors the target was seeded with
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) tutors: u32,
+    /// How many students the target was seeded with
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) students: u32,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e6 => Ok(rate),
+        _ => Err("a rate is a number of requests a second, more than 0".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &text[digits.len()..] {
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => 0.0,
+    };
+    match digits.parse::<f64>().map(|number| number * seconds) {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a duration is a number and one of ms, s, m, h, of at most a day".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_rates_are_numbers_with_sense() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
+        for bad in ["", "0s", "-1s", "1d", "ten", "inf", "nans", "25h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for bad in ["0", "-1", "NaN", "inf", "many"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}

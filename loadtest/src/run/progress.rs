@@ -1,0 +1,95 @@
+//! What is going on, on stderr: a bar for a person, a line now and then for a log.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
+
+use super::schema::Ledger;
+use crate::journeys::Live;
+use crate::measure::histogram;
+
+const REDRAW_EVERY: Duration = Duration::from_millis(500);
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows progress until it is finished or dropped.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    ticker: JoinHandle<()>,
+}
+
+impl Progress {
+    /// Starts to show how many of `requests` were answered.
+    pub(super) fn start(requests: usize, live: Arc<Live>) -> Self {
+        let lines = !std::io::stderr().is_terminal();
+        let bar = if lines { ProgressBar::hidden() } else { ProgressBar::new(requests as u64) };
+        bar.set_length(requests as u64);
+        // The template is a constant: it parses, or the default style is good enough.
+        if let Ok(style) =
+            ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} requests  {msg}")
+        {
+            bar.set_style(style);
+        }
+        let ticker = tokio::spawn(tick(bar.clone(), lines, live));
+        Progress { bar, lines, ticker }
+    }
+
+    /// The load is over; notifications are awaited.
+    pub(super) fn notified(&self, notified: usize, accepted: usize) {
+        self.say(format!("{notified} of {accepted} bookings notified"));
+    }
+
+    /// The traces are awaited.
+    pub(super) fn ledger(&self, ledger: &Ledger) {
+        self.say(format!("{} of {} traces complete", ledger.complete, ledger.expected));
+    }
+
+    /// Clears the bar.
+    pub(super) fn finish(&self) {
+        self.ticker.abort();
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, message: String) {
+        self.ticker.abort();
+        if self.lines && self.bar.message() != message {
+            eprintln!("{message}");
+        }
+        self.bar.set_message(message);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+async fn tick(bar: ProgressBar, lines: bool, live: Arc<Live>) {
+    let mut every = tokio::time::interval(if lines { LINE_EVERY } else { REDRAW_EVERY });
+    let mut since = Instant::now();
+    every.tick().await;
+    loop {
+        every.tick().await;
+        let latencies =
+            std::mem::take(&mut *live.latencies_ns.lock().unwrap_or_else(PoisonError::into_inner));
+        let rate = latencies.len() as f64 / since.elapsed().as_secs_f64();
+        since = Instant::now();
+        bar.inc(latencies.len() as u64);
+        let message = if bar.position() == 0 {
+            let (done, users) = (live.logged_in.load(Ordering::Relaxed), live.users.load(Ordering::Relaxed));
+            format!("{done} of {users} users logged in")
+        } else {
+            let p99 = histogram(latencies.into_iter()).value_at_quantile(0.99);
+            format!("{rate:.0}/s  p99 {:.1} ms", p99 as f64 / 1e6)
+        };
+        if lines {
+            eprintln!("{}/{} requests  {message}", bar.position(), bar.length().unwrap_or_default());
+        }
+        bar.set_message(message);
+    }
+}

@@ -1,0 +1,204 @@
+//! A PostgreSQL server of our own, from the installed binaries: where they are, which user runs them, what they are told.
+//!
+//! Durability stays at PostgreSQL's defaults, since commits are part of what is measured. Only initdb skips its
+//! fsync: it would guard the fresh files against a crash of the machine, after which nobody wants this folder.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{self as unix, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, User};
+use tokio::process::Command;
+
+use super::Error;
+
+/// The database role that owns the cluster.
+const SUPERUSER: &str = "workbench";
+
+/// The installed server: what answers to `initdb` and `postgres`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Binaries {
+    /// The search path has them.
+    OnPath,
+    /// They are in this folder.
+    In(PathBuf),
+}
+
+impl Binaries {
+    /// Looks in `folder` alone if one is given, else on the search path and then where packages put them.
+    pub(crate) async fn find(folder: Option<&Path>) -> Result<Self, Error> {
+        let candidates = match folder {
+            Some(folder) => vec![Self::In(folder.to_owned())],
+            None => std::iter::once(Self::OnPath).chain(usual_folders().into_iter().map(Self::In)).collect(),
+        };
+        for candidate in candidates {
+            if candidate.runs("initdb").await && candidate.runs("postgres").await {
+                return Ok(candidate);
+            }
+        }
+        Err(Error::NoPostgres { searched: folder.map(Path::to_owned) })
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        match self {
+            Self::OnPath => PathBuf::from(name),
+            Self::In(folder) => folder.join(name),
+        }
+    }
+
+    async fn runs(&self, name: &str) -> bool {
+        let mut command = Command::new(self.program(name));
+        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().await.is_ok_and(|status| status.success())
+    }
+}
+
+/// Debian's, Red Hat's and Homebrew's folders, the newest version of each first.
+fn usual_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for (parent, prefix) in [
+        ("/usr/lib/postgresql", ""),
+        ("/usr", "pgsql-"),
+        ("/opt/homebrew/opt", "postgresql@"),
+        ("/usr/local/opt", "postgresql@"),
+        ("/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
+    ] {
+        let versions = newest_first(Path::new(parent), prefix);
+        folders.extend(versions.iter().map(|v| Path::new(parent).join(format!("{prefix}{v}")).join("bin")));
+    }
+    folders
+}
+
+fn newest_first(parent: &Path, prefix: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
+    let version = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok();
+    let mut versions: Vec<u32> = entries.flatten().filter_map(version).collect();
+    versions.sort_unstable_by(|a, b| b.cmp(a));
+    versions
+}
+
+/// A cluster that is still to be made, in a folder that exists.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) binaries: Binaries,
+    /// The stack's folder; the cluster takes a folder of its own inside it.
+    pub(crate) folder: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) password: String,
+}
+
+impl Cluster {
+    /// Makes the folder, owned by the user who will run the server, and returns the `initdb` that fills it.
+    pub(crate) fn initdb(&self) -> io::Result<Command> {
+        let home = home(&self.folder);
+        fs::create_dir(&home)?;
+        let password = home.join("password");
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
+        file.write_all(self.password.as_bytes())?;
+        if let Some((uid, gid)) = server_user()? {
+            // The server's user has to pass through our folder to reach its own.
+            fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
+            for path in [&home, &password] {
+                unix::chown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
+            }
+        }
+        let mut command = self.command("initdb")?;
+        command
+            .args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256"])
+            .args(["--username", SUPERUSER, "--pwfile"])
+            .arg(password);
+        Ok(command)
+    }
+
+    /// The server: loopback only, no Unix socket (whose folder or length of name may not suit).
+    pub(crate) fn postgres(&self) -> io::Result<Command> {
+        let mut command = self.command("postgres")?;
+        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.arg("-c").arg(format!("port={}", self.port));
+        Ok(command)
+    }
+
+    /// Where a client finds it.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/postgres", self.password, self.port)
+    }
+
+    fn command(&self, program: &str) -> io::Result<Command> {
+        let mut command = Command::new(self.binaries.program(program));
+        command.arg("-D").arg(data(&self.folder)).current_dir(home(&self.folder)).stdin(Stdio::null());
+        // A group of its own, so that Ctrl-C in a terminal reaches the workbench alone, which then stops things in order.
+        command.process_group(0);
+        for name in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGPASSWORD", "POSTGRES_PASSWORD"] {
+            command.env_remove(name);
+        }
+        if let Some((uid, gid)) = server_user()? {
+            command.uid(uid.as_raw()).gid(gid.as_raw());
+        }
+        Ok(command)
+    }
+}
+
+/// Ends a server that still runs in this stack's folder.
+pub(crate) fn kill_left_over(folder: &Path) {
+    // The server notes its own process id, and takes the note away when it ends.
+    let note = data(folder).join("postmaster.pid");
+    let pid = || fs::read_to_string(&note).ok()?.lines().next()?.parse().ok().map(Pid::from_raw);
+    let start = Instant::now();
+    while let Some(pid) = pid() {
+        let signal = if start.elapsed() < Duration::from_secs(5) { Signal::SIGQUIT } else { Signal::SIGKILL };
+        if kill(pid, signal).is_err() || signal == Signal::SIGKILL {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn home(folder: &Path) -> PathBuf {
+    folder.join("postgres")
+}
+
+fn data(folder: &Path) -> PathBuf {
+    home(folder).join("data")
+}
+
+/// Whom to become: PostgreSQL refuses to run as root. `None` when we are not root and stay who we are.
+fn server_user() -> io::Result<Option<(Uid, Gid)>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = User::from_name(name)? {
+            return Ok(Some((user.uid, user.gid)));
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_without_the_server_says_what_to_install() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = Binaries::find(Some(empty.path())).await.unwrap_err().to_string();
+        assert!(error.contains(empty.path().to_str().unwrap()), "{error}");
+        assert!(error.contains("apt-get install postgresql"), "{error}");
+    }
+
+    #[test]
+    fn the_newest_version_comes_first() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in ["v9", "v15", "v17", "common", "vx"] {
+            fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        assert_eq!(newest_first(parent.path(), "v"), [17, 15, 9]);
+    }
+}

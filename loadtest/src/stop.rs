@@ -1,0 +1,35 @@
+//! When a process of the workbench has to stop: SIGTERM, SIGINT, or the end of its stdin.
+
+use std::io::{self, Read as _};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by the first SIGTERM or SIGINT. Call it inside a runtime.
+pub(crate) fn on_signal() -> io::Result<CancellationToken> {
+    crate::journeys::keep_interrupts();
+    let token = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
+/// Cancels `token` also when stdin ends. A parent that holds the other end of that pipe, and says nothing on it,
+/// leaves no child behind however it dies.
+pub(crate) fn with_stdin(token: CancellationToken) -> io::Result<()> {
+    // A thread of its own, not tokio's stdin: a blocked read there would keep the runtime from shutting down.
+    let watch = move || {
+        let mut byte = [0];
+        while matches!(io::stdin().read(&mut byte), Ok(1..)) {}
+        token.cancel();
+    };
+    std::thread::Builder::new().name("stdin".into()).spawn(watch).map(|_| ())
+}

@@ -1,0 +1,177 @@
+//! What a client can get wrong, or try on: the right 4xx as a problem, nothing written, the service unharmed.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
+
+mod support;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use sqlx::PgPool;
+use support::Stack;
+
+struct Api<'a> {
+    client: Client,
+    stack: &'a Stack,
+    token: String,
+}
+
+impl<'a> Api<'a> {
+    async fn log_in(stack: &'a Stack) -> Self {
+        let client = Client::new();
+        let form = [("username", "student1"), ("password", "password")];
+        let url = format!("{}/token", stack.addresses.balancer);
+        let token: Value = client.post(url).form(&form).send().await.unwrap().json().await.unwrap();
+        Self { client, stack, token: token["access_token"].as_str().unwrap().to_owned() }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.stack.addresses.balancer))
+    }
+
+    fn book(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.request(Method::POST, "/book")
+            .bearer_auth(&self.token)
+            .header("content-type", "application/json")
+            .body(body)
+    }
+}
+
+/// Sends it and asserts that it is refused with that status and code.
+async fn refused(what: &str, request: RequestBuilder, status: u16, code: &str) {
+    let reply = request.send().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (got, media_type) = (reply.status(), reply.headers()["content-type"].clone());
+    let body = reply.text().await.unwrap();
+    assert_eq!(media_type, "application/problem+json", "{what}: {body}");
+    let problem: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((got.as_u16(), problem["code"].as_str().unwrap()), (status, code), "{what}: {body}");
+    assert_eq!(problem["status"], status, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_refused_and_nothing_is_written() {
+    let stack = Stack::start();
+    let api = Api::log_in(&stack).await;
+    let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
+
+    bad_credentials(&api).await;
+    bad_bookings(&api).await;
+    bad_searches(&api).await;
+    bad_paths(&api).await;
+
+    let bookings: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(&database).await.unwrap();
+    assert_eq!(bookings, 0, "nothing was written");
+    let tutors: i64 = sqlx::query_scalar("SELECT count(*) FROM tutors").fetch_one(&database).await.unwrap();
+    assert_eq!(tutors, 1000, "nothing was dropped");
+    let search =
+        api.request(Method::GET, "/search?subject=Math").bearer_auth(&api.token).send().await.unwrap();
+    assert_eq!(search.status(), StatusCode::OK, "the services are unharmed");
+    let booked = api.book(r#"{"student_id":1,"tutor_id":1}"#).send().await.unwrap();
+    assert_eq!(booked.status(), StatusCode::OK, "the services are unharmed");
+}
+
+async fn bad_credentials(api: &Api<'_>) {
+    let token = |username: &str, password: &str| {
+        api.request(Method::POST, "/token").form(&[("username", username), ("password", password)])
+    };
+    refused("wrong password", token("student1", "wrong"), 401, "invalid_credentials").await;
+    refused("unknown user", token("nobody", "password"), 401, "invalid_credentials").await;
+    refused("SQL for a name", token("' OR 1=1 --", "password"), 401, "invalid_credentials").await;
+    refused("NUL in a name", token("student1\0", "password"), 401, "invalid_credentials").await;
+    refused("endless password", token("student1", &"x".repeat(50_000)), 401, "invalid_credentials").await;
+    let form = |body: &'static [u8]| {
+        api.request(Method::POST, "/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+    };
+    refused("no password", form(b"username=student1"), 422, "invalid_request").await;
+    refused("no UTF-8", form(b"username=%FF&password=x"), 400, "malformed_request").await;
+    refused("no UTF-8, raw", form(b"username=\xFF&password=x"), 400, "malformed_request").await;
+    let json = api.request(Method::POST, "/token").json(&serde_json::json!({"username": "student1"}));
+    refused("a log-in as JSON", json, 415, "unsupported_media_type").await;
+
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let foreign = |algorithm: &str, expires: u64| {
+        use base64::Engine as _;
+        let part = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let header = part(format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#));
+        let claims = part(format!(r#"{{"sub":"student1","student_id":1,"iat":1,"exp":{expires}}}"#));
+        format!(
+            "{header}.{claims}.{}",
+            if algorithm == "none" { "" } else { "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }
+        )
+    };
+    for (path, method) in
+        [("/search?subject=Math", Method::GET), ("/bookings", Method::GET), ("/book", Method::POST)]
+    {
+        let request = || api.request(method.clone(), path);
+        refused("no token", request(), 401, "missing_credentials").await;
+        refused("garbage", request().bearer_auth("garbage"), 401, "invalid_token").await;
+        refused("alg none", request().bearer_auth(foreign("none", now + 600)), 401, "invalid_token").await;
+        refused("another key", request().bearer_auth(foreign("HS256", now + 600)), 401, "invalid_token")
+            .await;
+        refused(
+            "not ASCII",
+            request().header("authorization", &b"Bearer \xFF\xFE"[..]),
+            401,
+            "invalid_token",
+        )
+        .await;
+    }
+}
+
+async fn bad_bookings(api: &Api<'_>) {
+    for (what, body, status, code) in [
+        ("no JSON", "{", 400, "malformed_request"),
+        ("empty", "", 400, "malformed_request"),
+        ("a list", "[]", 422, "invalid_request"),
+        ("a member missing", r#"{"student_id":1}"#, 422, "invalid_request"),
+        ("wrong type", r#"{"student_id":1,"tutor_id":true}"#, 422, "invalid_request"),
+        ("a word", r#"{"student_id":1,"tutor_id":"Alice"}"#, 422, "invalid_request"),
+        ("a fraction", r#"{"student_id":1,"tutor_id":1.5}"#, 422, "invalid_request"),
+        ("beyond 64 bits", r#"{"student_id":1,"tutor_id":99999999999999999999}"#, 422, "invalid_request"),
+        ("another's student", r#"{"student_id":2,"tutor_id":1}"#, 403, "forbidden_student"),
+        ("unknown tutor", r#"{"student_id":1,"tutor_id":424242}"#, 404, "tutor_not_found"),
+        ("negative tutor", r#"{"student_id":1,"tutor_id":-1}"#, 404, "tutor_not_found"),
+    ] {
+        refused(what, api.book(body), status, code).await;
+    }
+    refused("no UTF-8", api.book(&b"{\"student_id\":\"\xFF\"}"[..]), 400, "malformed_request").await;
+    let deep = "[".repeat(50_000);
+    refused("deep nesting", api.book(deep), 422, "invalid_request").await;
+    refused("a large body", api.book("x".repeat(100_000)), 413, "body_too_large").await;
+    refused("a huge body", api.book("x".repeat(3 << 20)), 413, "body_too_large").await;
+    let text = api
+        .request(Method::POST, "/book")
+        .bearer_auth(&api.token)
+        .header("content-type", "text/plain")
+        .body("{}");
+    refused("plain text", text, 415, "unsupported_media_type").await;
+}
+
+async fn bad_searches(api: &Api<'_>) {
+    let search = |query: &str| api.request(Method::GET, &format!("/search{query}")).bearer_auth(&api.token);
+    refused("no subject", search(""), 400, "missing_subject").await;
+    refused("empty subject", search("?subject="), 400, "missing_subject").await;
+    refused("NUL in a subject", search("?subject=Ma%00th"), 400, "invalid_subject").await;
+    refused("no UTF-8", search("?subject=%C3%28"), 400, "malformed_request").await;
+    refused("endless subject", search(&format!("?subject={}", "x".repeat(5000))), 400, "invalid_subject")
+        .await;
+    let sql = search("?subject=Math%27%3B+DROP+TABLE+tutors%3B--").send().await.unwrap();
+    assert_eq!(sql.status(), StatusCode::OK);
+    let found: Value = sql.json().await.unwrap();
+    assert_eq!(found["data"], serde_json::json!([]), "SQL in a subject is a subject that nobody teaches");
+    let bookings =
+        |query: &str| api.request(Method::GET, &format!("/bookings{query}")).bearer_auth(&api.token);
+    refused("no number", bookings("?limit=ten"), 400, "malformed_request").await;
+    refused("a negative limit", bookings("?limit=-1"), 400, "malformed_request").await;
+}
+
+async fn bad_paths(api: &Api<'_>) {
+    let path = |method: Method, path: &str| api.request(method, path).bearer_auth(&api.token);
+    refused("unknown path", path(Method::GET, "/admin"), 404, "not_found").await;
+    refused("internal path", path(Method::GET, "/users/student1"), 404, "not_found").await;
+    refused("wrong method", path(Method::DELETE, "/search"), 405, "method_not_allowed").await;
+    refused("wrong method", path(Method::GET, "/token"), 405, "method_not_allowed").await;
+}

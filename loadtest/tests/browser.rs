@@ -1,0 +1,307 @@
+//! The students' page in headless Chromium, against the whole system as `workbench up` starts it.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fmt::Display;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::panic::resume_unwind;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::key::Key;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, geteuid};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use support::Stack;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+/// How long anything may take to appear; less than the page's own patience with a late notification.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One stack and one browser at a time: each keeps the machine busy by itself.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A chromedriver on a free port. Dropping it ends it and every browser it started.
+struct Driver {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    // Where the browsers put their profiles.
+    _folder: TempDir,
+}
+
+impl Driver {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").env("TMPDIR", folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        // A group of its own, which the browsers join, so that all of them can be ended together.
+        let mut child = command.process_group(0).spawn().unwrap_or_else(|error| {
+            panic!(
+                "no chromedriver on PATH ({error}); install Chromium and its driver: \
+                 apt-get install chromium chromium-driver"
+            )
+        });
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output, _folder: folder }
+    }
+
+    fn url(&mut self) -> String {
+        let port = self.output.by_ref().lines().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        format!("http://127.0.0.1:{}", port.expect("chromedriver says on which port it listens"))
+    }
+
+    /// A browser whose page is `width` CSS pixels wide.
+    async fn browser(&mut self, width: u32) -> Client {
+        let mut arguments = vec!["--headless=new", "--disable-gpu", "--disable-dev-shm-usage"];
+        if geteuid().is_root() {
+            // Chromium's sandbox refuses to run as root.
+            arguments.push("--no-sandbox");
+        }
+        let screen = json!({ "width": width, "height": 800, "pixelRatio": 1, "touch": false });
+        let options = json!({ "args": arguments, "mobileEmulation": { "deviceMetrics": screen } });
+        ClientBuilder::new(HttpConnector::new())
+            .capabilities(Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]))
+            .connect(&self.url())
+            .await
+            .expect("Chromium starts")
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        killpg(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// What a person sees and does.
+struct Page(Client);
+
+impl Page {
+    /// Waits until the element shows `text`; fails the test with what the page shows instead.
+    async fn sees(&self, css: &str, text: &str) {
+        self.shows(css, text, |shown| shown.contains(text)).await;
+    }
+
+    /// Waits until the element shows nothing, or is not there.
+    async fn sees_no(&self, css: &str) {
+        self.shows(css, "nothing", str::is_empty).await;
+    }
+
+    async fn shows(&self, css: &str, what: impl Display, is_right: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        while !is_right(&self.text(css).await) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{css} does not show {what}; the page:\n{}",
+                self.text("body").await
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the element shows; nothing when it is hidden, not there, or was just replaced.
+    async fn text(&self, css: &str) -> String {
+        match self.0.find(Locator::Css(css)).await {
+            Ok(element) => element.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Types into a field, in place of what is there.
+    async fn types(&self, css: &str, text: &str) {
+        let field = self.0.find(Locator::Css(css)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    async fn clicks(&self, css: &str) {
+        self.0.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+    }
+
+    /// Presses a key wherever the focus is.
+    async fn presses(&self, key: Key) {
+        let focused = self.0.active_element().await.unwrap();
+        focused.send_keys(&String::from(char::from(key))).await.unwrap();
+    }
+
+    async fn focused(&self) -> String {
+        self.0.active_element().await.unwrap().attr("id").await.unwrap().unwrap_or_default()
+    }
+
+    async fn script(&self, script: &str) -> Value {
+        self.0.execute(script, Vec::new()).await.unwrap()
+    }
+
+    async fn logs_in(&self, username: &str, password: &str) {
+        self.sees("#login h2", "Log in").await;
+        self.types("#username", username).await;
+        self.types("#password", password).await;
+        self.presses(Key::Enter).await;
+    }
+
+    async fn searches(&self, subject: &str) {
+        self.sees("#search-title", "Find a tutor").await;
+        self.types("#subject", subject).await;
+        self.presses(Key::Enter).await;
+    }
+}
+
+/// Runs `scenario` in a browser `width` pixels wide that shows the first page of a fresh system. Whatever comes of
+/// it, the browser and the system are gone afterwards.
+async fn at_the_page<S: Future<Output = ()> + Send + 'static>(
+    width: u32,
+    scenario: impl FnOnce(Page, Stack) -> S,
+) {
+    let _turn = TURN.lock().await;
+    let mut driver = Driver::start();
+    let stack = Stack::start();
+    let client = driver.browser(width).await;
+    client.goto(&stack.addresses.frontend).await.unwrap();
+    let done = tokio::spawn(scenario(Page(client), stack)).await;
+    drop(driver);
+    if let Err(error) = done {
+        resume_unwind(error.into_panic());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_student_logs_in_searches_books_and_is_notified() {
+    at_the_page(1200, |page, stack| async move {
+        page.logs_in("student1", "not the password").await;
+        page.sees("#login-problem", "The user name or the password is not right.").await;
+        assert_eq!(page.focused().await, "password");
+
+        page.logs_in("student1", "password").await;
+        page.sees("#who-name", "student1").await;
+        page.sees("#bookings-summary", "Nothing booked yet.").await;
+        assert_eq!(page.focused().await, "subject");
+
+        page.searches("Math").await;
+        page.sees("#search-origin", "from the database").await;
+        page.sees("#tutors", "Alice").await;
+        page.searches("Math").await;
+        page.sees("#search-origin", "from the cache").await;
+
+        // From the field, past the search button, the keyboard alone reaches the first tutor's button.
+        page.presses(Key::Tab).await;
+        page.presses(Key::Tab).await;
+        let tutor = page.text("#tutors li:first-child .name").await;
+        page.presses(Key::Enter).await;
+        let said = format!("You booked {tutor}. Booking number 1. You and your tutor have been notified.");
+        page.sees("#notice", &said).await;
+        page.sees("#bookings li", &tutor).await;
+        page.sees("#bookings li .tag", "Notified after").await;
+        the_booking_can_be_looked_up(&page, &stack).await;
+
+        page.0.refresh().await.unwrap();
+        page.sees("#bookings li .tag", "Notified after").await;
+        page.clicks("#log-out").await;
+        page.sees("#login h2", "Log in").await;
+        assert_eq!(page.script("return document.querySelectorAll('#bookings li').length").await, 0);
+        assert_eq!(page.script("return sessionStorage.length").await, 0);
+    })
+    .await;
+}
+
+/// The trace id that the page shows leads to a trace that reaches the notification.
+async fn the_booking_can_be_looked_up(page: &Page, stack: &Stack) {
+    page.sees("#trace", "POST /book").await;
+    let url = format!("{}/api/traces/{}", stack.addresses.collector, page.text("#trace-id").await);
+    let start = Instant::now();
+    loop {
+        let trace = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        if trace.contains("\"load_balancer\"") && trace.contains("\"notification_service\"") {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{url} does not reach the notification: {trace}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_told_in_words_on_a_small_screen() {
+    at_the_page(320, |page, stack| async move {
+        page.logs_in("student2", "password").await;
+        page.searches("Klingon").await;
+        page.sees("#search-summary", "No tutors found for “Klingon”.").await;
+
+        // A name is text, whatever it looks like.
+        let name = "<img src=x onerror=\"document.title='owned'\"><b>Eve</b>";
+        let mut database = PgConnection::connect(&stack.addresses.database_url).await.unwrap();
+        let hire = "INSERT INTO tutors (id, name, subject, rating) \
+                    VALUES (900001, $1, 'Markup', 4.0), (900002, 'Zoe', 'Markup', 3.0)";
+        sqlx::query(hire).bind(name).execute(&mut database).await.unwrap();
+        page.searches("Markup").await;
+        page.sees("#tutors", name).await;
+        page.clicks("#tutors li:first-child button").await;
+        page.sees("#notice", "have been notified").await;
+        page.sees("#bookings li .name", name).await;
+        assert_eq!(page.script("return document.querySelectorAll('main img, main b').length").await, 0);
+        assert_eq!(page.0.title().await.unwrap(), "Tutoring");
+        assert_eq!(page.script("return document.documentElement.scrollWidth").await, 320);
+
+        // A tutor may leave while somebody looks at the list.
+        sqlx::query("DELETE FROM tutors WHERE id = 900002").execute(&mut database).await.unwrap();
+        page.clicks("#tutors li:last-child button").await;
+        page.sees("#notice.bad", "This tutor is no longer available.").await;
+
+        let forge = "const session = JSON.parse(sessionStorage.session);
+                     sessionStorage.session = JSON.stringify({ ...session, token: 'garbage' });";
+        page.script(forge).await;
+        page.searches("Math").await;
+        page.sees("#login-problem", "Your session has ended. Please log in again.").await;
+        assert_eq!(page.focused().await, "username");
+        page.sees_no("#home").await;
+        page.logs_in("student2", "password").await;
+        page.sees("#bookings li .name", name).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_notification_shows_when_it_comes() {
+    at_the_page(1200, |page, stack| async move {
+        page.logs_in("student1", "password").await;
+        page.searches("Science").await;
+        page.sees("#tutors", "Bob").await;
+        stack.signal("notification_service", Signal::SIGSTOP);
+        page.clicks("#tutors button").await;
+        page.sees("#bookings li .tag", "Notifying…").await;
+        stack.signal("notification_service", Signal::SIGCONT);
+        page.sees("#bookings li .tag", "Notified after").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_gone_is_said_to_be() {
+    at_the_page(1200, |page, stack| async move {
+        page.logs_in("student1", "password").await;
+        page.searches("Science").await;
+        page.sees("#tutors", "Bob").await;
+        tokio::task::spawn_blocking(|| stack.stop()).await.unwrap();
+
+        page.clicks("#tutors button").await;
+        page.sees("#notice.bad", "The service cannot be reached.").await;
+        page.sees("#notice.bad", "look at “My bookings”: this one may have been made").await;
+        page.searches("Science").await;
+        page.sees_no("#tutors").await;
+        page.sees("#notice.bad", "The service cannot be reached.").await;
+        page.clicks("#log-out").await;
+        page.logs_in("student1", "password").await;
+        page.sees("#login-problem", "The service cannot be reached.").await;
+    })
+    .await;
+}

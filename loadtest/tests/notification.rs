@@ -1,0 +1,81 @@
+//! Notifications over real processes: however often a booking's task arrives, it is recorded and sent once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
+
+mod support;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use support::{Stack, eventually};
+
+/// Puts a task of a booking in line, as the booking service does.
+async fn enqueue(client: &Client, stack: &Stack, task_type: &str, payload: Value) {
+    let task = json!({ "task_type": task_type, "payload": payload });
+    let reply = client.post(format!("{}/enqueue", stack.addresses.queue)).json(&task).send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+}
+
+async fn book(client: &Client, stack: &Stack) -> i64 {
+    let api = &stack.addresses.balancer;
+    let form = [("username", "student1"), ("password", "password")];
+    let token: Value =
+        client.post(format!("{api}/token")).form(&form).send().await.unwrap().json().await.unwrap();
+    let booking = json!({ "student_id": 1, "tutor_id": 1 });
+    let request = client.post(format!("{api}/book")).bearer_auth(token["access_token"].as_str().unwrap());
+    let booked: Value = request.json(&booking).send().await.unwrap().json().await.unwrap();
+    booked["booking_id"].as_i64().expect("a booking")
+}
+
+/// How often the notification service has logged `message`.
+fn logged(stack: &Stack, message: &str) -> usize {
+    let log = stack.log("notification_service");
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["message"] == message).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_arrives_again_is_recorded_once() {
+    let stack = Stack::start_with(|command| {
+        command.args(["--tutors", "2", "--students", "2"]);
+    });
+    let client = Client::new();
+    let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
+
+    let booking_id = book(&client, &stack).await;
+    let recorded = || logged(&stack, "notification sent");
+    eventually("the notification was sent", || recorded() == 1);
+
+    let payload = |booking_id| json!({ "booking_id": booking_id, "student_id": 1, "tutor_id": 1 });
+    for _ in 0..2 {
+        enqueue(&client, &stack, "booking_notification", payload(booking_id)).await;
+    }
+    eventually("both were found sent", || logged(&stack, "notification sent before") == 2);
+
+    // A booking that was taken back, and tasks that make no sense, do not come again either.
+    enqueue(&client, &stack, "booking_notification", payload(i64::MAX)).await;
+    eventually("it was taken back", || logged(&stack, "the booking was taken back") == 1);
+    enqueue(&client, &stack, "newsletter", json!({})).await;
+    eventually("it was let go", || logged(&stack, "a task that nobody understands is let go") == 1);
+
+    nothing_is_left(&client, &stack).await;
+    let rows: Vec<(i64, i32)> = sqlx::query_as("SELECT booking_id, deliveries FROM notifications")
+        .fetch_all(&database)
+        .await
+        .unwrap();
+    assert_eq!(rows, [(booking_id, 1)]);
+}
+
+/// The queue is done with all of its five tasks.
+async fn nothing_is_left(client: &Client, stack: &Stack) {
+    let expected = ["queue_tasks_waiting 0", "queue_tasks_leased 0", "queue_tasks_acknowledged_total 5"];
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let url = format!("{}/metrics", stack.addresses.queue);
+        let metrics = client.get(url).send().await.unwrap().text().await.unwrap();
+        if expected.iter().all(|expected| metrics.lines().any(|line| line == *expected)) {
+            return;
+        }
+        assert!(std::time::Instant::now() < give_up, "tasks are left: {metrics}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
