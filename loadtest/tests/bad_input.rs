@@ -9,6 +9,8 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use sqlx::PgPool;
 use support::Stack;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::net::TcpStream;
 
 struct Api<'a> {
     client: Client,
@@ -142,12 +144,38 @@ async fn bad_bookings(api: &Api<'_>) {
     refused("deep nesting", api.book(deep), 422, "invalid_request").await;
     refused("a large body", api.book("x".repeat(100_000)), 413, "body_too_large").await;
     refused("a huge body", api.book("x".repeat(3 << 20)), 413, "body_too_large").await;
+    let json = api.request(Method::POST, "/token").header("content-type", "application/json");
+    refused("a large log-in as JSON", json.body("x".repeat(500_000)), 415, "unsupported_media_type").await;
+    let without_token = api.request(Method::POST, "/book").body("x".repeat(500_000));
+    refused("a large body without a token", without_token, 401, "missing_credentials").await;
+    let bearer = format!("authorization: Bearer {}\r\n", api.token);
+    assert_eq!(endless(api, "/book", &bearer).await, "HTTP/1.1 413 Payload Too Large");
+    assert_eq!(endless(api, "/book", "").await, "HTTP/1.1 401 Unauthorized");
+    assert_eq!(endless(api, "/nowhere", "").await, "HTTP/1.1 404 Not Found");
     let text = api
         .request(Method::POST, "/book")
         .bearer_auth(&api.token)
         .header("content-type", "text/plain")
         .body("{}");
     refused("plain text", text, 415, "unsupported_media_type").await;
+}
+
+/// Writes 20 MB in chunks, and only then reads the status.
+async fn endless(api: &Api<'_>, path: &str, header: &str) -> String {
+    let address = api.stack.addresses.balancer.trim_start_matches("http://");
+    let mut stream = BufStream::new(TcpStream::connect(address).await.unwrap());
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked\r\n{header}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20));
+    for _ in 0..20 {
+        stream.write_all(chunk.as_bytes()).await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut status = String::new();
+    stream.read_line(&mut status).await.unwrap();
+    status.trim_end().to_owned()
 }
 
 async fn bad_searches(api: &Api<'_>) {

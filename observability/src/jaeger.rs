@@ -6,6 +6,7 @@ mod model;
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -59,7 +60,10 @@ async fn services_v3(State(ingest): State<Arc<Ingest>>) -> Response {
     Json(json!({ "services": services })).into_response()
 }
 
-async fn trace_v1(State(ingest): State<Arc<Ingest>>, Path(id): Path<String>) -> Response {
+async fn trace_v1(State(ingest): State<Arc<Ingest>>, id: Result<Path<String>, PathRejection>) -> Response {
+    let Ok(Path(id)) = id else {
+        return refuse(StatusCode::BAD_REQUEST, "invalid trace id: not UTF-8".to_owned());
+    };
     let id: TraceId = match id.parse() {
         Ok(id) => id,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("invalid trace id {id:?}: {error}")),

@@ -38,6 +38,7 @@ CREATE TABLE notifications (
     -- The key makes a notification recorded once for each booking, however often its task arrives.
     booking_id BIGINT PRIMARY KEY CONSTRAINT notifications_booking_fkey REFERENCES bookings (id) ON DELETE CASCADE,
     sent_at    TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
-    -- How often it was sent: more than once when a worker died between sending and recording.
+    -- How often it was recorded as sent: more than once when a second worker sent it before the first had recorded it.
+    -- What a worker sent and died before recording leaves no trace here.
     deliveries INTEGER NOT NULL DEFAULT 1
 );

@@ -87,7 +87,7 @@ pub struct Booking {
     pub created_at: DateTime<Utc>,
     /// When the notification was recorded as sent.
     pub notified_at: Option<DateTime<Utc>>,
-    /// How often the notification was sent.
+    /// How often the notification was recorded as sent.
     pub deliveries: i32,
 }
 

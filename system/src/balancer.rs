@@ -8,6 +8,7 @@ mod rotation;
 mod tests;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,8 +44,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(200);
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers that belong to one connection (RFC 9110, section 7.6.1) and are not passed on.
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
     header::TE,
@@ -101,12 +103,14 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ConfigError> {
 
 async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Result<Response> {
     let (mut head, body) = request.into_parts();
+    if head.method == http::Method::CONNECT {
+        return Err(Code::MethodNotAllowed.into());
+    }
     if body.size_hint().lower() > MAX_BODY_BYTES {
-        extract::read_body(body, 0).await?;
         return Err(Code::BodyTooLarge.into());
     }
     prepare(&mut head.headers, head.extensions.get::<ConnectInfo<SocketAddr>>());
-    let body = Arc::new(Mutex::new(Some(body)));
+    let body = Arc::new(Upload { unseen: Mutex::new(Some(body)), broke_off: AtomicBool::new(false) });
     for gateway in balancer.rotation.candidates() {
         let error = match balancer.send(gateway, &head, Replayable::new(&body)).await {
             Ok(response) => return Ok(response),
@@ -116,7 +120,10 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
             gateway.mark_down();
         }
         // Only what no gateway can have seen is sent to the next one.
-        let unseen = body.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if body.broke_off.load(Relaxed) {
+            return Err(extract::broke_off());
+        }
+        let unseen = body.unseen.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if error != PeerError::Unreachable || !unseen {
             return Err(Problem::from(error));
         }
@@ -126,14 +133,28 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
 }
 
 fn prepare(headers: &mut HeaderMap, peer: Option<&ConnectInfo<SocketAddr>>) {
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    strip(headers);
+    // The body is asked for when the gateway takes it; the gateway need not ask once more.
+    headers.remove(header::EXPECT);
     let Some(ConnectInfo(peer)) = peer else { return };
     let before = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok());
     let chain = before.map_or_else(|| peer.ip().to_string(), |before| format!("{before}, {}", peer.ip()));
     if let Ok(chain) = HeaderValue::from_str(&chain) {
         headers.insert(FORWARDED_FOR, chain);
+    }
+}
+
+/// Takes out what is meant for this connection: the fields above and those that `Connection` names.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
     }
 }
 
@@ -183,25 +204,30 @@ fn target<'a>(gateway: &'a Gateway, head: &'a http::request::Parts, uri: &'a Uri
 
 fn relay(response: Response<hyper::body::Incoming>, gateway: &Gateway) -> Response {
     let (mut head, body) = response.into_parts();
-    for name in &HOP_BY_HOP {
-        head.headers.remove(name);
-    }
+    strip(&mut head.headers);
     let served_by = head.headers.get("x-served-by").and_then(|name| name.to_str().ok());
     let upstream = Upstream(served_by.unwrap_or(gateway.name()).to_owned());
     head.extensions.insert(upstream);
     Response::from_parts(head, Body::new(body))
 }
 
+/// A request's body as all attempts to send it share it.
+struct Upload {
+    unseen: Mutex<Option<Body>>,
+    /// The caller's connection failed in the middle of it.
+    broke_off: AtomicBool,
+}
+
 /// A request body that is taken at its first poll: until then it can still go to another gateway.
 struct Replayable {
-    shared: Arc<Mutex<Option<Body>>>,
+    shared: Arc<Upload>,
     taken: Option<Body>,
     size: SizeHint,
 }
 
 impl Replayable {
-    fn new(shared: &Arc<Mutex<Option<Body>>>) -> Self {
-        let size = shared.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Body::size_hint);
+    fn new(shared: &Arc<Upload>) -> Self {
+        let size = shared.unseen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Body::size_hint);
         Self { shared: Arc::clone(shared), taken: None, size: size.unwrap_or_default() }
     }
 }
@@ -215,11 +241,17 @@ impl http_body::Body for Replayable {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.taken.is_none() {
-            let body = self.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let body = self.shared.unseen.lock().unwrap_or_else(PoisonError::into_inner).take();
             self.taken = body;
         }
         match &mut self.taken {
-            Some(body) => std::pin::Pin::new(body).poll_frame(cx),
+            Some(body) => {
+                let polled = std::pin::Pin::new(body).poll_frame(cx);
+                if matches!(polled, std::task::Poll::Ready(Some(Err(_)))) {
+                    self.shared.broke_off.store(true, Relaxed);
+                }
+                polled
+            }
             None => std::task::Poll::Ready(None),
         }
     }

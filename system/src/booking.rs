@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{get, post};
 use observability::{propagation, server, telemetry};
@@ -21,7 +21,7 @@ use crate::api::{
 };
 use crate::config::Config;
 use crate::error::{Code, Problem, Result};
-use crate::extract::Json;
+use crate::extract::{Json, Path};
 use crate::peer::Peer;
 use crate::service::{Error, Role};
 use crate::{database, extract, fallback};
@@ -139,10 +139,11 @@ async fn bookings(State(desk): State<Arc<BookingDesk>>, uri: Uri) -> Result<axum
     Ok(axum::Json(Bookings { bookings: rows.map_err(|error| database::problem(&error))? }))
 }
 
-async fn user(
-    State(desk): State<Arc<BookingDesk>>,
-    Path(username): Path<String>,
-) -> Result<axum::Json<User>> {
+async fn user(State(desk): State<Arc<BookingDesk>>, Path(username): Path) -> Result<axum::Json<User>> {
+    // PostgreSQL's text holds no NUL.
+    if username.contains('\0') {
+        return Err(Code::NotFound.into());
+    }
     let mut connection = database::acquire(&desk.pool).await?;
     let row = sqlx::query_as::<_, (i64, String)>(BY_USERNAME).bind(username).fetch_optional(&mut *connection);
     let row =

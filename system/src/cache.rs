@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use moka::Expiry;
@@ -18,9 +18,12 @@ use serde_json::value::RawValue;
 use crate::api::CacheEntry;
 use crate::config::Config;
 use crate::error::{Code, Result};
-use crate::extract::Json;
-use crate::fallback;
+use crate::extract::{Json, Path};
 use crate::service::{Role, always_ready};
+use crate::{fallback, peer};
+
+/// As large as the largest reply that a gateway reads from search.
+const MAX_VALUE_BYTES: usize = peer::MAX_REPLY_BYTES;
 
 const DEFAULT_TTL_SECONDS: u64 = 60;
 const MAX_TTL_SECONDS: u64 = 24 * 3600;
@@ -77,7 +80,7 @@ fn router(max_bytes: u64) -> Router {
 
 async fn read(
     State(entries): State<Arc<Cache<String, Entry>>>,
-    Path(key): Path<String>,
+    Path(key): Path,
 ) -> Result<axum::response::Response> {
     let entry = entries.get(&key).await.ok_or(Code::NotFound)?;
     // The value is JSON already: it is put into its object as it is.
@@ -90,8 +93,8 @@ async fn read(
 
 async fn write(
     State(entries): State<Arc<Cache<String, Entry>>>,
-    Path(key): Path<String>,
-    Json(entry): Json<CacheEntry<Box<RawValue>>>,
+    Path(key): Path,
+    Json(entry): Json<CacheEntry<Box<RawValue>>, MAX_VALUE_BYTES>,
 ) -> axum::Json<serde_json::Value> {
     let seconds = entry.ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS).min(MAX_TTL_SECONDS);
     let ttl = jittered(Duration::from_secs(seconds), rand::rng().random());
@@ -143,8 +146,12 @@ mod tests {
         let router = router(1 << 20);
         assert_eq!(call(&router, "POST", "/set/k", r#"{"value":"#).await.0, StatusCode::BAD_REQUEST);
         assert_eq!(call(&router, "POST", "/set/k", "{}").await.0, StatusCode::UNPROCESSABLE_ENTITY);
-        let huge = format!(r#"{{"value":"{}"}}"#, "x".repeat(70_000));
-        assert_eq!(call(&router, "POST", "/set/k", &huge).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        let sized = |length| format!(r#"{{"value":"{}"}}"#, "x".repeat(length));
+        assert_eq!(call(&router, "POST", "/set/k", &sized(1 << 20)).await.0, StatusCode::OK);
+        assert_eq!(
+            call(&router, "POST", "/set/k", &sized(MAX_VALUE_BYTES)).await.0,
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
     }
 
     #[test]

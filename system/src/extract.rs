@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
@@ -13,23 +14,27 @@ use serde_json::error::Category;
 
 use crate::error::{Code, Problem, Result};
 
-/// More than any request of this system needs.
+/// More than any request from outside needs.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Beyond it a caller that goes on writing is cut off.
-const MAX_DISCARDED_BYTES: usize = 8 << 20;
-
-/// A JSON body of at most [`MAX_BODY_BYTES`].
+/// A JSON body of at most `LIMIT` bytes.
 #[derive(Debug)]
-pub(crate) struct Json<T>(pub(crate) T);
+pub(crate) struct Json<T, const LIMIT: usize = MAX_BODY_BYTES>(pub(crate) T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T, LIMIT> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         require_media_type(request.headers(), "application/json")?;
-        let body = read_body(request.into_body(), MAX_BODY_BYTES).await?;
-        parse_json(&body).map(Self)
+        let body = read_body(request.into_body(), LIMIT).await?;
+        match parse_json(&body) {
+            Err(problem) if problem.code() == Code::MalformedRequest => Err(problem),
+            // A list of the right length would do for an object's members, too.
+            _ if !body.trim_ascii_start().starts_with(b"{") => {
+                Err(Problem::with_detail(Code::InvalidRequest, "Send a JSON object."))
+            }
+            parsed => parsed.map(Self),
+        }
     }
 }
 
@@ -40,6 +45,19 @@ pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
             if error.classify() == Category::Data { Code::InvalidRequest } else { Code::MalformedRequest };
         Problem::with_detail(code, error.to_string())
     })
+}
+
+/// The path's one variable, strictly UTF-8.
+#[derive(Debug)]
+pub(crate) struct Path(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(variable)| Self(variable)).map_err(|_| not_utf8())
+    }
 }
 
 /// A form body as (name, value) pairs, strictly UTF-8.
@@ -84,23 +102,21 @@ pub(crate) fn number<T: std::str::FromStr>(pairs: &[(String, String)], name: &st
 }
 
 /// Reads a body to its end, refusing more than `limit` bytes.
-///
-/// What is too large is still read, up to [`MAX_DISCARDED_BYTES`]: an answer sent while the caller is writing is lost
-/// with the connection, and the caller sees a reset in its place.
-pub(crate) async fn read_body(mut body: Body, limit: usize) -> Result<Bytes> {
-    let mut kept = BytesMut::new();
-    let mut seen = 0;
+async fn read_body(mut body: Body, limit: usize) -> Result<Bytes> {
+    let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::with_detail(Code::MalformedRequest, "The body broke off."))?;
-        let Ok(data) = frame.into_data() else { continue };
-        seen += data.len();
-        if seen <= limit {
-            kept.extend_from_slice(&data);
-        } else if seen > MAX_DISCARDED_BYTES {
-            break;
+        let Ok(data) = frame.map_err(|_| broke_off())?.into_data() else { continue };
+        if read.len() + data.len() > limit {
+            return Err(Code::BodyTooLarge.into());
         }
+        read.extend_from_slice(&data);
     }
-    if seen > limit { Err(Code::BodyTooLarge.into()) } else { Ok(kept.freeze()) }
+    Ok(read.freeze())
+}
+
+/// The caller went away, or closed its side, before its body was whole.
+pub(crate) fn broke_off() -> Problem {
+    Problem::with_detail(Code::MalformedRequest, "The body broke off.")
 }
 
 /// A missing media type is taken as the right one: the original did not ask for it.

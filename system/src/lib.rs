@@ -27,6 +27,7 @@ mod queue;
 mod notification;
 
 pub mod database;
+mod drain;
 mod extract;
 mod fallback;
 mod password;

@@ -23,7 +23,7 @@ use crate::error::{Code, Problem};
 use budget::RetryBudget;
 
 /// Larger than any reply of this system.
-const MAX_REPLY_BYTES: usize = 4 << 20;
+pub(crate) const MAX_REPLY_BYTES: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shorter than any server's own limit, so that the pool rarely hands out a connection that the peer is closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -33,6 +33,10 @@ fn router(pool: PgPool) -> Router {
 async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
     let query = extract::query(&uri)?;
     let subject = extract::first(&query, "subject").ok_or(Code::MissingSubject)?;
+    // PostgreSQL's text holds no NUL.
+    if subject.contains('\0') {
+        return Err(Code::InvalidSubject.into());
+    }
     let mut connection = database::acquire(&pool).await?;
     let rows =
         sqlx::query_as::<_, (i64, String, String, f64)>(BY_SUBJECT).bind(subject).fetch_all(&mut *connection);

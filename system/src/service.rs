@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::error::Code;
-use crate::{balancer, booking, cache, fallback, gateway, notification, queue, search};
+use crate::{balancer, booking, cache, drain, fallback, gateway, notification, queue, search};
 
 /// One role of the system; `workbench serve ROLE` runs it in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -52,6 +52,13 @@ pub enum Error {
     /// A socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl Error {
+    /// Whether another set-up would help, as against something that broke.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
 }
 
 impl Service {
@@ -159,7 +166,7 @@ fn router(role: Role, draining: Arc<AtomicBool>) -> Router {
     let readiness = get(move || async move {
         if draining.load(Relaxed) || !ready().await { Err(Code::Unavailable.status()) } else { Ok("ready\n") }
     });
-    role.routes.merge(server::operations()).route("/health/ready", readiness)
+    drain::drained(role.routes.merge(server::operations()).route("/health/ready", readiness))
 }
 
 fn frontend_role(config: &Config) -> Role {

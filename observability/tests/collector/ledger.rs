@@ -42,12 +42,14 @@ fn booking(trace: u128) -> [Value; 4] {
 #[tokio::test]
 async fn each_loss_stands_in_its_own_row() {
     let collector = Collector::start().await;
-    // 1 is complete, 2 lacks its root, 3 its server, 4 its receiver, 5 everything, 6 what an exporter dropped.
+    // 1 is complete, 2 lacks its root, 3 its server, 4 its receiver, 5 everything, 6 what an exporter dropped, and 8 a leaf
+    // that only the exporter knows of.
     let mut spans: Vec<Value> = booking(1).into();
     spans.extend(booking(2).into_iter().skip(1));
     spans.extend(booking(3).into_iter().take(1));
     spans.extend(booking(4).into_iter().take(3));
     spans.extend(booking(6).into_iter().skip(1));
+    spans.extend(booking(8));
     collector.accept("shop", json!(spans)).await;
     let mut report = span(99, 9, 0, 1);
     report["name"] = json!("spans dropped");
@@ -55,18 +57,18 @@ async fn each_loss_stands_in_its_own_row() {
         { "key": "otel.dropped.count", "value": { "intValue": "5" } },
         { "key": "otel.dropped.reason", "value": { "stringValue": "queue_full" } },
     ]);
-    let links = [1, 6, 7].map(|trace| json!({ "traceId": hex(trace), "spanId": format!("{:016x}", 1) }));
+    let links = [6, 7, 8].map(|trace| json!({ "traceId": hex(trace), "spanId": format!("{:016x}", 1) }));
     report["links"] = json!(links);
     let body = export("shop", "observability.telemetry", json!([report])).to_string();
     let reply = collector.otlp(&[("content-type", "application/json")], body).await;
     assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!({})));
 
-    let ledger = ledger(&collector, 1..=7).await;
+    let ledger = ledger(&collector, 1..=8).await;
     assert_eq!(ledger["complete"], 1, "{ledger}");
     assert_eq!(ledger["orphaned"], 1, "{ledger}");
     assert_eq!(ledger["missing"], 3, "{ledger}");
-    assert_eq!(ledger["dropped_by_exporter"], 2, "6, and 7 of which nothing is left: {ledger}");
-    assert_eq!(ledger["examples"].as_array().map(Vec::len), Some(6));
+    assert_eq!(ledger["dropped_by_exporter"], 3, "7, too, of which nothing is left: {ledger}");
+    assert_eq!(ledger["examples"].as_array().map(Vec::len), Some(7));
     let why = |trace| {
         let example = ledger["examples"].as_array().unwrap().iter().find(|e| e["trace_id"] == hex(trace));
         example.unwrap()["why"].as_str().unwrap().to_owned()

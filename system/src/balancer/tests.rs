@@ -7,7 +7,8 @@ use axum::routing::{get, post};
 use futures::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -165,6 +166,41 @@ async fn a_huge_body_is_refused_before_a_gateway_sees_it() {
     let huge = "x".repeat(MAX_BODY_BYTES as usize + 1);
     let answer = call(request("POST", balancer.address, "/book", &huge)).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_body_that_the_caller_breaks_off_is_the_callers_fault() {
+    let gateway = Running::gateway("one").await;
+    let balancer = balancer_over(&[gateway.address]).await;
+    let mut stream = TcpStream::connect(balancer.address).await.unwrap();
+    stream.write_all(b"POST /book HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nfour").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_tunnel_is_refused() {
+    let gateway = Running::gateway("one").await;
+    let balancer = balancer_over(&[gateway.address]).await;
+    let mut stream = TcpStream::connect(balancer.address).await.unwrap();
+    stream.write_all(b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 405"), "{reply}");
+}
+
+#[test]
+fn what_is_meant_for_one_connection_is_not_passed_on() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in
+        [("connection", "x-mine, close"), ("x-mine", "1"), ("keep-alive", "timeout=5"), ("x-yours", "1")]
+    {
+        headers.append(name, HeaderValue::from_static(value));
+    }
+    strip(&mut headers);
+    assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-yours"]);
 }
 
 #[tokio::test]
