@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::misuse::Misuse;
 use crate::run::{self, Bundle, Endpoints, Shape};
 use crate::{report, stop};
 
@@ -44,7 +45,7 @@ pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
 
 /// Prints what a bundle says.
 pub(crate) fn report(arguments: &Report) -> anyhow::Result<ExitCode> {
-    let bundle = Bundle::read(&arguments.run)?;
+    let bundle = Bundle::read(&arguments.run).map_err(Misuse)?;
     if arguments.json {
         println!("{}", bundle.json()?);
     } else if arguments.html {

@@ -7,6 +7,7 @@ mod health;
 mod journeys;
 mod load;
 mod measure;
+mod misuse;
 mod oracle;
 mod report;
 mod run;
@@ -23,7 +24,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
-use system::config::ConfigError;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,15 +44,8 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        ExitCode::from(if misuse::is_misuse(&error) { 2 } else { 1 })
     })
-}
-
-/// Whether it takes other arguments, or another set-up, and not a repair.
-fn is_usage(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.is::<ConfigError>() || cause.downcast_ref().is_some_and(stack::Error::is_usage))
 }
 
 /// Runs a command that mostly waits: on this thread.

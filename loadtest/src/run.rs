@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arrivals::{Mix, Spec};
 use crate::journeys::{self, Aftermath, Attack, Live};
 use crate::measure::Measured;
+use crate::misuse::Misuse;
 use crate::oracle::Oracle;
 use crate::report;
 use crate::validity::{Validity, Watch};
@@ -93,7 +94,9 @@ async fn execute_traced(
 ) -> anyhow::Result<Finished> {
     let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
     let collector = Collector::new(&endpoints.collector, http.clone());
-    preflight::check(&http, &collector, endpoints).await?;
+    preflight::check(&http, &collector, endpoints).await.map_err(Misuse)?;
+    // Now, and not when the run has been measured and cannot be kept.
+    bundle::make_room(&shape.out).map_err(Misuse)?;
 
     let spec = Spec {
         profile: shape.profile,

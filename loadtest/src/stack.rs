@@ -68,7 +68,12 @@ pub(crate) enum Error {
 impl Error {
     /// Whether other arguments or another machine's set-up would help, as against something that broke.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::Port { .. } | Self::NoFreePorts | Self::NoPostgres { .. })
+        match self {
+            Self::Port { .. } | Self::NoFreePorts | Self::NoPostgres { .. } => true,
+            // A role says so itself.
+            Self::Ended { status, .. } => status.code() == Some(2),
+            _ => false,
+        }
     }
 }
 

@@ -26,8 +26,11 @@ impl Load {
         let mut command = workbench();
         command
             .args(["load", "--target", &addresses.balancer, "--collector", &addresses.collector])
-            .args(["--otlp", &addresses.otlp_grpc, "--out", out.path().to_str().unwrap()])
+            .args(["--otlp", &addresses.otlp_grpc])
             .args(arguments);
+        if !arguments.contains(&"--out") {
+            command.args(["--out", out.path().to_str().unwrap()]);
+        }
         Load { out, command }
     }
 
@@ -168,6 +171,11 @@ fn a_missed_objective_fails_the_run_and_an_unreadable_one_is_bad_usage() {
     let unreadable = Load::of(&stack, &["--slo", "p99<soon"]).run();
     assert_eq!(unreadable.code(), Some(2));
     assert!(unreadable.text().contains("'soon' is no number"), "{}", unreadable.text());
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let nowhere = Load::of(&stack, &["--duration", "10m", "--out", file.path().to_str().unwrap()]).run();
+    assert_eq!(nowhere.code(), Some(2), "before anything is sent: {}", nowhere.text());
+    assert!(nowhere.text().contains("--out names another"), "{}", nowhere.text());
 }
 
 #[test]
@@ -191,13 +199,13 @@ fn ctrl_c_ends_a_run_early_and_writes_what_was_measured() {
 #[test]
 fn a_target_that_is_not_there_or_not_seeded_is_one_clear_error() {
     let absent = workbench().args(["load", "--target", "http://127.0.0.1:9"]).output().unwrap();
-    assert_eq!(absent.status.code(), Some(1));
+    assert_eq!(absent.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&absent.stderr).contains("no system at http://127.0.0.1:9"));
 
     let stack = Stack::start_with(|up| {
         up.args(["--tutors", "100"]);
     });
     let fewer = Load::of(&stack, &[]).run();
-    assert_eq!(fewer.code(), Some(1));
+    assert_eq!(fewer.code(), Some(2));
     assert!(fewer.text().contains("workbench seed --tutors 1000"), "{}", fewer.text());
 }

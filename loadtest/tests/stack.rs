@@ -265,7 +265,7 @@ fn a_demo_may_leave_the_system_up_until_ctrl_c() {
 #[test]
 fn an_unusable_setting_is_told_in_the_words_of_the_role_that_refused_it() {
     let (output, error) = run(workbench().args(["up", "--free-ports"]).env("JWT_SECRET", "short"));
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("api_gateway_"), "{error}");
     assert!(error.contains("JWT_SECRET is not usable: shorter than 32 bytes"), "{error}");
 }

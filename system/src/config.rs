@@ -1,13 +1,34 @@
 //! The only reader of the environment: variables in, typed values out, with an error that says what to set.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use http::uri::Authority;
 use observability::telemetry;
 
 use crate::peer::Peer;
 use crate::service::Service;
+
+/// Samplers of the OpenTelemetry specification that the SDK has.
+const SAMPLERS: [&str; 6] = [
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
+
+/// Longer than a consumer's long poll at the queue, which would otherwise never be answered.
+const REQUEST_TIMEOUT_MS: RangeInclusive<u64> = 3_000..=600_000;
+
+/// A task's lease lasts for 30 s: what takes longer is handed out again while it is being sent.
+const NOTIFICATION_DELAY_MS: RangeInclusive<u64> = 0..=20_000;
+
+/// As many tasks as the queue hands out in one reply.
+const NOTIFICATION_CONCURRENCY: RangeInclusive<usize> = 1..=1_000;
 
 /// A setting that is absent or does not parse.
 #[derive(Debug, thiserror::Error)]
@@ -126,12 +147,17 @@ impl Config {
     }
 
     fn read(service: Service, env: &Env) -> Result<Self, ConfigError> {
+        env.sampler()?;
         Ok(Self {
-            listen: env.text("LISTEN", &format!("127.0.0.1:{}", service.port())),
+            listen: env.address("LISTEN", &format!("127.0.0.1:{}", service.port()))?,
             instance: env.text("SERVICE_INSTANCE_ID", service.name()),
             stop_with_stdin: env.get("STOP_WITH_STDIN").is_some(),
             drain: env.millis("DRAIN_MS", 1000)?,
-            request_timeout: env.millis("REQUEST_TIMEOUT_MS", 10_000)?,
+            request_timeout: Duration::from_millis(env.within(
+                "REQUEST_TIMEOUT_MS",
+                10_000,
+                REQUEST_TIMEOUT_MS,
+            )?),
             peers: Peers::read(env)?,
             database_url: env.secret("DATABASE_URL")?,
             jwt_secret: env.secret("JWT_SECRET")?,
@@ -142,17 +168,20 @@ impl Config {
             api_port: env.number("API_PORT", Service::Balancer.port())?,
             search_cache_ttl: Duration::from_secs(env.number("SEARCH_CACHE_TTL_SECONDS", 30)?),
             cache_max_bytes: env.number("CACHE_MAX_BYTES", 32 << 20)?,
-            queue_capacity: env.number("QUEUE_CAPACITY", 100_000)?,
-            notification_delay: env.millis("NOTIFICATION_DELAY_MS", 20)?,
-            notification_concurrency: env.positive("NOTIFICATION_CONCURRENCY", 16)?,
+            queue_capacity: env.positive("QUEUE_CAPACITY", 100_000)?,
+            notification_delay: Duration::from_millis(env.within(
+                "NOTIFICATION_DELAY_MS",
+                20,
+                NOTIFICATION_DELAY_MS,
+            )?),
+            notification_concurrency: env.within("NOTIFICATION_CONCURRENCY", 16, NOTIFICATION_CONCURRENCY)?,
             collector: Collector {
-                grpc_listen: env.text("OTLP_GRPC_LISTEN", "127.0.0.1:4317"),
-                http_listen: env.text("OTLP_HTTP_LISTEN", "127.0.0.1:4318"),
+                grpc_listen: env.address("OTLP_GRPC_LISTEN", "127.0.0.1:4317")?,
+                http_listen: env.address("OTLP_HTTP_LISTEN", "127.0.0.1:4318")?,
                 store_max_bytes: env.positive("STORE_MAX_BYTES", 96 << 20)?,
-                forward: env.get("OTLP_FORWARD_ENDPOINT"),
+                forward: env.optional_url("OTLP_FORWARD_ENDPOINT", "")?,
             },
-            otlp_endpoint: Some(env.text_or_empty("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"))
-                .filter(|endpoint| !endpoint.is_empty()),
+            otlp_endpoint: env.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")?,
             log_filter: env.text("RUST_LOG", "info"),
             span_queue_size: env.positive("OTEL_BSP_MAX_QUEUE_SIZE", 65_536)?,
             span_batch_size: env.positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?,
@@ -204,6 +233,8 @@ impl Peers {
     fn read(env: &Env) -> Result<Self, ConfigError> {
         let url = |name, service: Service| env.url(name, &format!("http://127.0.0.1:{}", service.port()));
         let gateways = env.list("GATEWAY_URLS", "http://127.0.0.1:8001,http://127.0.0.1:8002");
+        let gateways =
+            gateways.iter().map(|base| base_url("GATEWAY_URLS", base)).collect::<Result<Vec<_>, _>>()?;
         if gateways.is_empty() {
             return Err(ConfigError::Missing { name: "GATEWAY_URLS", hint: "name at least one gateway" });
         }
@@ -241,8 +272,29 @@ impl Env {
     }
 
     /// Set but empty differs from unset here: it turns the thing off.
-    fn text_or_empty(&self, name: &str, default: &str) -> String {
-        (self.0)(name).unwrap_or_else(|| default.to_owned())
+    fn optional_url(&self, name: &'static str, default: &str) -> Result<Option<String>, ConfigError> {
+        let url = (self.0)(name).unwrap_or_else(|| default.to_owned());
+        if url.is_empty() { Ok(None) } else { base_url(name, &url).map(Some) }
+    }
+
+    /// The SDK reads this one itself, and traces everything when it does not know the value.
+    fn sampler(&self) -> Result<(), ConfigError> {
+        const NAME: &str = "OTEL_TRACES_SAMPLER";
+        match self.get(NAME) {
+            Some(sampler) if !SAMPLERS.contains(&sampler.as_str()) => {
+                Err(invalid(NAME, format!("must be one of {}", SAMPLERS.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `host:port`.
+    fn address(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
+        let address = self.text(name, default);
+        match address.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address),
+            _ => Err(invalid(name, format!("must be HOST:PORT, such as {default}"))),
+        }
     }
 
     fn list(&self, name: &str, default: &str) -> Vec<String> {
@@ -265,13 +317,31 @@ impl Env {
         self.number(name, default).map(Duration::from_millis)
     }
 
-    fn url(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
-        let url = self.text(name, default);
-        if url.starts_with("http://") {
-            Ok(url.trim_end_matches('/').to_owned())
+    fn within<T: FromStr<Err: Display> + PartialOrd + Display>(
+        &self,
+        name: &'static str,
+        default: T,
+        range: RangeInclusive<T>,
+    ) -> Result<T, ConfigError> {
+        let number = self.number(name, default)?;
+        if range.contains(&number) {
+            Ok(number)
         } else {
-            Err(invalid(name, "must begin with http://"))
+            Err(invalid(name, format!("must be in {} to {}", range.start(), range.end())))
         }
+    }
+
+    fn url(&self, name: &'static str, default: &str) -> Result<String, ConfigError> {
+        base_url(name, &self.text(name, default))
+    }
+}
+
+/// `http://host:port`, without a slash at its end.
+fn base_url(name: &'static str, url: &str) -> Result<String, ConfigError> {
+    let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').parse::<Authority>());
+    match authority {
+        Some(Ok(authority)) => Ok(format!("http://{authority}")),
+        _ => Err(invalid(name, "must be a URL such as http://HOST:PORT")),
     }
 }
 
@@ -289,6 +359,10 @@ mod tests {
         Config::read(Service::Gateway, &Env(Box::new(find)))
     }
 
+    fn environment(name: &'static str, value: &'static str) -> Env {
+        Env(Box::new(move |wanted| (wanted == name).then(|| value.to_owned())))
+    }
+
     #[test]
     fn an_empty_environment_gives_the_table_of_ports() {
         let config = read(&[]).unwrap();
@@ -301,8 +375,21 @@ mod tests {
     fn what_does_not_parse_is_named() {
         let error = read(&[("REQUEST_TIMEOUT_MS", "soon")]).unwrap_err().to_string();
         assert!(error.starts_with("REQUEST_TIMEOUT_MS is not usable"), "{error}");
-        let error = read(&[("CACHE_URL", "localhost:8010")]).unwrap_err().to_string();
-        assert!(error.contains("http://"), "{error}");
+        for (name, value) in [
+            ("CACHE_URL", "localhost:8010"),
+            ("CACHE_URL", "http://"),
+            ("GATEWAY_URLS", "http://127.0.0.1:8001,nonsense"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
+            ("OTEL_TRACES_SAMPLER", "banana"),
+            ("LISTEN", "nonsense"),
+            ("NOTIFICATION_CONCURRENCY", "1001"),
+            ("NOTIFICATION_DELAY_MS", "30000"),
+            ("REQUEST_TIMEOUT_MS", "500"),
+            ("QUEUE_CAPACITY", "0"),
+        ] {
+            let error = Config::read(Service::Gateway, &environment(name, value)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name} is not usable")), "{name}={value}: {error}");
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! PostgreSQL: the pool, the schema, and the spans around waiting and asking.
 
+use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
 use observability::telemetry::tracer;
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
+use crate::config::ConfigError;
 use crate::error::{Code, Problem};
 use crate::service::{Error, Readiness};
 
@@ -29,9 +31,13 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false);
+    let server = PgConnectOptions::from_str(url).map_err(|error| ConfigError::Invalid {
+        name: "DATABASE_URL",
+        reason: format!("not a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE ({error})"),
+    })?;
     let give_up = tokio::time::Instant::now() + START_TIMEOUT;
     let pool = loop {
-        match options.clone().connect(url).await {
+        match options.clone().connect_with(server.clone()).await {
             Ok(pool) => break pool,
             Err(error) if tokio::time::Instant::now() >= give_up => return Err(error.into()),
             Err(error) => {

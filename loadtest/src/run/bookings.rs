@@ -17,8 +17,9 @@ use crate::measure::{Accepted, histogram};
 const PAGE: usize = 1000;
 /// Between two looks at a student whose bookings are not all notified.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Nothing more is waited for once no notification has come for this long.
-const STANDS_STILL: Duration = Duration::from_secs(15);
+/// Nothing more is waited for once no notification has come for this long: longer than the 30 s for which a worker that
+/// died holds its tasks up.
+const STANDS_STILL: Duration = Duration::from_secs(40);
 /// Not sampled, so that no service records a span.
 const UNTRACED: &str = "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-00";
 

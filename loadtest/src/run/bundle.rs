@@ -1,10 +1,11 @@
 //! The folder that a run leaves behind, and reading it again.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use observability::span::Trace;
 
 use super::schema::{Phase, Run, SCHEMA};
@@ -15,6 +16,13 @@ use crate::report;
 
 const TRACES: &str = "traces.jsonl.zst";
 const COMPRESSION: i32 = 3;
+
+/// Makes the folder in which the runs' folders are made, and tries whether it can be written to.
+pub(super) fn make_room(out: &Path) -> anyhow::Result<()> {
+    let made = fs::create_dir_all(out).and_then(|()| tempfile::tempfile_in(out));
+    made.map(drop)
+        .with_context(|| format!("cannot write to the folder {}; --out names another", out.display()))
+}
 
 /// A run and its folder.
 pub(crate) struct Bundle {
@@ -31,14 +39,20 @@ impl Bundle {
     pub(super) fn new(out: &Path, run: Run, slow: Option<Trace>) -> anyhow::Result<Self> {
         let start = run.started_at.format("%Y%m%dT%H%M%SZ");
         let name = format!("{start}-{}-{}", run.profile.name(), run.seed);
-        fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-        // Two runs of one seed may start in the same second.
-        let folder = std::iter::once(name.clone())
-            .chain((2..).map(|number| format!("{name}.{number}")))
-            .map(|name| out.join(name))
-            .find(|folder| !folder.exists())
-            .context("no name is free")?;
-        Ok(Bundle { folder, run, slow })
+        // Two runs of one seed may start in the same second. The folder that is made here is empty, and is replaced by
+        // the whole bundle.
+        for folder in std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}.{number}"))) {
+            let folder = out.join(folder);
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Bundle { folder, run, slow }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot make the folder {}", folder.display()));
+                }
+            }
+        }
+        bail!("no name is free")
     }
 
     /// `run.json`'s text.

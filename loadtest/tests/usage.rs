@@ -1,0 +1,49 @@
+//! A wrong command line or set-up ends with 2 and an error that says what to do.
+#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
+mod support;
+
+use support::workbench;
+
+#[test]
+fn what_is_wrong_with_the_setup_is_named() {
+    let secret = "x".repeat(32);
+    for (role, variable, value, named) in [
+        ("gateway", "JWT_SECRET", "", "JWT_SECRET is not set"),
+        ("gateway", "JWT_SECRET", "short", "shorter than 32 bytes"),
+        ("gateway", "CACHE_URL", "http://", "CACHE_URL is not usable"),
+        ("cache", "LISTEN", "nonsense", "LISTEN is not usable: must be HOST:PORT"),
+        ("cache", "RUST_LOG", "=", "RUST_LOG is not a valid filter"),
+        ("cache", "OTEL_TRACES_SAMPLER", "banana", "must be one of always_on"),
+        ("cache", "OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense", "must be a URL such as http://HOST:PORT"),
+        ("balancer", "GATEWAY_URLS", "nonsense", "GATEWAY_URLS is not usable"),
+        ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
+        ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is not usable"),
+        ("notification", "NOTIFICATION_CONCURRENCY", "0", "must be in 1 to 1000"),
+    ] {
+        let mut serve = workbench();
+        serve.args(["serve", role]).env("LISTEN", "127.0.0.1:0").env("JWT_SECRET", &secret);
+        let output = serve.env(variable, value).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{role} with {variable}={value}: {said}");
+        assert!(
+            said.starts_with("error: ") && said.contains(named),
+            "{role} with {variable}={value}: {said}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_command_line_is_named() {
+    for (arguments, named) in [
+        (vec!["report", "/nonexistent"], "no run at /nonexistent"),
+        (vec!["load", "--target", "ftp://127.0.0.1"], "no system at ftp://127.0.0.1"),
+        (vec!["load", "--rate", "0"], "a rate is a number"),
+        (vec!["serve", "kitchen"], "invalid value 'kitchen'"),
+    ] {
+        let output = workbench().args(&arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.starts_with("error: ") && said.contains(named), "{arguments:?}: {said}");
+    }
+}
