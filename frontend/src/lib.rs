@@ -64,6 +64,9 @@ pub fn app_router(api_port: u16) -> Router {
     let policy = content_security_policy(api_port);
     pages
         .route("/config.json", get(async move || json(&config)))
+        .method_not_allowed_fallback(async || {
+            (StatusCode::METHOD_NOT_ALLOWED, "This page is only read: GET or HEAD.\n")
+        })
         .fallback(async || (StatusCode::NOT_FOUND, [(CONTENT_TYPE, HTML)], NOT_FOUND))
         .layer(middleware::from_fn(move |request, next| secure(policy.clone(), request, next)))
 }

@@ -52,6 +52,13 @@ async fn every_file_of_the_folder_is_served() {
 }
 
 #[tokio::test]
+async fn a_page_cannot_be_written_to() {
+    let response = reply(Request::post("/").body(Body::empty()).unwrap()).await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert!(text(response).await.contains("GET or HEAD"));
+}
+
+#[tokio::test]
 async fn everything_a_page_refers_to_is_served_with_its_type() {
     let mut references = BTreeSet::new();
     for content in APP.iter().map(|asset| asset.content).chain([NOT_FOUND]) {

@@ -3,10 +3,14 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use support::{Stack, eventually};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 /// Puts a task of a booking in line, as the booking service does.
 async fn enqueue(client: &Client, stack: &Stack, task_type: &str, payload: Value) {
@@ -65,17 +69,45 @@ async fn a_task_that_arrives_again_is_recorded_once() {
     assert_eq!(rows, [(booking_id, 1)]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_whose_caller_went_away_is_notified_all_the_same() {
+    let stack = Stack::start_with(|command| {
+        command.args(["--tutors", "2", "--students", "2"]);
+    });
+    let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
+    let address = stack.addresses.booking.trim_start_matches("http://");
+    let body = r#"{"student_id":1,"tutor_id":1}"#;
+    let head = format!("POST /book HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n", body.len());
+    for n in 0..200 {
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        // Anywhere between the insert and the reply.
+        tokio::time::sleep(Duration::from_micros(n * 20)).await;
+    }
+    book(&Client::new(), &stack).await;
+    let orphans = "SELECT count(*) FROM bookings WHERE id NOT IN (SELECT booking_id FROM notifications)";
+    let give_up = Instant::now() + Duration::from_secs(30);
+    loop {
+        let left: i64 = sqlx::query_scalar(orphans).fetch_one(&database).await.unwrap();
+        if left == 0 {
+            return;
+        }
+        assert!(Instant::now() < give_up, "{left} bookings are never notified");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The queue is done with all of its five tasks.
 async fn nothing_is_left(client: &Client, stack: &Stack) {
     let expected = ["queue_tasks_waiting 0", "queue_tasks_leased 0", "queue_tasks_acknowledged_total 5"];
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let give_up = Instant::now() + Duration::from_secs(30);
     loop {
         let url = format!("{}/metrics", stack.addresses.queue);
         let metrics = client.get(url).send().await.unwrap().text().await.unwrap();
         if expected.iter().all(|expected| metrics.lines().any(|line| line == *expected)) {
             return;
         }
-        assert!(std::time::Instant::now() < give_up, "tasks are left: {metrics}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < give_up, "tasks are left: {metrics}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
