@@ -4,6 +4,7 @@
 //! the queue is bounded, what does not fit is counted and reported, an absent collector is retried.
 
 mod export;
+mod lines;
 mod log;
 mod loss;
 
@@ -19,6 +20,8 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use lines::Lines;
 
 pub use export::{SpanCounts, span_counts};
 
@@ -56,7 +59,7 @@ pub enum Error {
     #[error("telemetry was started twice in one process")]
     AlreadyStarted,
     /// The thread that sends spans did not start.
-    #[error("the span exporter's thread did not start")]
+    #[error("a thread that sends spans or log lines did not start")]
     Thread(#[source] std::io::Error),
 }
 
@@ -64,6 +67,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Guard {
     provider: SdkTracerProvider,
+    lines: Lines,
 }
 
 impl Drop for Guard {
@@ -71,6 +75,7 @@ impl Drop for Guard {
         if let Err(error) = self.provider.shutdown_with_timeout(FLUSH_DEADLINE) {
             tracing::warn!(%error, "the last spans were not exported");
         }
+        self.lines.flush(&mut std::io::stdout());
     }
 }
 
@@ -102,16 +107,18 @@ pub fn init(settings: Settings) -> Result<Guard, Error> {
         .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(Targets::new().with_target("span", tracing::Level::INFO));
-    let lines = tracing_subscriber::fmt::layer()
+    let lines = Lines::start(std::io::stdout()).map_err(Error::Thread)?;
+    let line_layer = tracing_subscriber::fmt::layer()
+        .with_writer(lines.clone())
         .event_format(log::JsonLine::new(settings.service, settings.instance))
         .with_filter(EnvFilter::try_new(&settings.log_filter)?);
     tracing_subscriber::registry()
         .with(application_spans)
-        .with(lines)
+        .with(line_layer)
         .try_init()
         .map_err(|_| Error::AlreadyStarted)?;
     TRACER.set(tracer).map_err(|_| Error::AlreadyStarted)?;
-    Ok(Guard { provider })
+    Ok(Guard { provider, lines })
 }
 
 /// The process's tracer; before [`init`] (in tests of one module) it records nothing.
