@@ -79,7 +79,7 @@ fn router(balancer: Balancer) -> Router {
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, any(forward)));
     let limit = balancer.timeout;
-    fallback::time_limit(router.fallback(forward).with_state(Arc::new(balancer)), limit)
+    fallback::bounded(router.fallback(forward).with_state(Arc::new(balancer)), limit)
 }
 
 fn cors(origins: &[String]) -> Result<CorsLayer, ConfigError> {

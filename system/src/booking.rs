@@ -50,7 +50,7 @@ pub(crate) async fn role(config: &Config) -> Result<Role, Error> {
     let pool = database::connect(config.database_url()?).await?;
     let ready = database::readiness(&pool);
     let queue = config.peer("QUEUE_URL", &config.peers.queue)?;
-    let routes = fallback::time_limit(router(BookingDesk { pool, queue }), config.request_timeout);
+    let routes = fallback::bounded(router(BookingDesk { pool, queue }), config.request_timeout);
     Ok(Role { routes: server::traced(routes), ready })
 }
 

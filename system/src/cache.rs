@@ -60,7 +60,7 @@ impl Expiry<String, Entry> for PerEntry {
 }
 
 pub(crate) fn role(config: &Config) -> Role {
-    let routes = fallback::time_limit(router(config.cache_max_bytes), config.request_timeout);
+    let routes = fallback::bounded(router(config.cache_max_bytes), config.request_timeout);
     Role { routes: server::traced(routes), ready: always_ready() }
 }
 

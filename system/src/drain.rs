@@ -7,11 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;
-use axum::middleware;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
@@ -20,14 +18,14 @@ use tokio::runtime::Handle;
 const MAX_BYTES: usize = 64 << 20;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Applies to every request of `router`.
-pub(crate) fn drained(router: Router) -> Router {
-    router.layer(middleware::map_request(|request: Request| {
-        // Who asks first is not writing yet: unread, the body is never sent.
-        let asks_first = request.headers().contains_key(header::EXPECT);
-        let wanted = !request.body().is_end_stream() && !asks_first;
-        std::future::ready(if wanted { request.map(|body| Body::new(Drained(Some(body)))) } else { request })
-    }))
+/// The request, with a body that is read to its end whatever its handler does.
+pub(crate) fn drained(request: Request) -> Request {
+    // Who asks first is not writing yet: unread, the body is never sent.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    if request.body().is_end_stream() || asks_first {
+        return request;
+    }
+    request.map(|body| Body::new(Drained(Some(body))))
 }
 
 /// A body whose rest is read when it is dropped.
@@ -79,7 +77,9 @@ async fn discard(mut body: Body) {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use axum::http::StatusCode;
+    use axum::middleware::map_request;
     use axum::routing::post;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
@@ -94,7 +94,8 @@ mod tests {
     async fn who_writes_a_large_body_first_and_reads_then_gets_the_refusal() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = drained(Router::new().route("/", post(|| async { StatusCode::UNAUTHORIZED })));
+        let router = Router::new().route("/", post(|| async { StatusCode::UNAUTHORIZED }));
+        let router = router.layer(map_request(|request| async { drained(request) }));
         tokio::spawn(observability::server::serve(listener, router, CancellationToken::new()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         for _ in 0..2 {

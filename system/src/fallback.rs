@@ -1,4 +1,4 @@
-//! What every router answers outside its routes, and to a request that takes too long.
+//! What every router does whatever its routes do: answer outside of them, in time, and read what was sent.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
+use crate::drain::drained;
 use crate::error::{Code, Problem};
 
 /// Unknown paths and methods answer as problems, too.
@@ -16,10 +17,11 @@ pub(crate) fn problems<S: Clone + Send + Sync + 'static>(router: Router<S>) -> R
         .method_not_allowed_fallback(|| async { Problem::from(Code::MethodNotAllowed) })
 }
 
-/// Requests that take longer than `limit` answer 504, and what they were doing is dropped.
-pub(crate) fn time_limit(router: Router, limit: Duration) -> Router {
+/// Requests that take longer than `limit` answer 504, and what they were doing is dropped; what a handler leaves of a
+/// body is read on. One layer for both: each costs every request several allocations.
+pub(crate) fn bounded(router: Router, limit: Duration) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
-        let served: Result<Response, _> = tokio::time::timeout(limit, next.run(request)).await;
+        let served: Result<Response, _> = tokio::time::timeout(limit, next.run(drained(request))).await;
         served.unwrap_or_else(|_| Problem::from(Code::Timeout).into_response())
     }))
 }

@@ -59,7 +59,7 @@ pub(crate) fn role(config: &Config) -> Result<Role, Error> {
         name: "SERVICE_INSTANCE_ID",
         reason: "not usable in a header".into(),
     })?;
-    let routes = fallback::time_limit(router(gateway), config.request_timeout);
+    let routes = fallback::bounded(router(gateway), config.request_timeout);
     let routes =
         server::traced(routes).layer(axum::middleware::map_response(move |mut response: Response| {
             response.headers_mut().insert(SERVED_BY, served_by.clone());

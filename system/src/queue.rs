@@ -37,9 +37,9 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 pub(crate) fn role(config: &Config, stop: CancellationToken) -> Role {
     let queue = Queue::open(config.queue_capacity, stop);
     observability::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
-    let traced = fallback::time_limit(traced(queue.clone()), config.request_timeout);
+    let traced = fallback::bounded(traced(queue.clone()), config.request_timeout);
     // A long poll may wait for longer than a request may take.
-    let polled = fallback::time_limit(polled(queue), MAX_WAIT + config.request_timeout);
+    let polled = fallback::bounded(polled(queue), MAX_WAIT + config.request_timeout);
     Role { routes: server::traced(traced).merge(server::logged(polled)), ready: always_ready() }
 }
 

@@ -21,7 +21,7 @@ const BY_SUBJECT: &str =
 pub(crate) async fn role(config: &Config) -> Result<Role, Error> {
     let pool = database::connect(config.database_url()?).await?;
     let ready = database::readiness(&pool);
-    let routes = fallback::time_limit(router(pool), config.request_timeout);
+    let routes = fallback::bounded(router(pool), config.request_timeout);
     Ok(Role { routes: server::traced(routes), ready })
 }
 

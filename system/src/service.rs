@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::error::Code;
-use crate::{balancer, booking, cache, drain, fallback, gateway, notification, queue, search};
+use crate::{balancer, booking, cache, fallback, gateway, notification, queue, search};
 
 /// One role of the system; `workbench serve ROLE` runs it in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -166,11 +166,11 @@ fn router(role: Role, draining: Arc<AtomicBool>) -> Router {
     let readiness = get(move || async move {
         if draining.load(Relaxed) || !ready().await { Err(Code::Unavailable.status()) } else { Ok("ready\n") }
     });
-    drain::drained(role.routes.merge(server::operations()).route("/health/ready", readiness))
+    role.routes.merge(server::operations()).route("/health/ready", readiness)
 }
 
 fn frontend_role(config: &Config) -> Role {
-    let routes = fallback::time_limit(frontend::app_router(config.api_port), config.request_timeout);
+    let routes = fallback::bounded(frontend::app_router(config.api_port), config.request_timeout);
     Role { routes: server::traced(routes), ready: always_ready() }
 }
 
