@@ -5,6 +5,7 @@
 
 mod loss;
 
+use std::ops::RangeFrom;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -72,8 +73,10 @@ impl Ingest {
         for of_resource in &mut request.resource_spans {
             rejected += self.take(of_resource, &mut batch);
         }
+        let repeated = self.store.insert(&batch);
+        let mut positions = 0..;
         for of_resource in &request.resource_spans {
-            self.measure(of_resource);
+            self.measure(of_resource, &mut positions, &repeated);
         }
         let by_transport = match transport {
             Transport::Grpc => &self.counts.grpc_spans,
@@ -81,7 +84,6 @@ impl Ingest {
         };
         by_transport.inc_by(batch.len() as u64);
         let bytes = batch.bytes();
-        self.store.insert(&batch);
         if let Some(forward) = &self.forward {
             forward.offer(request, bytes);
         }
@@ -129,17 +131,25 @@ impl Ingest {
         rejected
     }
 
-    fn measure(&self, of_resource: &ResourceSpans) {
-        let samples = of_resource.scope_spans.iter().flat_map(|of_scope| {
-            let reports = of_scope.scope.as_ref().is_some_and(loss::may_report);
-            let counts = move |span: &&Span| valid_ids(span).is_some() && !(reports && loss::is_report(span));
-            of_scope.spans.iter().filter(counts).map(|span| Sample {
+    /// Measures what is new. `positions` count the spans of the batch in the order in which [`Self::take`] pushed them.
+    fn measure(&self, of_resource: &ResourceSpans, positions: &mut RangeFrom<usize>, repeated: &[usize]) {
+        let mut is_new =
+            || positions.next().is_none_or(|position| repeated.binary_search(&position).is_err());
+        let samples: Vec<Sample<'_>> = of_resource
+            .scope_spans
+            .iter()
+            .flat_map(|of_scope| {
+                let reports = of_scope.scope.as_ref().is_some_and(loss::may_report);
+                of_scope.spans.iter().filter(move |span| !(reports && loss::is_report(span)))
+            })
+            .filter(|span| valid_ids(span).is_some() && is_new())
+            .map(|span| Sample {
                 operation: &span.name,
                 kind: otlp::kind(span.kind),
                 duration_ns: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
                 error: span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32),
             })
-        });
+            .collect();
         self.latencies().record(service(of_resource), samples);
     }
 }

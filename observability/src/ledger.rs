@@ -82,7 +82,7 @@ fn classify(found: &Found, lost: bool) -> (Row, String) {
         Found::Nothing => (Row::Missing, "no span of it came".to_owned()),
         Found::Kept(trace) => match gap(trace) {
             // A leaf leaves no gap: only the exporter that dropped it knows of it.
-            None if lost => (Row::Missing, "nothing is seen to be missing".to_owned()),
+            None if lost => (Row::DroppedByExporter, "nothing is seen to be missing".to_owned()),
             None => return (Row::Complete, String::new()),
             Some(gap) => gap,
         },

@@ -207,25 +207,12 @@ impl Value {
             _ => None,
         }
     }
-
-    /// The integer, if it is one.
-    pub fn as_int(&self) -> Option<i64> {
-        match self {
-            Self::Int(number) => Some(*number),
-            _ => None,
-        }
-    }
 }
 
 impl Resource {
     /// `service.name`, or OpenTelemetry's own word for a process that gave none.
     pub fn service(&self) -> &str {
         find(&self.attributes, "service.name").and_then(Value::as_str).unwrap_or(UNKNOWN_SERVICE)
-    }
-
-    /// `service.instance.id`, if given.
-    pub fn instance(&self) -> Option<&str> {
-        find(&self.attributes, "service.instance.id").and_then(Value::as_str)
     }
 }
 

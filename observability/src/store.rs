@@ -57,6 +57,8 @@ pub(crate) struct Stats {
     pub(crate) evicted_spans: u64,
     /// Spans that came after their trace had left.
     pub(crate) late_spans: u64,
+    /// Spans that came once more.
+    pub(crate) repeated_spans: u64,
 }
 
 /// The store. Its one lock is held for a copy of a batch's bytes, and never while anything is decoded.
@@ -90,17 +92,23 @@ impl Store {
         Self { max_bytes, inner: Mutex::new(inner) }
     }
 
-    /// Takes the batch's spans in, and lets traces go until the rest fits.
-    pub(crate) fn insert(&self, batch: &Batch) {
+    /// Takes the batch's spans in, and lets traces go until the rest fits. Returns the positions of those that were here
+    /// already.
+    pub(crate) fn insert(&self, batch: &Batch) -> Vec<usize> {
+        let mut repeated = Vec::new();
         let mut inner = self.lock();
         let largest = self.max_bytes / LARGEST_TRACE_SHARE;
         for group in &batch.groups {
             let origin = inner.origins.intern(group);
-            for span in &batch.spans[group.spans.clone()] {
-                inner.insert(span.trace_id, &origin, &batch.bytes[span.bytes.clone()], largest);
+            for position in group.spans.clone() {
+                let span = &batch.spans[position];
+                if !inner.insert(span.trace_id, &origin, &batch.bytes[span.bytes.clone()], largest) {
+                    repeated.push(position);
+                }
             }
         }
         inner.make_room(self.max_bytes);
+        repeated
     }
 
     pub(crate) fn get(&self, id: TraceId) -> Found {
@@ -124,12 +132,13 @@ impl Store {
 }
 
 impl Inner {
-    fn insert(&mut self, id: TraceId, origin: &origins::Shared, span: &[u8], largest: usize) {
+    /// Whether the span is new.
+    fn insert(&mut self, id: TraceId, origin: &origins::Shared, span: &[u8], largest: usize) -> bool {
         let entry = match self.traces.entry(id) {
             Slot::Occupied(slot) => slot.into_mut(),
             Slot::Vacant(_) if self.evicted.contains(id) => {
                 self.stats.late_spans += 1;
-                return;
+                return true;
             }
             Slot::Vacant(slot) => {
                 self.order.push_back(id);
@@ -137,6 +146,10 @@ impl Inner {
                 slot.insert(Entry::default())
             }
         };
+        if entry.holds(span) {
+            self.stats.repeated_spans += 1;
+            return false;
+        }
         let before = entry.bytes();
         entry.push(origin, span);
         let bytes = entry.bytes();
@@ -145,6 +158,7 @@ impl Inner {
         if bytes > largest {
             self.evict(id);
         }
+        true
     }
 
     fn make_room(&mut self, max_bytes: usize) {

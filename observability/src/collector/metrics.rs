@@ -85,6 +85,7 @@ impl Figures {
         out.counter("evicted_traces", "Traces that left to make room", stats.evicted_traces)?;
         out.counter("evicted_spans", "Spans that left with their trace", stats.evicted_spans)?;
         out.counter("late_spans", "Spans that came after their trace had left", stats.late_spans)?;
+        out.counter("repeated_spans", "Spans that came once more", stats.repeated_spans)?;
         let (series, overflow) = {
             let latencies = self.0.latencies();
             (latencies.series(), latencies.overflow())

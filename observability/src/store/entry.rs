@@ -12,6 +12,12 @@ use crate::span::{Span, Trace, TraceId};
 /// Before each span: which origin (4 bytes), and how long the span is (4 bytes), little-endian.
 const HEADER: usize = 8;
 
+/// An encoded span begins with its id: tag, length and eight bytes. The trace's id before it is left out.
+const SPAN_ID_END: usize = 10;
+
+/// A trace of more spans than this is not searched for one that comes again: that would take ever longer.
+const SEARCHED: u32 = 1000;
+
 /// Buffers grow by at least this much, and by a quarter, lest each of a trace's spans move it.
 const GROWTH: usize = 512;
 
@@ -40,6 +46,20 @@ impl Entry {
         self.spans += 1;
     }
 
+    /// Whether this very span is here: an exporter that heard no answer sends its batch again.
+    pub(super) fn holds(&self, span: &[u8]) -> bool {
+        let mut rest = self.records.as_slice();
+        while self.spans <= SEARCHED
+            && let Some((_, record, after)) = split(rest)
+        {
+            if record.get(..SPAN_ID_END) == span.get(..SPAN_ID_END) && record == span {
+                return true;
+            }
+            rest = after;
+        }
+        false
+    }
+
     pub(super) fn spans(&self) -> u32 {
         self.spans
     }
@@ -51,20 +71,24 @@ impl Entry {
     pub(super) fn decode(&self, id: TraceId) -> Trace {
         let mut spans = Vec::with_capacity(self.spans as usize);
         let mut rest = self.records.as_slice();
-        while let Some((span, after)) = self.next(id, rest) {
-            spans.extend(span);
+        while let Some((origin, span, after)) = split(rest) {
+            spans.extend(self.span(id, origin, span));
             rest = after;
         }
         Trace { spans }
     }
 
-    /// The next record's span, which decodes as it was once encoded, and what follows it.
-    fn next<'a>(&self, id: TraceId, records: &'a [u8]) -> Option<(Option<Span>, &'a [u8])> {
-        let (origin, rest) = records.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let (span, after) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let origin = self.origins.get(u32::from_le_bytes(*origin) as usize)?;
-        let span = ProtoSpan::decode(span).ok();
-        Some((span.and_then(|span| otlp::span(span, id, &origin.resource, &origin.scope)), after))
+    /// Decodes as it was once encoded.
+    fn span(&self, id: TraceId, origin: u32, span: &[u8]) -> Option<Span> {
+        let origin = self.origins.get(origin as usize)?;
+        otlp::span(ProtoSpan::decode(span).ok()?, id, &origin.resource, &origin.scope)
     }
+}
+
+/// The next record's origin and span, and what follows it.
+fn split(records: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let (origin, rest) = records.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (span, after) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((u32::from_le_bytes(*origin), span, after))
 }

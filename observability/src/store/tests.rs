@@ -52,6 +52,17 @@ fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
 }
 
 #[test]
+fn a_batch_that_comes_again_is_not_kept_twice() {
+    let store = Store::new(1 << 20);
+    assert!(store.insert(&batch("a", &[(1, 10), (2, 20)], 5)).is_empty());
+    assert_eq!(store.insert(&batch("a", &[(3, 30), (1, 10), (2, 20), (2, 21)], 5)), [1, 2]);
+    assert!(store.insert(&batch("a", &[(1, 10)], 6)).is_empty(), "another span, though its id is taken");
+    let stats = store.stats();
+    assert_eq!((stats.spans, stats.repeated_spans), (5, 2));
+    assert_eq!(kept(&store, 2).spans.len(), 2);
+}
+
+#[test]
 fn the_first_seen_leave_first_and_the_bound_holds_throughout() {
     let max_bytes = 100_000;
     let store = Store::new(max_bytes);
