@@ -127,10 +127,10 @@ impl StackArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct DataSet {
     /// How many tutors are in the database
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) tutors: u32,
     /// How many students are in the database, each with a log-in
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) students: u32,
 }
 

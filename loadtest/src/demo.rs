@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::bail;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Demo;
@@ -42,6 +43,10 @@ async fn load(
     let finished = tokio::select! {
         finished = run::execute(&arguments.shape, &endpoints, interrupted) => finished?,
         ended = stack.ended() => return Err(ended.into()),
+        again = stop::again(interrupted) => {
+            again?;
+            bail!("stopped at once; no bundle was written");
+        }
     };
     finished.print(arguments.shape.json)?;
     std::io::stdout().flush()?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 
 use crate::misuse::Misuse;
@@ -32,12 +32,15 @@ pub(crate) struct Report {
     html: bool,
 }
 
-/// Loads a system that runs already. Ctrl-C ends the run early and is reported as such.
+/// Loads a system that runs already. Ctrl-C ends the run early and is reported as such; another one gives it up.
 pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
         let stop = stop::on_signal()?;
-        run::execute(&arguments.shape, &arguments.endpoints, &stop).await
+        tokio::select! {
+            finished = run::execute(&arguments.shape, &arguments.endpoints, &stop) => finished,
+            again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("stopped at once; no bundle was written"))),
+        }
     })?;
     finished.print(arguments.shape.json)?;
     Ok(finished.exit_code())

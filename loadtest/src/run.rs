@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use observability::telemetry;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ mod summary;
 mod traces;
 
 pub(crate) use bundle::Bundle;
-use collector::{Collector, Snapshot};
+use collector::Collector;
 pub(crate) use options::{Endpoints, Shape};
 use progress::Progress;
 use schema::{Bookings, Ledger};
@@ -98,6 +98,7 @@ async fn execute_traced(
     // Now, and not when the run has been measured and cannot be kept.
     bundle::make_room(&shape.out).map_err(Misuse)?;
 
+    system::config::check_sampler().context("telemetry does not start")?;
     let spec = Spec {
         profile: shape.profile,
         rate: shape.rate,
@@ -105,6 +106,9 @@ async fn execute_traced(
         seed: shape.seed,
         mix: Mix::default(),
     };
+    if spec.requests() == 0 {
+        return Err(Misuse(anyhow!("not one request is due: raise --rate or --duration")).into());
+    }
     let oracle = Oracle::new(endpoints.tutors);
     let attack = Attack {
         target: endpoints.target.clone(),
@@ -136,7 +140,7 @@ async fn load(
     let live = Arc::new(Live::default());
     let progress = Progress::start(requests, Arc::clone(&live));
     let between = async {
-        let before = collector.hops_at_rest().await.unwrap_or_default();
+        let before = collector.hops_at_rest().await.ok();
         Watch::start().map(|watch| (watch, before))
     };
     let (after, between) = journeys::attack(attack, stop, live, between).await?;
@@ -146,7 +150,7 @@ async fn load(
             (watch.finish(&after.measured), before)
         }
         // Stopped during the warm-up: nothing was watched.
-        None => (Watch::start()?.finish(&Measured::default()), Snapshot::new()),
+        None => (Watch::start()?.finish(&Measured::default()), None),
     };
     let check = bookings::Check {
         http: http.clone(),
@@ -156,7 +160,11 @@ async fn load(
     let accepted = &after.measured.accepted;
     let bookings = check.settled(accepted, |notified| progress.notified(notified, accepted.len())).await;
     let ledger = collector.settled_ledger(&after.measured, |ledger| progress.ledger(ledger)).await;
-    let hops = collector.hops().await.map(|after| collector::difference(&before, after)).unwrap_or_default();
+    // Without the one or the other nobody knows which spans are the run's own: better none than all.
+    let hops = match (before, collector.hops().await) {
+        (Some(before), Ok(after)) => collector::difference(&before, after),
+        _ => Vec::new(),
+    };
     progress.finish();
     Ok(Found { after, validity, hops, bookings, ledger })
 }

@@ -22,6 +22,13 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
     Ok(token)
 }
 
+/// Returns at the second signal: `token`, of the first, is cancelled and whoever waits has no patience left.
+pub(crate) async fn again(token: &CancellationToken) -> io::Result<()> {
+    token.cancelled().await;
+    on_signal()?.cancelled().await;
+    Ok(())
+}
+
 /// Cancels `token` also when stdin ends. A parent that holds the other end of that pipe, and says nothing on it,
 /// leaves no child behind however it dies.
 pub(crate) fn with_stdin(token: CancellationToken) -> io::Result<()> {

@@ -39,6 +39,17 @@ impl<'a> Api<'a> {
     }
 }
 
+/// What the gateways sign with.
+const SECRET: &str = "known to this test, and 32 bytes or more";
+
+/// A token of student 1's that is good until `expires`.
+fn signed(expires: u64) -> String {
+    let claims =
+        serde_json::json!({ "sub": "student1", "student_id": 1, "iat": expires - 3600, "exp": expires });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+}
+
 /// Sends it and asserts that it is refused with that status and code.
 async fn refused(what: &str, request: RequestBuilder, status: u16, code: &str) {
     let reply = request.send().await.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -52,7 +63,9 @@ async fn refused(what: &str, request: RequestBuilder, status: u16, code: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_and_nothing_is_written() {
-    let stack = Stack::start();
+    let stack = Stack::start_with(|up| {
+        up.env("JWT_SECRET", SECRET);
+    });
     let api = Api::log_in(&stack).await;
     let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
 
@@ -104,6 +117,8 @@ async fn bad_credentials(api: &Api<'_>) {
             if algorithm == "none" { "" } else { "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }
         )
     };
+    let good = api.request(Method::GET, "/bookings").bearer_auth(signed(now + 600)).send().await.unwrap();
+    assert_eq!(good.status(), StatusCode::OK, "the tokens made here are like the gateways' own");
     for (path, method) in
         [("/search?subject=Math", Method::GET), ("/bookings", Method::GET), ("/book", Method::POST)]
     {
@@ -111,6 +126,7 @@ async fn bad_credentials(api: &Api<'_>) {
         refused("no token", request(), 401, "missing_credentials").await;
         refused("garbage", request().bearer_auth("garbage"), 401, "invalid_token").await;
         refused("alg none", request().bearer_auth(foreign("none", now + 600)), 401, "invalid_token").await;
+        refused("expired", request().bearer_auth(signed(now - 1)), 401, "token_expired").await;
         refused("another key", request().bearer_auth(foreign("HS256", now + 600)), 401, "invalid_token")
             .await;
         refused(

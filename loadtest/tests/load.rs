@@ -197,6 +197,26 @@ fn ctrl_c_ends_a_run_early_and_writes_what_was_measured() {
 }
 
 #[test]
+fn a_second_ctrl_c_gives_up_waiting_for_what_does_not_come() {
+    let stack = Stack::start();
+    stack.signal("notification_service", Signal::SIGSTOP);
+    let mut load = Load::of(&stack, &["--rate", "20", "--duration", "10m", "--users", "6"]);
+    let mut child = load.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("a booking is accepted", || stack.log("booking_service").contains("\"booked\""));
+    let pid = Pid::from_raw(child.id() as i32);
+    let mut ended = None;
+    // The first ends the run, any further one the wait for notifications.
+    eventually("the load ends", || {
+        kill(pid, Signal::SIGINT).unwrap();
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    stack.signal("notification_service", Signal::SIGCONT);
+    assert_eq!(ended.and_then(|status| status.code()), Some(1));
+    assert_eq!(fs::read_dir(load.out.path()).unwrap().count(), 0, "nothing half-written");
+}
+
+#[test]
 fn a_target_that_is_not_there_or_not_seeded_is_one_clear_error() {
     let absent = workbench().args(["load", "--target", "http://127.0.0.1:9"]).output().unwrap();
     assert_eq!(absent.status.code(), Some(2));

@@ -3,14 +3,16 @@
 
 mod support;
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use support::{Stack, eventually};
+use support::{Stack, eventually, send_signal, workbench};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Puts a task of a booking in line, as the booking service does.
 async fn enqueue(client: &Client, stack: &Stack, task_type: &str, payload: Value) {
@@ -58,6 +60,7 @@ async fn a_task_that_arrives_again_is_recorded_once() {
     // A booking that was taken back, and tasks that make no sense, do not come again either.
     enqueue(&client, &stack, "booking_notification", payload(i64::MAX)).await;
     eventually("it was taken back", || logged(&stack, "the booking was taken back") == 1);
+    assert_eq!(recorded(), 1, "nobody is told of a booking that is no more");
     enqueue(&client, &stack, "newsletter", json!({})).await;
     eventually("it was let go", || logged(&stack, "a task that nobody understands is let go") == 1);
 
@@ -95,6 +98,42 @@ async fn a_booking_whose_caller_went_away_is_notified_all_the_same() {
         assert!(Instant::now() < give_up, "{left} bookings are never notified");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_service_that_stops_takes_back_what_it_cannot_queue() {
+    let stack = Stack::start_with(|command| {
+        command.args(["--tutors", "2", "--students", "2"]);
+    });
+    let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
+    // A queue that accepts connections and never answers.
+    let queue = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut role = workbench()
+        .args(["serve", "booking"])
+        .env("LISTEN", address.to_string())
+        .env("DATABASE_URL", &stack.addresses.database_url)
+        .env("QUEUE_URL", format!("http://{}", queue.local_addr().unwrap()))
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let body = r#"{"student_id":1,"tutor_id":1}"#;
+    let head = format!("POST /book HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let bookings = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(&database).await.unwrap()
+    };
+    eventually("the role listens", || std::net::TcpStream::connect(address).is_ok());
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let (_connection, _) = queue.accept().await.unwrap();
+    assert_eq!(bookings().await, 1, "it is written before its task is queued");
+    drop(caller);
+    send_signal(role.id().try_into().unwrap(), Signal::SIGTERM);
+    assert!(role.wait().unwrap().success());
+    assert_eq!(bookings().await, 0, "nobody was told of it, and nobody will be");
 }
 
 /// The queue is done with all of its five tasks.

@@ -16,7 +16,9 @@ use serde::Deserialize;
 /// The built binary, without this shell's own database and secrets.
 pub(crate) fn workbench() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workbench"));
-    for variable in ["DATABASE_URL", "JWT_SECRET", "POSTGRES_PASSWORD"] {
+    for variable in
+        ["DATABASE_URL", "DATABASE_URL_FILE", "JWT_SECRET", "JWT_SECRET_FILE", "POSTGRES_PASSWORD"]
+    {
         command.env_remove(variable);
     }
     command

@@ -15,6 +15,7 @@ fn what_is_wrong_with_the_setup_is_named() {
         ("cache", "LISTEN", "nonsense", "LISTEN is not usable: must be HOST:PORT"),
         ("cache", "RUST_LOG", "=", "RUST_LOG is not a valid filter"),
         ("cache", "OTEL_TRACES_SAMPLER", "banana", "must be one of always_on"),
+        ("cache", "OTEL_TRACES_SAMPLER_ARG", "two", "OTEL_TRACES_SAMPLER_ARG is not usable"),
         ("cache", "OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense", "must be a URL such as http://HOST:PORT"),
         ("balancer", "GATEWAY_URLS", "nonsense", "GATEWAY_URLS is not usable"),
         ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
@@ -22,7 +23,11 @@ fn what_is_wrong_with_the_setup_is_named() {
         ("notification", "NOTIFICATION_CONCURRENCY", "0", "must be in 1 to 1000"),
     ] {
         let mut serve = workbench();
-        serve.args(["serve", role]).env("LISTEN", "127.0.0.1:0").env("JWT_SECRET", &secret);
+        serve
+            .args(["serve", role])
+            .env("LISTEN", "127.0.0.1:0")
+            .env("OTEL_TRACES_SAMPLER", "traceidratio")
+            .env("JWT_SECRET", &secret);
         let output = serve.env(variable, value).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{role} with {variable}={value}: {said}");
@@ -38,6 +43,9 @@ fn what_is_wrong_with_the_command_line_is_named() {
     for (arguments, named) in [
         (vec!["report", "/nonexistent"], "no run at /nonexistent"),
         (vec!["load", "--target", "ftp://127.0.0.1"], "no system at ftp://127.0.0.1"),
+        (vec!["demo", "--tutors", "1"], "1 is not in 2.."),
+        (vec!["load", "--duration", "1h"], "at most 50 minutes"),
+        (vec!["load", "--otlp", "nonsense"], "an OTLP/gRPC address is http://HOST:PORT"),
         (vec!["load", "--rate", "0"], "a rate is a number"),
         (vec!["serve", "kitchen"], "invalid value 'kitchen'"),
     ] {

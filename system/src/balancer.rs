@@ -6,6 +6,7 @@
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,12 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use observability::client::{ClientSpan, Target};
@@ -34,6 +35,7 @@ use crate::fallback;
 use crate::peer::{self, PeerError};
 use crate::service::{Error, Role};
 use rotation::{Gateway, Rotation};
+use upload::{Replayable, Upload};
 
 /// Beyond it a request is refused before a gateway sees it. The gateways' own limits are lower.
 const MAX_BODY_BYTES: u64 = 1 << 20;
@@ -209,58 +211,4 @@ fn relay(response: Response<hyper::body::Incoming>, gateway: &Gateway) -> Respon
     let upstream = Upstream(served_by.unwrap_or(gateway.name()).to_owned());
     head.extensions.insert(upstream);
     Response::from_parts(head, Body::new(body))
-}
-
-/// A request's body as all attempts to send it share it.
-struct Upload {
-    unseen: Mutex<Option<Body>>,
-    /// The caller's connection failed in the middle of it.
-    broke_off: AtomicBool,
-}
-
-/// A request body that is taken at its first poll: until then it can still go to another gateway.
-struct Replayable {
-    shared: Arc<Upload>,
-    taken: Option<Body>,
-    size: SizeHint,
-}
-
-impl Replayable {
-    fn new(shared: &Arc<Upload>) -> Self {
-        let size = shared.unseen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Body::size_hint);
-        Self { shared: Arc::clone(shared), taken: None, size: size.unwrap_or_default() }
-    }
-}
-
-impl http_body::Body for Replayable {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.taken.is_none() {
-            let body = self.shared.unseen.lock().unwrap_or_else(PoisonError::into_inner).take();
-            self.taken = body;
-        }
-        match &mut self.taken {
-            Some(body) => {
-                let polled = std::pin::Pin::new(body).poll_frame(cx);
-                if matches!(polled, std::task::Poll::Ready(Some(Err(_)))) {
-                    self.shared.broke_off.store(true, Relaxed);
-                }
-                polled
-            }
-            None => std::task::Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.size.exact() == Some(0)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.taken.as_ref().map_or_else(|| self.size, Body::size_hint)
-    }
 }

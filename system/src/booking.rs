@@ -4,16 +4,21 @@
 //! the booking is taken back and the caller gets 503. Unknown students and tutors are 404.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{get, post};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use observability::{propagation, server, telemetry};
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use serde_json::value::to_raw_value;
 use sqlx::PgPool;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::api::{
     BOOKING_NOTIFICATION, BookReply, BookRequest, Booking, BookingNotification, Bookings, EnqueueReply,
@@ -39,19 +44,36 @@ const BY_USERNAME: &str = "SELECT student_id, password_hash FROM users WHERE use
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
 
+/// The queue answers at once, or not at all: then the booking is taken back, also when the role is stopping.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Longest wait, once the role stops, for bookings whose caller is gone.
+const GRACE: Duration = Duration::from_secs(4);
+
 /// What the handlers share.
 #[derive(Debug)]
 struct BookingDesk {
     pool: PgPool,
     queue: Peer,
+    /// Bookings under way.
+    under_way: TaskTracker,
 }
 
-pub(crate) async fn role(config: &Config) -> Result<Role, Error> {
+/// The role, and what is left to do once it serves no more.
+pub(crate) async fn role(config: &Config) -> Result<(Role, BoxFuture<'static, ()>), Error> {
     let pool = database::connect(config.database_url()?).await?;
     let ready = database::readiness(&pool);
-    let queue = config.peer("QUEUE_URL", &config.peers.queue)?;
-    let routes = fallback::bounded(router(BookingDesk { pool, queue }), config.request_timeout);
-    Ok(Role { routes: server::traced(routes), ready })
+    let queue = config.prompt_peer("QUEUE_URL", &config.peers.queue, QUEUE_DEADLINE)?;
+    let under_way = TaskTracker::new();
+    let desk = BookingDesk { pool, queue, under_way: under_way.clone() };
+    let routes = fallback::bounded(router(desk), config.request_timeout);
+    let finish = async move {
+        under_way.close();
+        if timeout(GRACE, under_way.wait()).await.is_err() {
+            tracing::error!(bookings = under_way.len(), "bookings were cut off half-way");
+        }
+    };
+    Ok((Role { routes: server::traced(routes), ready }, finish.boxed()))
 }
 
 /// Booking's routes.
@@ -68,7 +90,8 @@ async fn book(
     Json(request): Json<BookRequest>,
 ) -> Result<axum::Json<BookReply>> {
     // A caller that goes away must not leave a booking without its notification: what was begun runs to its end.
-    let booked = tokio::spawn(insert_and_confirm(desk, request).with_context(Context::current()));
+    let booking = insert_and_confirm(Arc::clone(&desk), request).with_context(Context::current());
+    let booked = desk.under_way.spawn(booking);
     let BookingNotification { booking_id, student_id, tutor_id } =
         booked.await.map_err(Problem::internal)??;
     Ok(axum::Json(BookReply { status: "success".into(), booking_id, student_id, tutor_id }))

@@ -39,7 +39,9 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
     let pool = loop {
         match options.clone().connect_with(server.clone()).await {
             Ok(pool) => break pool,
-            Err(error) if tokio::time::Instant::now() >= give_up => return Err(error.into()),
+            Err(error) if !is_starting(&error) || tokio::time::Instant::now() >= give_up => {
+                return Err(error.into());
+            }
             Err(error) => {
                 tracing::warn!(%error, "the database does not answer yet");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -49,6 +51,14 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
     // Several roles start at once; sqlx holds an advisory lock, so that one migrates and the others wait.
     sqlx::migrate!().run(&pool).await?;
     Ok(pool)
+}
+
+/// Nobody listens yet, or PostgreSQL says itself that it is starting or stopping.
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error.as_database_error() {
+        Some(refusal) => refusal.code().is_some_and(|code| code.starts_with("57P")),
+        None => !matches!(error, sqlx::Error::Configuration(_)),
+    }
 }
 
 /// Ready while the database answers.

@@ -11,6 +11,7 @@ mod tests;
 mod token;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -32,6 +33,9 @@ use flight::Flights;
 
 const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
+/// A cache that takes longer is no help: search is asked instead.
+const CACHE_DEADLINE: Duration = Duration::from_millis(500);
+
 /// Password checks at once: each takes 7 MiB and a core.
 const PASSWORD_CHECKS: usize = 2;
 
@@ -48,7 +52,7 @@ struct Gateway {
 pub(crate) fn role(config: &Config) -> Result<Role, Error> {
     let gateway = Gateway {
         tokens: Tokens::new(config.jwt_secret()?),
-        cache: config.peer("CACHE_URL", &config.peers.cache)?,
+        cache: config.prompt_peer("CACHE_URL", &config.peers.cache, CACHE_DEADLINE)?,
         search: config.peer("SEARCH_URL", &config.peers.search)?,
         booking: config.peer("BOOKING_URL", &config.peers.booking)?,
         flights: Flights::default(),

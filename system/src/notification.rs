@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use observability::{propagation, telemetry};
 use opentelemetry::trace::{FutureExt as _, Link, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -49,12 +50,16 @@ struct Worker {
 }
 
 /// The role, and its work: that ends after `stop` fires, and the process must not end before it.
-pub(crate) async fn role(config: &Config, stop: CancellationToken) -> Result<(Role, JoinHandle<()>), Error> {
+pub(crate) async fn role(
+    config: &Config,
+    stop: CancellationToken,
+) -> Result<(Role, BoxFuture<'static, ()>), Error> {
     let pool = database::connect(config.database_url()?).await?;
     let ready = database::readiness(&pool);
     let worker = Worker::new(config, pool)?;
     let work = tokio::spawn(work(Arc::new(worker), stop));
-    Ok((Role { routes: Router::new(), ready }, work))
+    // When it failed, there is nothing left to wait for.
+    Ok((Role { routes: Router::new(), ready }, work.map(drop).boxed()))
 }
 
 impl Worker {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use axum::Router;
 use axum::routing::get;
+use futures::FutureExt as _;
 use observability::server;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,12 @@ pub enum Error {
 impl Error {
     /// Whether another set-up would help, as against something that broke.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_))
+        match self {
+            Self::Config(_) => true,
+            // It answered: another password, user or database is needed.
+            Self::Database(error) => error.as_database_error().is_some(),
+            Self::Migrate(_) | Self::Io(_) => false,
+        }
     }
 }
 
@@ -123,18 +129,23 @@ pub async fn run(
         return run_collector(listener, &config, shutdown).await;
     }
     let background = CancellationToken::new();
-    let mut work = None;
+    // What has to end before the process does.
+    let mut work = std::future::ready(()).boxed();
     let role = match service {
         Service::Frontend => frontend_role(&config),
         Service::Balancer => balancer::role(&config, background.clone())?,
         Service::Gateway => gateway::role(&config)?,
         Service::Cache => cache::role(&config),
         Service::Search => search::role(&config).await?,
-        Service::Booking => booking::role(&config).await?,
+        Service::Booking => {
+            let (role, finish) = booking::role(&config).await?;
+            work = finish;
+            role
+        }
         Service::Queue => queue::role(&config, background.clone()),
         Service::Notification => {
             let (role, worker) = notification::role(&config, background.clone()).await?;
-            work = Some(worker);
+            work = worker;
             role
         }
         Service::Collector => unreachable!("handled above"),
@@ -153,10 +164,8 @@ pub async fn run(
     });
     tracing::info!(address = %listener.local_addr()?, "listening");
     server::serve(listener, router, stop_accepting).await?;
-    if let Some(work) = work {
-        // It bounds itself; when it failed, there is nothing left to wait for.
-        let _ended = work.await;
-    }
+    // It bounds itself.
+    work.await;
     tracing::info!("stopped");
     Ok(())
 }

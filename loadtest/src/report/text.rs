@@ -71,7 +71,10 @@ fn latencies(summary: &Summary) -> [String; 5] {
 }
 
 fn hops(out: &mut String, run: &Run) {
-    line!(out, "\nHOPS, in the order of the path; self is without the calls waited for");
+    line!(
+        out,
+        "\nHOPS, in the order of the path; self, of the traces that were kept, is without the calls waited for"
+    );
     let mut table = Table::new(
         "service|operation|kind|count|errors|p50|p90|p99|p99.9|max|self p50|self p99",
         [Align::Left; 3].into_iter().chain([Align::Right; 9]),
@@ -162,12 +165,15 @@ fn blamed(out: &mut String, blame: &Blame) {
 }
 
 fn slow_request(out: &mut String, bundle: &Bundle) {
-    let Some(trace) = &bundle.slow else { return };
-    let id = bundle.run.slow_trace.map(|id| id.to_string()).unwrap_or_default();
-    line!(
-        out,
-        "\nA SLOW REQUEST, around p99: trace {id}; █ is what its latency is made of, ░ the rest of a span"
-    );
+    let Some(id) = bundle.run.slow_trace else { return };
+    let Some(trace) = &bundle.slow else {
+        line!(
+            out,
+            "\nA SLOW REQUEST, around p99: trace {id}, which the bundle's traces.jsonl.zst does not hold"
+        );
+        return;
+    };
+    line!(out, "\nA SLOW REQUEST, around p99: trace {id}; █ spans that its latency is made of, ░ others");
     let waterfall = Waterfall::of(trace);
     let scale = BAR as f64 / waterfall.length_us;
     for row in waterfall.rows.iter().take(ROWS) {

@@ -99,7 +99,8 @@ impl Bundle {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let file = folder.join("run.json");
         let text = fs::read(&file).with_context(|| format!("no run at {}", path.display()))?;
-        let schema = serde_json::from_slice::<serde_json::Value>(&text)?["schema"].clone();
+        let parsed = serde_json::from_slice::<serde_json::Value>(&text);
+        let schema = parsed.with_context(|| format!("{} is damaged", file.display()))?["schema"].clone();
         anyhow::ensure!(
             schema == SCHEMA,
             "{} has schema {schema}, this build reads {SCHEMA}",

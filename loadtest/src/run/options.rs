@@ -15,7 +15,7 @@ pub(crate) struct Shape {
     /// Requests a second
     #[arg(long, default_value = "200", value_parser = rate)]
     pub(crate) rate: f64,
-    /// How long requests are due: 20s, 5m, 1500ms
+    /// How long requests are due: 20s, 5m, 1500ms; at most 50m, for log-ins last an hour
     #[arg(long, default_value = "20s", value_parser = duration)]
     pub(crate) duration: Duration,
     /// Decides the schedule: the same seed is the same requests at the same instants
@@ -44,11 +44,11 @@ pub(crate) struct Endpoints {
     /// The collector's query API
     #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = "http://127.0.0.1:16686")]
     pub(crate) collector: String,
-    /// The collector's OTLP/gRPC address
-    #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317")]
+    /// The collector's OTLP/gRPC address; empty exports nothing
+    #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317", value_parser = otlp)]
     pub(crate) otlp: String,
     /// How many tutors the target was seeded with
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) tutors: u32,
     /// How many students the target was seeded with
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
@@ -62,6 +62,14 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn otlp(text: &str) -> Result<String, String> {
+    match text.parse::<reqwest::Url>() {
+        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.to_owned()),
+        _ if text.is_empty() => Ok(String::new()),
+        _ => Err("an OTLP/gRPC address is http://HOST:PORT".into()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds = match &text[digits.len()..] {
@@ -72,8 +80,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => 0.0,
     };
     match digits.parse::<f64>().map(|number| number * seconds) {
-        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("a duration is a number and one of ms, s, m, h, of at most a day".into()),
+        Ok(seconds) if seconds > 0.0 && seconds <= 3_000.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a duration is a number and one of ms, s, m, h, of at most 50 minutes".into()),
     }
 }
 
@@ -87,7 +95,7 @@ mod tests {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
-        for bad in ["", "0s", "-1s", "1d", "ten", "inf", "nans", "25h"] {
+        for bad in ["", "0s", "-1s", "1d", "ten", "inf", "nans", "51m", "1h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert_eq!(rate("0.5"), Ok(0.5));

@@ -101,7 +101,12 @@ pub(super) fn summarize(
 /// Traces lost in a named row do not fail a run; replies and bookings do.
 fn passed(run: &Run) -> bool {
     let wrong_or_failed = run.total(|row| row.wrong + row.failed);
-    !run.interrupted && wrong_or_failed == 0 && run.bookings.lost == 0 && run.slo.iter().all(|slo| slo.met)
+    let all_sent = run.total(|row| row.sent) == run.total(|row| row.due);
+    !run.interrupted
+        && all_sent
+        && wrong_or_failed == 0
+        && run.bookings.lost == 0
+        && run.slo.iter().all(|slo| slo.met)
 }
 
 fn requests(measured: &Measured, due: &Due) -> Vec<Requests> {

@@ -42,7 +42,7 @@ const WORKERS: &str = "TOKIO_WORKER_THREADS";
 const CORES_A_WORKER: usize = 4;
 
 /// What a role does not inherit from whoever started the stack.
-const PRIVATE: [&str; 2] = ["DATABASE_URL", "JWT_SECRET"];
+const PRIVATE: [&str; 4] = ["DATABASE_URL", "DATABASE_URL_FILE", "JWT_SECRET", "JWT_SECRET_FILE"];
 
 /// Every role of the stack.
 pub(crate) fn all(ports: &Ports, around: &Surroundings<'_>) -> Vec<Role> {

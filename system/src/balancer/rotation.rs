@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use futures::future::join_all;
 use http::Uri;
 use http::uri::{Authority, InvalidUri, Scheme};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer;
@@ -52,6 +55,14 @@ impl Gateway {
         self.set_up(false);
     }
 
+    async fn probe(&self, client: &Client<HttpConnector, Body>) {
+        let Some(uri) = self.uri(&Uri::from_static("/health/ready")) else { return };
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = uri;
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, client.request(request)).await;
+        self.set_up(matches!(answer, Ok(Ok(response)) if response.status().is_success()));
+    }
+
     fn set_up(&self, up: bool) {
         if self.up.swap(up, Relaxed) != up {
             tracing::info!(upstream = self.name(), up, "gateway");
@@ -94,55 +105,10 @@ pub(super) async fn probe(rotation: Arc<Rotation>, every: Duration, stop: Cancel
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
-        for gateway in &rotation.gateways {
-            let Some(uri) = gateway.uri(&Uri::from_static("/health/ready")) else { continue };
-            let mut request = Request::new(Body::empty());
-            *request.uri_mut() = uri;
-            let answer = tokio::time::timeout(PROBE_TIMEOUT, client.request(request)).await;
-            gateway.set_up(matches!(answer, Ok(Ok(response)) if response.status().is_success()));
-        }
+        // At once: one that hangs must not keep the news of the others.
+        join_all(rotation.gateways.iter().map(|gateway| gateway.probe(&client))).await;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn rotation(count: usize) -> Rotation {
-        Rotation::new(
-            (0..count).map(|n| Gateway::parse(&format!("http://127.0.0.1:{}", 9000 + n)).unwrap()).collect(),
-        )
-    }
-
-    fn firsts(rotation: &Rotation, requests: usize) -> BTreeMap<u16, usize> {
-        let mut counts = BTreeMap::new();
-        for _ in 0..requests {
-            *counts.entry(rotation.candidates().next().unwrap().port()).or_default() += 1;
-        }
-        counts
-    }
-
-    #[test]
-    fn turns_are_strict() {
-        assert_eq!(firsts(&rotation(2), 101), BTreeMap::from([(9000, 51), (9001, 50)]));
-    }
-
-    #[test]
-    fn one_that_is_down_is_skipped_and_the_others_share_alike() {
-        let rotation = rotation(3);
-        rotation.gateways[1].mark_down();
-        assert_eq!(firsts(&rotation, 100), BTreeMap::from([(9000, 50), (9002, 50)]));
-        rotation.gateways[1].set_up(true);
-        assert_eq!(firsts(&rotation, 99), BTreeMap::from([(9000, 33), (9001, 33), (9002, 33)]));
-    }
-
-    #[test]
-    fn with_none_up_there_is_nothing_to_try() {
-        let rotation = rotation(2);
-        rotation.gateways.iter().for_each(Gateway::mark_down);
-        assert_eq!(rotation.candidates().count(), 0);
-        assert!(!rotation.any_up());
-    }
-}
+mod tests;

@@ -25,6 +25,11 @@ pub(super) struct Env(pub(super) Lookup);
 pub(super) type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
 impl Env {
+    pub(super) fn of_process() -> Self {
+        #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        Self(Box::new(|name| std::env::var(name).ok()))
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
@@ -58,6 +63,9 @@ impl Env {
         match self.get(NAME) {
             Some(sampler) if !SAMPLERS.contains(&sampler.as_str()) => {
                 Err(invalid(NAME, format!("must be one of {}", SAMPLERS.join(", "))))
+            }
+            Some(sampler) if sampler.ends_with("traceidratio") => {
+                self.within("OTEL_TRACES_SAMPLER_ARG", 1.0, 0.0..=1.0).map(|_| ())
             }
             _ => Ok(()),
         }

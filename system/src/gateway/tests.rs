@@ -154,6 +154,15 @@ async fn an_error_is_never_cached_and_tells_nothing() {
 }
 
 #[tokio::test]
+async fn a_cache_that_hangs_holds_a_search_up_and_does_not_fail_it() {
+    // Accepts connections, and never answers.
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", hangs.local_addr().unwrap());
+    let setup = Setup::with_cache(&address, watch::Sender::new(0)).await;
+    assert!(!setup.search("Math").await.cached);
+}
+
+#[tokio::test]
 async fn without_the_cache_a_search_is_slower_not_failed() {
     let setup = Setup::with_cache("http://127.0.0.1:1", watch::Sender::new(0)).await;
     assert!(!setup.search("Math").await.cached);

@@ -13,7 +13,8 @@ use crate::api::{BOOKING_NOTIFICATION, BookingNotification};
 use crate::database;
 use crate::error::{Problem, Result};
 
-const RECORDED: &str = "SELECT EXISTS (SELECT FROM notifications WHERE booking_id = $1)";
+const STATE: &str = "SELECT EXISTS (SELECT FROM bookings WHERE id = $1),
+    EXISTS (SELECT FROM notifications WHERE booking_id = $1)";
 const RECORD: &str = "INSERT INTO notifications (booking_id) VALUES ($1)
     ON CONFLICT (booking_id) DO UPDATE SET deliveries = notifications.deliveries + 1";
 
@@ -33,19 +34,29 @@ pub(super) async fn process(pool: &PgPool, delay: Duration, task: &Leased) -> Re
         );
         return Ok(());
     };
-    if recorded(pool, booking.booking_id).await? {
+    let (booked, notified) = state(pool, booking.booking_id).await?;
+    if notified {
         tracing::info!(booking_id = booking.booking_id, "notification sent before");
+        return Ok(());
+    }
+    if !booked {
+        taken_back(&booking);
         return Ok(());
     }
     send(delay, &booking).await;
     record(pool, &booking).await
 }
 
-async fn recorded(pool: &PgPool, booking_id: i64) -> Result<bool> {
+/// Whether the booking is there, and whether its notification was recorded.
+async fn state(pool: &PgPool, booking_id: i64) -> Result<(bool, bool)> {
     let mut connection = database::acquire(pool).await?;
-    let recorded = sqlx::query_scalar(RECORDED).bind(booking_id).fetch_one(&mut *connection);
-    let recorded = database::query("SELECT notifications", RECORDED, recorded).await;
-    recorded.map_err(|error| database::problem(&error))
+    let state = sqlx::query_as(STATE).bind(booking_id).fetch_one(&mut *connection);
+    let state = database::query("SELECT notifications", STATE, state).await;
+    state.map_err(|error| database::problem(&error))
+}
+
+fn taken_back(booking: &BookingNotification) {
+    tracing::warn!(booking_id = booking.booking_id, "the booking was taken back");
 }
 
 /// Stands for the mail provider: takes its time, and always succeeds.
@@ -65,7 +76,7 @@ async fn record(pool: &PgPool, booking: &BookingNotification) -> Result<()> {
     match database::query("INSERT notifications", RECORD, record).await {
         Ok(_) => Ok(()),
         Err(error) if error.as_database_error().is_some_and(|error| error.is_foreign_key_violation()) => {
-            tracing::warn!(booking_id = booking.booking_id, "the booking was taken back");
+            taken_back(booking);
             Ok(())
         }
         Err(error) => Err(Problem::internal(error)),
