@@ -46,9 +46,10 @@ pub fn operations() -> Router {
 async fn trace(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
-    let route = route(&request).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("", MatchedPath::as_str);
     let path = shown_path(&request).to_owned();
-    let mut span = ServerSpan::start(&request, method, &route);
+    let mut span = ServerSpan::start(&request, method, route);
     let cx = span.cx.clone();
     let mut response = next.run(request).with_context(cx.clone()).await;
     if cx.span().span_context().is_sampled()
@@ -58,7 +59,7 @@ async fn trace(request: Request, next: Next) -> Response {
     }
     span.finish(response.status());
     let _entered = cx.attach();
-    record(method, &route, &path, &response, started);
+    record(method, route, &path, &response, started);
     response
 }
 
