@@ -4,13 +4,13 @@
 mod support;
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use support::{Stack, eventually, send_signal, workbench};
+use support::{Stack, comes_right, eventually, send_signal, workbench};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -89,15 +89,11 @@ async fn a_booking_whose_caller_went_away_is_notified_all_the_same() {
     }
     book(&Client::new(), &stack).await;
     let orphans = "SELECT count(*) FROM bookings WHERE id NOT IN (SELECT booking_id FROM notifications)";
-    let give_up = Instant::now() + Duration::from_secs(30);
-    loop {
+    comes_right(async || {
         let left: i64 = sqlx::query_scalar(orphans).fetch_one(&database).await.unwrap();
-        if left == 0 {
-            return;
-        }
-        assert!(Instant::now() < give_up, "{left} bookings are never notified");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        (left > 0).then(|| format!("{left} bookings are never notified"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,14 +135,11 @@ async fn a_booking_service_that_stops_takes_back_what_it_cannot_queue() {
 /// The queue is done with all of its five tasks.
 async fn nothing_is_left(client: &Client, stack: &Stack) {
     let expected = ["queue_tasks_waiting 0", "queue_tasks_leased 0", "queue_tasks_acknowledged_total 5"];
-    let give_up = Instant::now() + Duration::from_secs(30);
-    loop {
+    comes_right(async || {
         let url = format!("{}/metrics", stack.addresses.queue);
         let metrics = client.get(url).send().await.unwrap().text().await.unwrap();
-        if expected.iter().all(|expected| metrics.lines().any(|line| line == *expected)) {
-            return;
-        }
-        assert!(Instant::now() < give_up, "tasks are left: {metrics}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        let done = expected.iter().all(|expected| metrics.lines().any(|line| line == *expected));
+        (!done).then(|| format!("tasks are left: {metrics}"))
+    })
+    .await;
 }

@@ -121,6 +121,15 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// As [`eventually`], for what is asked of a server: fails with what was last wrong.
+pub(crate) async fn comes_right(is_wrong: impl AsyncFn() -> Option<String>) {
+    let start = Instant::now();
+    while let Some(wrong) = is_wrong().await {
+        assert!(start.elapsed() < Duration::from_secs(30), "{wrong}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Whether the process runs; one that has ended and was not waited for does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {

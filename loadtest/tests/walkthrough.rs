@@ -5,7 +5,7 @@ mod support;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use support::{Stack, eventually};
+use support::{Stack, comes_right, eventually};
 
 /// The log lines of one process.
 struct Log<'a> {
@@ -130,16 +130,12 @@ async fn the_trace_runs_to_the_notification(client: &Client, stack: &Stack, trac
     let url = format!("{}/api/traces/{trace_id}", stack.addresses.collector);
     let expected = ["api_gateway", "booking_service", "load_balancer", "notification_service", "queue"]
         .map(str::to_owned);
-    let mut services = Vec::new();
-    for _ in 0..500 {
+    comes_right(async || {
         let reply: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
-        services = services_of(&reply);
-        if services == expected {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("the trace has spans of {services:?} only");
+        let services = services_of(&reply);
+        (services != expected).then(|| format!("the trace has spans of {services:?} only"))
+    })
+    .await;
 }
 
 fn services_of(reply: &Value) -> Vec<String> {
