@@ -9,6 +9,7 @@ use crate::load::{Load, Report};
 use crate::run::Shape;
 use crate::stack::postgres::{Binaries, Cluster};
 use crate::stack::{Options, PortChoice, keeper};
+use crate::transfer::Transfer;
 
 /// Starts the tutoring system, loads it, checks every reply, and says where the time went.
 #[derive(Debug, Parser)]
@@ -25,14 +26,14 @@ pub(crate) enum Command {
     /// Start everything and stay, until Ctrl-C
     Up(Up),
     /// Run one role in this process; the environment tells it where the others are
-    Serve {
-        /// Which one
-        role: Service,
-    },
+    Serve(Serve),
     /// Load a system that runs already, and check every reply
     Load(Load),
     /// Print the report of a run again
     Report(Report),
+    /// Move kept traces between a running collector and files
+    #[command(subcommand)]
+    Traces(Transfer),
     /// Put tutors and students into a database
     Seed(Seed),
     /// Write random secrets for the roles to share into a folder, unless they are there
@@ -49,6 +50,21 @@ pub(crate) enum Command {
     /// Keep a stack's folder and its database until stdin ends
     #[command(hide = true)]
     Keep(Keep),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Which one
+    pub(crate) role: Service,
+    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases
+    #[arg(long, value_name = "DIR", env = "JAEGER_UI")]
+    pub(crate) jaeger_ui: Option<PathBuf>,
+    /// Collector: what a browser sees is below this path, such as /jaeger
+    #[arg(long, value_name = "PATH", env = "BASE_PATH")]
+    pub(crate) base_path: Option<String>,
+    /// Collector: show what it had at the end of this run, and take no spans
+    #[arg(long, value_name = "RUN")]
+    pub(crate) open: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

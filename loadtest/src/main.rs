@@ -16,6 +16,7 @@ mod seed;
 mod serve;
 mod stack;
 mod stop;
+mod transfer;
 mod up;
 mod validity;
 
@@ -32,9 +33,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),
-        Command::Serve { role } => serve::serve(role),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Report(arguments) => load::report(&arguments),
+        Command::Traces(arguments) => block_on(transfer::transfer(&arguments)),
         Command::Seed(arguments) => block_on(seed::command(&arguments)),
         Command::Health { address } => health::health(&address).map(|()| ExitCode::SUCCESS),
         Command::Secrets { folder } => secrets::write(&folder).map(|()| ExitCode::SUCCESS),

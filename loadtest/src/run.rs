@@ -20,6 +20,7 @@ mod blame;
 mod bookings;
 pub(crate) mod bundle;
 mod collector;
+pub(crate) mod kept;
 mod options;
 mod preflight;
 mod progress;
@@ -29,7 +30,8 @@ mod summary;
 mod traces;
 
 pub(crate) use bundle::Bundle;
-use collector::Collector;
+pub(crate) use collector::Collector;
+use kept::Kept;
 pub(crate) use options::{Endpoints, Shape};
 use progress::Progress;
 use schema::{Bookings, Ledger};
@@ -121,10 +123,14 @@ async fn execute_traced(
     let due = summary::due(&attack);
     let found = load(attack, spec.requests(), &http, &collector, endpoints, stop).await?;
 
-    let (chosen, lines) = traces::fetch(&collector, &found.after.measured).await;
+    let chosen = traces::fetch(&collector, &found.after.measured).await;
+    let kept = Kept::fetch(&collector).await.unwrap_or_else(|error| {
+        eprintln!("the run cannot be opened again, for the collector does not give its traces: {error:#}");
+        Kept::default()
+    });
     let run = summary::summarize(shape, endpoints, &due, &found, &chosen);
     let bundle = Bundle::new(&shape.out, run, chosen.slow)?;
-    bundle.write(&found.after, &lines)?;
+    bundle.write(&found.after, &kept)?;
     Ok(Finished { bundle })
 }
 

@@ -305,3 +305,48 @@ async fn a_system_that_is_gone_is_said_to_be() {
     })
     .await;
 }
+
+/// Text that would run, or break out of its place, if it were taken for HTML.
+const HOSTILE: &str =
+    "\"><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_trace_is_found_by_the_keyboard_alone_and_shown_as_text() {
+    at_the_page(1200, |page, stack| async move {
+        let id = format!("{:032x}", 0xabc);
+        let text = json!({ "stringValue": HOSTILE });
+        let span = json!({
+            "traceId": id, "spanId": format!("{:016x}", 1), "name": HOSTILE, "kind": 2,
+            "startTimeUnixNano": "1795455811000000000", "endTimeUnixNano": "1795455811005000000",
+            "attributes": [{ "key": HOSTILE, "value": text }, { "key": "zone", "value": { "stringValue": "a b" } }],
+            "status": { "code": 2, "message": HOSTILE },
+        });
+        let resource = json!({ "attributes": [{ "key": "service.name", "value": text }] });
+        let message = json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] });
+        let sent = reqwest::Client::new().post(format!("{}/v1/traces", stack.addresses.otlp_http)).json(&message);
+        assert!(sent.send().await.unwrap().status().is_success());
+
+        page.0.goto(&stack.addresses.collector).await.unwrap();
+        page.types("#tags", "zone=\"a b\"").await;
+        page.presses(Key::Tab).await;
+        page.presses(Key::Enter).await;
+        page.sees("main", "1 trace found").await;
+        page.sees("main", HOSTILE).await;
+        // Tab leads from the form to the trace.
+        let link = format!("/trace/{id}");
+        for _ in 0..60 {
+            let focused = page.0.active_element().await.unwrap();
+            if focused.attr("href").await.unwrap().as_deref() == Some(&link) {
+                break;
+            }
+            page.presses(Key::Tab).await;
+        }
+        page.presses(Key::Enter).await;
+        page.sees("h1", HOSTILE).await;
+        let url = page.0.current_url().await.unwrap();
+        assert!(url.path().ends_with(&link), "{url}");
+        assert!(page.0.title().await.unwrap().contains("<script>"), "the title is text, too");
+        assert_eq!(page.script("return document.scripts.length + document.images.length").await, 0);
+    })
+    .await;
+}

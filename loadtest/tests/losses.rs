@@ -155,3 +155,13 @@ fn an_exporter_whose_queue_overflows_reports_the_traces_it_robbed() {
     let run = load.finish();
     assert!(run["ledger"]["dropped_by_exporter"].as_u64() > Some(0), "{}", run["ledger"]);
 }
+
+#[test]
+fn a_service_whose_spans_go_elsewhere_leaves_orphans() {
+    let (stack, elsewhere) = (Stack::start(), Collector::start());
+    // The load generator's own: the root of every trace.
+    let load = Load::start(&stack, &stack.addresses.collector, &format!("http://{}", elsewhere.grpc));
+    let ledger = load.finish()["ledger"].clone();
+    assert_eq!(ledger["orphaned"], ledger["expected"], "{ledger}");
+    assert!(ledger["examples"][0]["why"].as_str().unwrap().contains("never came"), "{ledger}");
+}

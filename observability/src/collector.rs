@@ -1,23 +1,34 @@
-//! The collector: OTLP in; Jaeger's query API, the hops table and the ledger out.
+//! The collector: OTLP in; Jaeger's query API, pages for a browser, the hops table and the ledger out.
 //!
 //! What it has answered with success is in the store, or counted as forgotten, before the answer leaves. So a stop
 //! loses nothing that was accepted: the receivers finish what is in flight, then what waits to be passed on is.
 
+mod base_path;
 mod metrics;
+mod opened;
 mod workbench;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
+use axum::response::Redirect;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::forward::Forward;
 use crate::ingest::Ingest;
-use crate::{jaeger, otlp, server};
+use crate::jaeger_ui::{self, Bundle};
+use crate::{jaeger, otlp, pages, server};
+
+pub(crate) use base_path::BasePath;
+pub use base_path::ParseBasePathError;
+
+pub use crate::ingest::OpenError;
+pub use opened::Opened;
 
 /// Where the collector listens and how much it keeps.
 #[derive(Debug)]
@@ -32,11 +43,55 @@ pub struct Settings {
     pub store_max_bytes: usize,
     /// An OTLP/gRPC endpoint (`http://host:port`) that everything is passed on to.
     pub forward: Option<String>,
+    /// What a browser gets.
+    pub hosting: Hosting,
 }
 
-/// Collects until `shutdown`, then answers what is in flight and returns. Fails on an endpoint to forward to that is
-/// no `http://host:port`, or when a listener breaks.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<()> {
+/// What a browser gets of a collector, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Hosting {
+    /// The folder of a Jaeger UI, to be served in place of the collector's own pages.
+    pub jaeger_ui: Option<PathBuf>,
+    /// A path such as `/jaeger`, below which a proxy passes on what is meant for the query port.
+    pub base_path: Option<String>,
+}
+
+impl Hosting {
+    fn read(&self) -> Result<(Option<Bundle>, BasePath), Error> {
+        let base = self.base_path.as_deref().map(BasePath::parse).transpose()?.unwrap_or_default();
+        let ui = self.jaeger_ui.as_deref().map(|folder| Bundle::open(folder, &base)).transpose()?;
+        Ok((ui, base))
+    }
+}
+
+/// Why a collector could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder is no Jaeger UI.
+    #[error(transparent)]
+    JaegerUi(#[from] jaeger_ui::Error),
+    /// The base path is none.
+    #[error(transparent)]
+    BasePath(#[from] ParseBasePathError),
+    /// A listener broke, or the endpoint to forward to is no `http://host:port`.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// Whether other settings would help, as against something that broke.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::JaegerUi(_) | Self::BasePath(_) => true,
+            Self::Io(_) => false,
+        }
+    }
+}
+
+/// Collects until `shutdown`, then answers what is in flight and returns. Wrong settings are told before anything is
+/// accepted.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    let (ui, base) = settings.hosting.read()?;
     let stop_forwarding = CancellationToken::new();
     let (forward, forwarding) = match &settings.forward {
         Some(endpoint) => {
@@ -46,7 +101,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
         None => (None, None),
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
-    let query = query(&ingest, &shutdown);
+    let query = query(&ingest, &shutdown, ui, &base);
     let served = tokio::try_join!(
         otlp::grpc::serve(settings.grpc, Arc::clone(&ingest), shutdown.clone()),
         server::serve(settings.http, otlp::http::router(Arc::clone(&ingest)), shutdown.clone()),
@@ -56,10 +111,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
     if let Some(forwarding) = forwarding {
         forwarding.await.map_err(io::Error::other)?;
     }
-    served.map(|_| ())
+    served?;
+    Ok(())
 }
 
-fn query(ingest: &Arc<Ingest>, shutdown: &CancellationToken) -> Router {
+fn query(ingest: &Arc<Ingest>, shutdown: &CancellationToken, ui: Option<Bundle>, base: &BasePath) -> Router {
     let (for_metrics, for_ready) = (metrics::Metrics::new(Arc::clone(ingest)), shutdown.clone());
     let metrics =
         move || async move { ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], for_metrics.render()) };
@@ -71,8 +127,25 @@ fn query(ingest: &Arc<Ingest>, shutdown: &CancellationToken) -> Router {
         }
     };
     let api = jaeger::router(Arc::clone(ingest)).merge(workbench::router(Arc::clone(ingest)));
-    server::logged(api)
+    let browsed = match ui {
+        Some(bundle) => bundle.router(),
+        None => pages::router(Arc::clone(ingest), base),
+    };
+    below(base, api, browsed)
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+}
+
+/// What is browsed has one address; the API answers at the root as well, for those who come past the proxy.
+fn below(base: &BasePath, api: Router, browsed: Router) -> Router {
+    let base = base.as_str();
+    if base.is_empty() {
+        return server::logged(api.merge(browsed));
+    }
+    let home = format!("{base}/");
+    let to_home = get(move || async move { Redirect::temporary(&home) });
+    let whole = server::logged(api.clone().merge(browsed));
+    // As a service, for `nest` leaves out the base path with a `/` at its end.
+    server::logged(api.route("/", to_home)).nest_service(base, whole)
 }

@@ -1,7 +1,7 @@
-//! Passes every batch on to a second OTLP backend, such as a real Jaeger, and never makes a sender wait for it.
+//! Passes every message on, as it came, to a second OTLP backend, such as a real Jaeger, and never makes a sender wait for it.
 //!
-//! Batches wait in a queue bounded by bytes. When it is full, when the backend refuses a batch for good, or when it
-//! does not take it in a few attempts, the batch's spans are dropped and counted by reason.
+//! Messages wait in a queue bounded by bytes. When it is full, when the backend refuses one for good, or when it does
+//! not take it in a few attempts, the message's spans are dropped and counted by reason.
 
 mod export;
 
@@ -10,20 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-/// What may wait, in bytes on the wire; decoded, as it waits, it takes three to four times as much.
+/// What may wait, in bytes.
 const QUEUE_BYTES: usize = 8 << 20;
 
 /// One attempt, and the pauses before the second, third and fourth.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
+
+/// A backend that asks for more does not get it: what comes meanwhile has to wait, too.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// After the stop, what still waits may take this long.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(3);
@@ -35,12 +37,13 @@ pub(crate) struct Forward {
     shared: Arc<Shared>,
 }
 
-/// Spans passed on, and those that were not, by reason.
+/// Spans passed on, and those that were not, by reason: `refused` with their whole message, `rejected` alone.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) sent: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) rejected: AtomicU64,
     pub(crate) unreachable: AtomicU64,
     pub(crate) stopped: AtomicU64,
 }
@@ -53,8 +56,9 @@ struct Shared {
 
 #[derive(Debug)]
 struct Waiting {
-    request: ExportTraceServiceRequest,
-    bytes: usize,
+    /// An encoded `ExportTraceServiceRequest`, as it came.
+    message: Bytes,
+    spans: u64,
 }
 
 impl Forward {
@@ -79,17 +83,20 @@ impl Forward {
         Ok((Self { queue, shared }, task))
     }
 
-    /// Queues a batch of about so many bytes, or drops and counts it. Never waits.
-    pub(crate) fn offer(&self, request: ExportTraceServiceRequest, bytes: usize) {
+    /// Queues a message with so many spans, or drops and counts it. Never waits.
+    pub(crate) fn offer(&self, message: Bytes, spans: u64) {
+        let bytes = message.len();
         let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // An empty queue takes a batch of any size.
-        if queued > 0 && queued + bytes > QUEUE_BYTES {
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.counts.queue_full.fetch_add(spans(&request), Ordering::Relaxed);
-        } else if let Err(mpsc::error::SendError(waiting)) = self.queue.send(Waiting { request, bytes }) {
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.counts.stopped.fetch_add(spans(&waiting.request), Ordering::Relaxed);
-        }
+        // An empty queue takes a message of any size.
+        let reason = if queued > 0 && queued + bytes > QUEUE_BYTES {
+            &self.shared.counts.queue_full
+        } else if self.queue.send(Waiting { message, spans }).is_err() {
+            &self.shared.counts.stopped
+        } else {
+            return;
+        };
+        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        reason.fetch_add(spans, Ordering::Relaxed);
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -121,11 +128,11 @@ async fn pass_on(
             // Only when nothing waits: what does is passed on first.
             () = stop.cancelled() => None,
         };
-        let Some(Waiting { request, bytes }) = next else { break };
-        let spans = spans(&request);
+        let Some(Waiting { message, spans }) = next else { break };
+        let bytes = message.len();
         let outcome = tokio::select! {
             biased;
-            outcome = send(&channel, &request) => outcome,
+            outcome = send(&channel, message) => outcome,
             () = &mut overdue => Outcome::Stopped,
         };
         shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -136,15 +143,16 @@ async fn pass_on(
         }
     }
     waiting.close();
-    while let Ok(Waiting { request, bytes }) = waiting.try_recv() {
-        shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        shared.counts.add(&Outcome::Stopped, spans(&request));
+    while let Ok(Waiting { message, spans }) = waiting.try_recv() {
+        shared.queued_bytes.fetch_sub(message.len(), Ordering::Relaxed);
+        shared.counts.add(&Outcome::Stopped, spans);
     }
 }
 
 #[derive(Debug)]
 enum Outcome {
-    Sent,
+    /// Taken, but for so many of its spans.
+    Sent(u64),
     Refused(Status),
     Unreachable(Status),
     Stopped,
@@ -163,7 +171,7 @@ impl Health {
                 self.failing = true;
                 tracing::warn!(%status, "spans cannot be passed on: they are dropped and counted");
             }
-            Outcome::Sent if self.failing => {
+            Outcome::Sent(_) if self.failing => {
                 self.failing = false;
                 tracing::info!("spans are passed on again");
             }
@@ -173,9 +181,14 @@ impl Health {
 }
 
 impl Counts {
-    fn add(&self, outcome: &Outcome, spans: u64) {
+    fn add(&self, outcome: &Outcome, mut spans: u64) {
         let count = match outcome {
-            Outcome::Sent => &self.sent,
+            Outcome::Sent(rejected) => {
+                let rejected = spans.min(*rejected);
+                self.rejected.fetch_add(rejected, Ordering::Relaxed);
+                spans -= rejected;
+                &self.sent
+            }
             Outcome::Refused(_) => &self.refused,
             Outcome::Unreachable(_) => &self.unreachable,
             Outcome::Stopped => &self.stopped,
@@ -184,29 +197,20 @@ impl Counts {
     }
 }
 
-async fn send(channel: &Channel, request: &ExportTraceServiceRequest) -> Outcome {
-    // Encoded once for all attempts.
-    let message = bytes::Bytes::from(request.encode_to_vec());
+async fn send(channel: &Channel, message: Bytes) -> Outcome {
     let mut last = None;
     for pause in PAUSES.into_iter().map(Some).chain([None]) {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, export::export(channel, message.clone()));
         let outcome = attempt.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply in time")));
         match outcome {
-            Ok(()) => return Outcome::Sent,
+            Ok(rejected) => return Outcome::Sent(rejected),
             Err(status) if !export::is_worth_retrying(&status) => return Outcome::Refused(status),
             Err(status) => last = Some(status),
         }
         if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
+            let asked = last.as_ref().and_then(export::asked_pause).unwrap_or_default();
+            tokio::time::sleep(pause.max(asked.min(LONGEST_PAUSE))).await;
         }
     }
     Outcome::Unreachable(last.unwrap_or_else(|| Status::unavailable("")))
-}
-
-fn spans(request: &ExportTraceServiceRequest) -> u64 {
-    let of_resources = request.resource_spans.iter();
-    of_resources
-        .flat_map(|of_resource| &of_resource.scope_spans)
-        .map(|of_scope| of_scope.spans.len() as u64)
-        .sum()
 }

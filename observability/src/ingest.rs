@@ -1,29 +1,34 @@
-//! What becomes of a batch of spans, whichever way it came: checked, counted, stored, measured, passed on.
+//! What becomes of a message of spans, whichever way it came: checked, counted, stored, measured, passed on.
 //!
 //! All of it happens before the sender gets its reply, so that what was accepted is never in a queue that a crash
 //! or a stop could empty; only what is passed on may wait, or be dropped and counted, on its own.
 
 mod loss;
+mod read;
+mod snapshot;
 
-use std::ops::RangeFrom;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest,
-};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
 use crate::forward::Forward;
 use crate::latency::{Latencies, Sample};
-use crate::otlp;
-use crate::span::{SpanId, StatusCode, TraceId};
-use crate::store::{Batch, Store};
+use crate::otlp::Room;
+use crate::otlp::wire::Malformed;
+use crate::store::{Batch, Change, Inserted, Store};
 
 pub(crate) use loss::Losses;
+use read::Message;
+pub use snapshot::OpenError;
 
-/// Which receiver a batch came by.
+/// The histograms, their slowest and their exemplars get this share of the bound; what they do not take is the store's.
+const LATENCIES_SHARE: usize = 4;
+
+/// What is remembered of traces that left comes to this share at most.
+const PAST_SHARE: usize = 14;
+
+/// Which receiver a message came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Grpc,
@@ -33,6 +38,9 @@ pub(crate) enum Transport {
 /// Everything that spans go into, and that queries read.
 #[derive(Debug)]
 pub(crate) struct Ingest {
+    max_bytes: usize,
+    /// For what is on its way here.
+    pub(crate) room: Arc<Room>,
     pub(crate) store: Store,
     latencies: Mutex<Latencies>,
     losses: Mutex<Losses>,
@@ -52,48 +60,58 @@ pub(crate) struct Counts {
 pub(crate) type Counter = prometheus_client::metrics::counter::Counter;
 
 impl Ingest {
-    pub(crate) fn new(store_max_bytes: usize, forward: Option<Forward>) -> Self {
+    /// Keeps traces and histograms of `max_bytes` together.
+    pub(crate) fn new(max_bytes: usize, forward: Option<Forward>) -> Self {
         Self {
-            store: Store::new(store_max_bytes),
-            latencies: Mutex::default(),
+            max_bytes,
+            room: Arc::new(Room::beside(max_bytes)),
+            store: Store::new(max_bytes),
+            latencies: Mutex::new(Latencies::new(max_bytes / LATENCIES_SHARE)),
             losses: Mutex::default(),
             forward,
             counts: Counts::default(),
         }
     }
 
-    /// Takes a batch in. The reply tells the sender of spans that cannot be kept because their ids are invalid.
+    /// Takes an encoded `ExportTraceServiceRequest` in. The reply tells the sender of spans that cannot be kept; a message
+    /// that breaks off, or is something else, is refused as a whole, and nothing of it is taken.
     pub(crate) fn accept(
         &self,
-        mut request: ExportTraceServiceRequest,
+        message: &Bytes,
         transport: Transport,
-    ) -> Option<ExportTracePartialSuccess> {
-        let mut batch = Batch::with_capacity(64 * 1024);
-        let mut rejected = 0_i64;
-        for of_resource in &mut request.resource_spans {
-            rejected += self.take(of_resource, &mut batch);
+    ) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
+        let Message { batch, reports, rejected } =
+            Message::read(message).inspect_err(|_| self.count_refusal())?;
+        for (service, report) in reports {
+            self.losses().record(service, &report);
         }
-        let repeated = self.store.insert(&batch);
-        let mut positions = 0..;
-        for of_resource in &request.resource_spans {
-            self.measure(of_resource, &mut positions, &repeated);
+        let inserted = self.store.insert(&batch);
+        let mut changes = self.measure(&batch, &inserted);
+        let taken = self.latencies().bytes() + self.max_bytes / PAST_SHARE;
+        let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
+        while self.store.make_room(&changes, for_traces) {
+            changes.clear();
+            self.latencies().shrink(|id| self.store.bytes_of(id), &mut changes);
+            if changes.is_empty() {
+                self.store.force_room(for_traces);
+            }
+        }
+        if self.latencies().is_shrunk() && self.store.has_room_for_telling(for_traces) {
+            self.latencies().grow();
         }
         let by_transport = match transport {
             Transport::Grpc => &self.counts.grpc_spans,
             Transport::Http => &self.counts.http_spans,
         };
-        by_transport.inc_by(batch.len() as u64);
-        let bytes = batch.bytes();
+        let spans = batch.len() as u64;
+        by_transport.inc_by(spans);
         if let Some(forward) = &self.forward {
-            forward.offer(request, bytes);
+            forward.offer(message.clone(), spans);
         }
-        if rejected == 0 {
-            return None;
-        }
-        self.counts.rejected_spans.inc_by(rejected.unsigned_abs());
-        let error_message =
-            "a span needs a trace id of 16 bytes and a span id of 8, not all zeros".to_owned();
-        Some(ExportTracePartialSuccess { rejected_spans: rejected, error_message })
+        let Some((rejected, why)) = rejected else { return Ok(None) };
+        self.counts.rejected_spans.inc_by(rejected);
+        let error_message = format!("{rejected} spans could not be taken, the first because {why}");
+        Ok(Some(ExportTracePartialSuccess { rejected_spans: rejected as i64, error_message }))
     }
 
     /// A message that could not be read at all.
@@ -109,71 +127,22 @@ impl Ingest {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves what belongs into the store to the batch, and reports of losses to the ledger. Returns how many spans
-    /// were neither.
-    fn take(&self, of_resource: &mut ResourceSpans, batch: &mut Batch) -> i64 {
-        let service = service(of_resource).to_owned();
-        let ResourceSpans { resource, scope_spans, schema_url } = of_resource;
-        let mut rejected = 0;
-        for of_scope in scope_spans {
-            let reports = of_scope.scope.as_ref().is_some_and(loss::may_report);
-            for span in &mut of_scope.spans {
-                if reports && loss::is_report(span) {
-                    self.losses().record(&service, span);
-                } else if let Some(trace_id) = valid_ids(span) {
-                    batch.push(trace_id, span);
-                } else {
-                    rejected += 1;
-                }
-            }
-            batch.end_group((resource.as_ref(), schema_url), (of_scope.scope.as_ref(), &of_scope.schema_url));
+    /// Measures what is new. Returns what became telling, or no longer is.
+    fn measure(&self, batch: &Batch<'_>, Inserted { repeated, gone }: &Inserted) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut latencies = self.latencies();
+        for (service, spans) in batch.by_service() {
+            let new = spans.filter(|(position, _)| repeated.binary_search(position).is_err());
+            let samples = new.map(|(position, head)| Sample {
+                trace_id: gone.binary_search(&position).is_err().then_some(head.trace_id),
+                operation: head.name,
+                kind: head.kind,
+                start_ns: head.start_ns,
+                end_ns: head.end_ns,
+                error: head.error,
+            });
+            latencies.record(service, samples, &mut changes);
         }
-        rejected
+        changes
     }
-
-    /// Measures what is new. `positions` count the spans of the batch in the order in which [`Self::take`] pushed them.
-    fn measure(&self, of_resource: &ResourceSpans, positions: &mut RangeFrom<usize>, repeated: &[usize]) {
-        let mut is_new =
-            || positions.next().is_none_or(|position| repeated.binary_search(&position).is_err());
-        let samples: Vec<Sample<'_>> = of_resource
-            .scope_spans
-            .iter()
-            .flat_map(|of_scope| {
-                let reports = of_scope.scope.as_ref().is_some_and(loss::may_report);
-                of_scope.spans.iter().filter(move |span| !(reports && loss::is_report(span)))
-            })
-            .filter(|span| valid_ids(span).is_some() && is_new())
-            .map(|span| Sample {
-                operation: &span.name,
-                kind: otlp::kind(span.kind),
-                duration_ns: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
-                error: span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32),
-            })
-            .collect();
-        self.latencies().record(service(of_resource), samples);
-    }
-}
-
-fn valid_ids(span: &Span) -> Option<TraceId> {
-    let parent = &span.parent_span_id;
-    let parent_is_valid = parent.is_empty() || parent.len() == 8;
-    (parent_is_valid && SpanId::from_bytes(&span.span_id).is_some())
-        .then(|| TraceId::from_bytes(&span.trace_id))
-        .flatten()
-}
-
-fn service(of_resource: &ResourceSpans) -> &str {
-    let attributes = of_resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
-    text(attributes, "service.name").unwrap_or(crate::span::UNKNOWN_SERVICE)
-}
-
-fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    match value(attributes, key)? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
-    attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
 }

@@ -1,88 +1,128 @@
 //! Jaeger's query API over the store: what its UI, its clients and scripts ask.
 //!
-//! Envelopes, units and error shapes are those of Jaeger 2.20.
+//! Envelopes, units, defaults and error texts are those of Jaeger 2.20, in its versions 1 and 3. What cannot be read is
+//! answered 400, what is not there 404, and a failure of ours 500 without a word about the inside.
 
+mod adjust;
+pub(crate) mod go;
 mod model;
+mod otlp;
+mod parameters;
+mod query;
+pub(crate) mod rfc3339;
+mod summary;
+mod ui_trace;
+mod v1;
+mod v3;
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::routing::any;
 use serde::Serialize;
-use serde_json::json;
+use tokio::sync::Semaphore;
 
+use crate::heavy::{self, BrokeOff};
 use crate::ingest::Ingest;
-use crate::span::TraceId;
+use crate::span::{Kind, Trace, TraceId};
 use crate::store::Found;
+
+pub use ui_trace::UiTrace;
+
+/// Queries that work at once.
+static ROOM: Semaphore = Semaphore::const_new(4);
+
+/// Bytes of the message of a refusal.
+const MAX_MESSAGE: usize = 400;
 
 pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
     Router::new()
-        .route("/api/services", get(services_v1))
-        .route("/api/traces/{id}", get(trace_v1))
-        .route("/api/v3/services", get(services_v3))
+        .merge(v1::router())
+        .merge(v3::router())
+        // Whatever else a server shows under other paths, the API has no pages.
+        .route("/api", any(unknown))
+        .route("/api/", any(unknown))
+        .route("/api/{*rest}", any(unknown))
         .with_state(ingest)
 }
 
-/// Version 1's envelope. `total` is set by some endpoints only.
-#[derive(Debug, Serialize)]
-struct Envelope<T> {
-    data: Option<Vec<T>>,
-    total: usize,
-    limit: usize,
-    offset: usize,
-    errors: Option<Vec<ApiError>>,
+async fn unknown() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-#[derive(Debug, Serialize)]
-struct ApiError {
-    code: u16,
-    msg: String,
+/// Why a request gets no answer. Each version of the API has its own shape for it.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    message: String,
 }
 
-impl<T> Envelope<T> {
-    fn of(data: Vec<T>) -> Self {
-        Self { data: Some(data), total: 0, limit: 0, offset: 0, errors: None }
+impl Refusal {
+    /// A message may repeat what the caller sent, but not all that it sent.
+    fn bad_request(message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        Self { status: StatusCode::BAD_REQUEST, message }
+    }
+
+    fn not_found(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, message: message.into() }
+    }
+
+    fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a query failed");
+        Self::broke_off()
+    }
+
+    /// The log says why.
+    fn broke_off() -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: "internal error".to_owned() }
     }
 }
 
-async fn services_v1(State(ingest): State<Arc<Ingest>>) -> Response {
-    let services = ingest.latencies().services();
-    let total = services.len();
-    Json(Envelope { total, ..Envelope::of(services) }).into_response()
+async fn off_runtime(
+    work: impl FnOnce() -> Result<Response, Refusal> + Send + 'static,
+) -> Result<Response, Refusal> {
+    heavy::off_runtime(&ROOM, work).await.unwrap_or_else(|BrokeOff| Err(Refusal::broke_off()))
 }
 
-async fn services_v3(State(ingest): State<Arc<Ingest>>) -> Response {
-    let services = ingest.latencies().services();
-    Json(json!({ "services": services })).into_response()
+fn json(body: &impl Serialize) -> Result<Response, Refusal> {
+    let bytes = serde_json::to_vec(body).map_err(|error| Refusal::internal(&error))?;
+    Ok(json_response(StatusCode::OK, bytes))
 }
 
-async fn trace_v1(State(ingest): State<Arc<Ingest>>, id: Result<Path<String>, PathRejection>) -> Response {
-    let Ok(Path(id)) = id else {
-        return refuse(StatusCode::BAD_REQUEST, "invalid trace id: not UTF-8".to_owned());
-    };
-    let id: TraceId = match id.parse() {
-        Ok(id) => id,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("invalid trace id {id:?}: {error}")),
-    };
-    // A trace may be large, and building its JSON must not hold up the receivers.
-    let shown = tokio::task::spawn_blocking(move || match ingest.store.get(id) {
-        Found::Kept(trace) => Json(Envelope::of(vec![model::Trace::from(&trace)])).into_response(),
-        Found::Evicted | Found::Nothing => refuse(StatusCode::NOT_FOUND, "trace not found".to_owned()),
-    });
-    shown.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a trace could not be shown");
-        refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned())
-    })
+fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn refuse(status: StatusCode, msg: String) -> Response {
-    let errors = Some(vec![ApiError { code: status.as_u16(), msg }]);
-    let envelope: Envelope<()> = Envelope { data: None, total: 0, limit: 0, offset: 0, errors };
-    (status, Json(envelope)).into_response()
+fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
+    let Path(text) = path.map_err(|_| Refusal::bad_request("the path is not UTF-8"))?;
+    Ok(text)
+}
+
+fn trace_id(text: &str) -> Result<TraceId, Refusal> {
+    text.parse().map_err(|error| Refusal::bad_request(format!("{:?}: {error}", go::clipped(text))))
+}
+
+fn kept(ingest: &Ingest, id: TraceId) -> Option<Trace> {
+    match ingest.store.get(id) {
+        Found::Kept(trace) => Some(trace),
+        Found::Evicted(_) | Found::Nothing => None,
+    }
+}
+
+/// Names and kinds, of one kind only if that is given. A span that did not say its kind has the empty one.
+fn operations_of(ingest: &Ingest, service: &str, kind: Option<&str>) -> Vec<(String, &'static str)> {
+    let text = |kind: Kind| if kind == Kind::Unspecified { "" } else { kind.as_str() };
+    let operations = ingest.latencies().operations(service).into_iter();
+    operations
+        .map(|(name, of_kind)| (name, text(of_kind)))
+        .filter(|(_, of_kind)| kind.is_none_or(|kind| kind == *of_kind))
+        .collect()
 }
 
 #[cfg(test)]

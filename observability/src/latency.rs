@@ -1,23 +1,50 @@
 //! How long each operation takes: one HdrHistogram for each (service, operation, kind), over every span that came in.
 //!
-//! The number of series is bounded; spans of a series that found no room are counted, never silently left out.
+//! Each knows some traces that show what its percentiles are made of. The number of series is bounded; spans of a
+//! series that found no room are counted, never silently left out. What each did in the last hour is also known five
+//! seconds at a time, as far back as there is room for.
+
+mod buckets;
+mod counts;
+mod exemplars;
+mod hour;
+mod series;
+mod slowest;
+mod state;
+mod timeline;
+mod window;
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::time::SystemTime;
 
-use base64::Engine as _;
+use foldhash::fast::RandomState;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 
-use crate::span::Kind;
+use crate::span::{Kind, TraceId};
+use crate::store::Change;
 
-/// Series kept at most. A wide one takes some 120 kB.
+pub use exemplars::{Exemplar, Exemplars};
+pub(crate) use hour::{SLOT_MS, SLOTS};
+pub(crate) use timeline::Slot;
+pub(crate) use window::Window;
+
+use hour::Hour;
+use series::Series;
+pub(crate) use state::State;
+
+/// Series kept at most, however much room there is, and as many as are kept however little there is.
 pub const MAX_SERIES: usize = 1000;
+const MIN_SERIES: usize = 64;
+
+/// What a series takes when its spans differ a thousandfold. With spans from nanoseconds to an hour it is twice as much.
+const SERIES_BYTES: usize = 75_000;
+
+/// The hour's slots get this share of the bound; the rest is the histograms' and their exemplars'.
+const HOUR_SHARE: usize = 4;
 
 /// Longer operation names are cut here; such names carry ids, and nobody reads them in a table.
 const MAX_NAME: usize = 256;
-
-/// Longer spans count as this long: an hour.
-const MAX_NS: u64 = 3_600_000_000_000;
 
 /// A latency distribution in a few numbers, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
@@ -60,8 +87,15 @@ pub struct Hop {
     pub count: u64,
     /// Those among them with an error status.
     pub errors: u64,
+    /// Spans a second, from the first one's end to the last one's; 0 if that is no time. Those that came an hour late or
+    /// more, or from the future, are left out.
+    #[serde(default)]
+    pub rate_per_s: f64,
     /// Their durations.
     pub latency_us: Summary,
+    /// Traces that show what the percentiles are made of.
+    #[serde(default)]
+    pub exemplars: Exemplars,
     /// The whole distribution, HdrHistogram V2 + DEFLATE in base64, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub histogram: Option<String>,
@@ -73,43 +107,87 @@ pub struct Hop {
 /// What the histograms need to know of a span.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
+    /// The trace that it belongs to, if that is kept.
+    pub trace_id: Option<TraceId>,
     /// Span name.
     pub operation: &'a str,
     /// Span kind.
     pub kind: Kind,
-    /// How long it took.
-    pub duration_ns: u64,
+    /// When it started and ended, nanoseconds since the epoch.
+    pub start_ns: u64,
+    /// When it ended.
+    pub end_ns: u64,
     /// Whether it failed.
     pub error: bool,
 }
 
 /// All the series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Latencies {
-    services: HashMap<Box<str>, Service>,
+    services: HashMap<Box<str>, Service, RandomState>,
+    max_series: usize,
     series: usize,
+    bytes: usize,
     overflow: u64,
+    /// Whether fewer traces are telling than there could be.
+    shrunk: bool,
+    hour: Hour,
+}
+
+/// A copy of what some operations did lately.
+#[derive(Debug)]
+pub(crate) struct Lately {
+    /// The slots of which everything is kept.
+    pub(crate) kept: Range<u32>,
+    /// Of each service and operation, those slots of the asked-for in which anything ended. One of two kinds comes twice.
+    pub(crate) operations: Vec<(String, String, Vec<Slot>)>,
 }
 
 #[derive(Debug, Default)]
 struct Service {
     /// By kind, then by operation.
-    operations: [HashMap<Box<str>, Series>; 6],
-}
-
-#[derive(Debug)]
-struct Series {
-    histogram: Histogram<u32>,
-    errors: u64,
+    operations: [HashMap<Box<str>, Series, RandomState>; 6],
 }
 
 impl Latencies {
-    /// Records spans of one service.
-    pub fn record<'a>(&mut self, service: &str, samples: impl IntoIterator<Item = Sample<'a>>) {
+    /// Takes about `max_bytes` at most, if that is room for some series.
+    pub fn new(max_bytes: usize) -> Self {
+        let for_hour = max_bytes / HOUR_SHARE;
+        Self {
+            services: HashMap::default(),
+            max_series: ((max_bytes - for_hour) / SERIES_BYTES).clamp(MIN_SERIES, MAX_SERIES),
+            series: 0,
+            bytes: 0,
+            overflow: 0,
+            shrunk: false,
+            hour: Hour::new(for_hour),
+        }
+    }
+
+    /// Records spans of one service. `changes` gets the traces that tell something about it now, and those that no longer do.
+    pub(crate) fn record<'a>(
+        &mut self,
+        service: &str,
+        samples: impl IntoIterator<Item = Sample<'a>>,
+        changes: &mut Vec<Change>,
+    ) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.record_at(now_ns, service, samples, changes);
+    }
+
+    /// Records them as if it were `now_ns`.
+    pub(crate) fn record_at<'a>(
+        &mut self,
+        now_ns: u64,
+        service: &str,
+        samples: impl IntoIterator<Item = Sample<'a>>,
+        changes: &mut Vec<Change>,
+    ) {
         let service = clip(service);
         if !self.services.contains_key(service) {
             // A service without room for a single series would only make the map grow.
-            if self.series >= MAX_SERIES {
+            if self.series >= self.max_series {
                 self.overflow += samples.into_iter().count() as u64;
                 return;
             }
@@ -118,18 +196,61 @@ impl Latencies {
         let Some(Service { operations }) = self.services.get_mut(service) else { return };
         for sample in samples {
             let operation = clip(sample.operation);
+            let slot = self.hour.admit(sample.end_ns, now_ns);
             let series = &mut operations[sample.kind as usize];
             if let Some(series) = series.get_mut(operation) {
-                series.record(sample);
-            } else if self.series < MAX_SERIES
+                let before = series.bytes();
+                series.record(sample, changes);
+                self.bytes += series.bytes() - before;
+                if let Some(slot) = slot {
+                    series.record_in(slot, sample, &mut self.hour.bytes);
+                }
+            } else if self.series < self.max_series
                 && let Some(mut new) = Series::new()
             {
-                new.record(sample);
+                new.record(sample, changes);
+                self.bytes += new.bytes();
+                if let Some(slot) = slot {
+                    new.record_in(slot, sample, &mut self.hour.bytes);
+                }
                 series.insert(operation.into(), new);
                 self.series += 1;
             } else {
                 self.overflow += 1;
             }
+        }
+        while let Some(floor) = self.hour.leaving() {
+            let timelines = all(&mut self.services).map(|series| {
+                series.timeline.forget_before(floor);
+                series.timeline.bytes()
+            });
+            self.hour.left(floor, timelines.sum());
+        }
+    }
+
+    /// Whether fewer traces are telling than there could be.
+    pub(crate) fn is_shrunk(&self) -> bool {
+        self.shrunk
+    }
+
+    /// Lets more traces be telling again.
+    pub(crate) fn grow(&mut self) {
+        self.shrunk = false;
+        for series in all(&mut self.services) {
+            self.shrunk |= series.slowest.grow();
+        }
+    }
+
+    /// Lets fewer traces be telling: half of those of the operation whose slowest weigh most, so that some large ones do not
+    /// cost the others theirs. `changes` stays empty when none is left that could go.
+    pub(crate) fn shrink(&mut self, weigh: impl Fn(TraceId) -> usize, changes: &mut Vec<Change>) {
+        self.shrunk = true;
+        let heaviest = all(&mut self.services).max_by_key(|series| series.slowest.weight(&weigh));
+        if let Some(series) = heaviest {
+            series.slowest.halve(changes);
+        }
+        if changes.is_empty() {
+            all(&mut self.services).for_each(|series| series.forget_exemplars(changes));
         }
     }
 
@@ -147,9 +268,40 @@ impl Latencies {
         services
     }
 
+    /// The operations of a service, with their kinds, sorted.
+    pub fn operations(&self, service: &str) -> Vec<(String, Kind)> {
+        let kinds = self.services.get(service).into_iter().flat_map(Service::by_kind);
+        let names = kinds.flat_map(|(kind, series)| series.keys().map(move |name| (name.to_string(), kind)));
+        let mut operations: Vec<_> = names.collect();
+        operations.sort_unstable();
+        operations
+    }
+
+    /// What happened in these slots, five seconds each and counted from the epoch, in the operations that are `wanted` by
+    /// service and kind; the durations only if they are.
+    pub(crate) fn lately(
+        &self,
+        slots: &Range<u32>,
+        durations: bool,
+        wanted: impl Fn(&str, Kind) -> bool,
+    ) -> Lately {
+        let kept = self.hour.kept();
+        let slots = slots.start.max(kept.start)..slots.end.min(kept.end);
+        let rows = self.rows().filter(|((service, _, kind), _)| wanted(service, *kind));
+        let operations = rows.map(|((service, operation, _), series)| {
+            (service.to_owned(), operation.to_owned(), series.timeline.copy(&slots, durations))
+        });
+        Lately { kept, operations: operations.collect() }
+    }
+
     /// How many series there are.
     pub fn series(&self) -> usize {
         self.series
+    }
+
+    /// What they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.hour.bytes
     }
 
     /// How many spans found no series with room.
@@ -158,47 +310,24 @@ impl Latencies {
     }
 
     fn rows(&self) -> impl Iterator<Item = ((&str, &str, Kind), &Series)> {
-        const KINDS: [Kind; 6] =
-            [Kind::Unspecified, Kind::Internal, Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer];
-        self.services.iter().flat_map(|(service, Service { operations })| {
-            KINDS.into_iter().zip(operations).flat_map(move |(kind, series)| {
+        self.services.iter().flat_map(|(service, of_service)| {
+            of_service.by_kind().flat_map(move |(kind, series)| {
                 series.iter().map(move |(operation, series)| ((&**service, &**operation, kind), series))
             })
         })
     }
 }
 
-impl Series {
-    /// `None` never happens: three digits are within HdrHistogram's limits.
-    fn new() -> Option<Self> {
-        Some(Self { histogram: Histogram::new(3).ok()?, errors: 0 })
-    }
-
-    fn record(&mut self, sample: Sample<'_>) {
-        // Cannot fail: the histogram resizes itself up to MAX_NS.
-        let _ = self.histogram.record(sample.duration_ns.min(MAX_NS));
-        self.errors += u64::from(sample.error);
-    }
-
-    fn hop(&self, (service, operation, kind): (&str, &str, Kind), histograms: bool) -> Hop {
-        let histogram = if histograms { encode(&self.histogram) } else { None };
-        Hop {
-            service: service.to_owned(),
-            operation: operation.to_owned(),
-            kind,
-            count: self.histogram.len(),
-            errors: self.errors,
-            latency_us: Summary::of(&self.histogram),
-            unit: histogram.is_some().then(|| "ns".to_owned()),
-            histogram,
-        }
+impl Service {
+    fn by_kind(&self) -> impl Iterator<Item = (Kind, &HashMap<Box<str>, Series, RandomState>)> {
+        const KINDS: [Kind; 6] =
+            [Kind::Unspecified, Kind::Internal, Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer];
+        KINDS.into_iter().zip(&self.operations)
     }
 }
 
-fn encode(histogram: &Histogram<u32>) -> Option<String> {
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(histogram, &mut bytes).ok()?;
-    Some(base64::engine::general_purpose::STANDARD.encode(bytes))
+fn all(services: &mut HashMap<Box<str>, Service, RandomState>) -> impl Iterator<Item = &mut Series> {
+    services.values_mut().flat_map(|service| &mut service.operations).flat_map(HashMap::values_mut)
 }
 
 fn clip(name: &str) -> &str {
@@ -206,70 +335,4 @@ fn clip(name: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use hdrhistogram::serialization::Deserializer;
-
-    use super::*;
-
-    fn sample(operation: &str, duration_ns: u64) -> Sample<'_> {
-        Sample { operation, kind: Kind::Server, duration_ns, error: false }
-    }
-
-    #[test]
-    fn a_hop_counts_and_sums_up_its_spans() {
-        let mut latencies = Latencies::default();
-        latencies.record("cache", (1..=1000).map(|micros| sample("GET", micros * 1000)));
-        latencies.record("cache", [Sample { kind: Kind::Client, error: true, ..sample("GET", 5000) }]);
-        let hops = latencies.hops(false);
-        assert_eq!(hops.len(), 2, "kinds are apart");
-        let server = &hops[0];
-        assert_eq!((server.count, server.errors, server.kind), (1000, 0, Kind::Server));
-        assert!((server.latency_us.p50 - 500.0).abs() < 1.0, "{server:?}");
-        assert!((server.latency_us.p999 - 999.0).abs() < 2.0, "{server:?}");
-        assert!((server.latency_us.mean - 500.5).abs() < 1.0, "{server:?}");
-        assert_eq!((hops[1].count, hops[1].errors), (1, 1));
-        assert_eq!(latencies.services(), ["cache"]);
-    }
-
-    #[test]
-    fn the_encoded_histogram_is_the_recorded_one() {
-        let mut latencies = Latencies::default();
-        latencies.record("a", [sample("x", 7), sample("x", 123_456_789)]);
-        let hop = latencies.hops(true).remove(0);
-        assert_eq!(hop.unit.as_deref(), Some("ns"));
-        let bytes = base64::engine::general_purpose::STANDARD.decode(hop.histogram.unwrap()).unwrap();
-        let decoded: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
-        assert_eq!(decoded.len(), 2);
-        assert_eq!(decoded.min(), 7);
-        assert_eq!(Summary::of(&decoded), hop.latency_us);
-    }
-
-    #[test]
-    fn series_are_bounded_and_what_found_no_room_is_counted() {
-        let mut latencies = Latencies::default();
-        for number in 0..MAX_SERIES + 10 {
-            latencies.record("ids", [sample(&format!("GET /{number}"), 1)]);
-        }
-        assert_eq!((latencies.series(), latencies.overflow()), (MAX_SERIES, 10));
-        latencies.record("ids", [sample("GET /0", 1)]);
-        assert_eq!(latencies.overflow(), 10, "a known series goes on");
-        latencies.record("new service", [sample("x", 1), sample("y", 1)]);
-        assert_eq!(latencies.overflow(), 12);
-        assert_eq!(latencies.services(), ["ids"]);
-    }
-
-    #[test]
-    fn absurd_names_and_durations_are_clipped() {
-        let mut latencies = Latencies::default();
-        let name = "ü".repeat(200);
-        latencies.record("a", [sample(&name, u64::MAX)]);
-        let hop = latencies.hops(false).remove(0);
-        assert_eq!(hop.operation, "ü".repeat(128));
-        assert!(hop.latency_us.max < 3.61e9, "{hop:?}");
-    }
-
-    #[test]
-    fn an_empty_histogram_is_all_zeros() {
-        assert_eq!(Summary::of(&Histogram::<u64>::new(3).unwrap()), Summary::default());
-    }
-}
+mod tests;

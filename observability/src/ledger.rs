@@ -4,7 +4,7 @@
 //! present, for every message sent without error a span that received it, as its child or by a link in the same
 //! trace, and no exporter's report that it dropped spans of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::span::{Kind, Span, SpanId, Trace, TraceId};
 use crate::store::Found;
@@ -39,6 +39,9 @@ pub struct Ledger {
     pub dropped_by_exporter: u64,
     /// Those that the store let go.
     pub evicted: u64,
+    /// The same by why it did; only the reasons that there are.
+    #[serde(default)]
+    pub evicted_by_reason: BTreeMap<String, u64>,
     /// Those with a parent that never came.
     pub orphaned: u64,
     /// Those of which nothing came, or not all.
@@ -70,6 +73,9 @@ impl Ledger {
             Row::Orphaned => &mut self.orphaned,
             Row::Missing => &mut self.missing,
         } += 1;
+        if let Found::Evicted(reason) = found {
+            *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += 1;
+        }
         if row != Row::Complete && self.examples.len() < MAX_EXAMPLES {
             self.examples.push(Example { trace_id, row, why });
         }
@@ -78,7 +84,9 @@ impl Ledger {
 
 fn classify(found: &Found, lost: bool) -> (Row, String) {
     let (row, why) = match found {
-        Found::Evicted => return (Row::Evicted, "the store let it go to make room".to_owned()),
+        Found::Evicted(reason) => {
+            return (Row::Evicted, format!("the store let it go to make room: {}", reason.as_str()));
+        }
         Found::Nothing => (Row::Missing, "no span of it came".to_owned()),
         Found::Kept(trace) => match gap(trace) {
             // A leaf leaves no gap: only the exporter that dropped it knows of it.

@@ -3,16 +3,30 @@
 //! A message is refused as a whole when it cannot be read (too large, truncated, of another type); a span without
 //! valid ids is refused alone, and the reply says so.
 
+pub(crate) mod check;
 mod decode;
 mod encode;
+mod envelope;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod raw;
+mod room;
+pub(crate) mod text;
+pub(crate) mod wire;
 
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
+use prost::Message as _;
 
 use crate::span::Trace;
 
-pub(crate) use decode::{kind, resource, scope, span};
+use decode::{kind, status_code};
+pub(crate) use decode::{resource, scope, span};
+pub(crate) use encode::resource_spans;
+pub use envelope::Envelope;
+pub use raw::Raw;
+pub(crate) use room::Room;
 
 /// Longest message accepted, before and after decompression.
 pub const MAX_MESSAGE: usize = 16 << 20;
@@ -20,15 +34,35 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 /// One trace as one line of OTLP JSON (`{"resourceSpans":[…]}`), the format of the OpenTelemetry collector's file
 /// exporter. Spans of one resource and scope that follow each other share their envelope.
 pub fn to_json_line(trace: &Trace) -> serde_json::Result<String> {
-    let data = TracesData { resource_spans: encode::resource_spans(trace) };
+    let data = TracesData { resource_spans: resource_spans(trace) };
     serde_json::to_string(&data)
 }
 
 /// Reads such a line back. Spans without valid ids are left out, as they would be on arrival.
-/// A double of more than 15 digits may differ in its last one.
+/// A double that is no finite number comes back as no value: JSON has no word for it.
 pub fn from_json_line(line: &str) -> serde_json::Result<Trace> {
     let data: TracesData = serde_json::from_str(line)?;
     Ok(Trace { spans: decode::spans(data.resource_spans) })
+}
+
+/// Objects and lists in a message of JSON: the largest object, a span, takes some three hundred bytes when it is read,
+/// however few it has on the wire.
+const MAX_OBJECTS: usize = 400_000;
+
+/// Whether a message of JSON is not much larger when it is read than its length lets one think.
+pub(crate) fn has_few_objects(json: &[u8]) -> bool {
+    json.len() < MAX_OBJECTS
+        || json.iter().filter(|byte| matches!(**byte, b'{' | b'[')).count() <= MAX_OBJECTS
+}
+
+/// An `ExportTraceServiceRequest` in JSON into one in protobuf, which is what is worked with.
+pub(crate) fn json_to_protobuf(json: &[u8]) -> serde_json::Result<Bytes> {
+    // A list would be taken for the message's fields in their order.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(serde::de::Error::custom("not a JSON object"));
+    }
+    let request: ExportTraceServiceRequest = serde_json::from_slice(json)?;
+    Ok(request.encode_to_vec().into())
 }
 
 #[cfg(test)]

@@ -199,6 +199,17 @@ impl Kind {
     }
 }
 
+impl StatusCode {
+    /// The name in lower case: `unset`, `ok`, `error`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unset => "unset",
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
+    }
+}
+
 impl Value {
     /// The text, if it is one.
     pub fn as_str(&self) -> Option<&str> {

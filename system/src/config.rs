@@ -5,6 +5,7 @@ mod env;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use observability::collector::Hosting;
 use observability::telemetry;
 
 use crate::peer::Peer;
@@ -119,6 +120,8 @@ pub struct Collector {
     pub store_max_bytes: usize,
     /// A second OTLP/gRPC backend that gets everything too.
     pub forward: Option<String>,
+    /// What a browser gets; set by the command line.
+    pub hosting: Hosting,
 }
 
 impl Config {
@@ -171,6 +174,7 @@ impl Config {
                 http_listen: env.address("OTLP_HTTP_LISTEN", "127.0.0.1:4318")?,
                 store_max_bytes: env.positive("STORE_MAX_BYTES", 96 << 20)?,
                 forward: env.optional_url("OTLP_FORWARD_ENDPOINT", "")?,
+                hosting: Hosting::default(),
             },
             otlp_endpoint: env.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")?,
             log_filter: env.text("RUST_LOG", "info"),

@@ -53,6 +53,9 @@ pub enum Error {
     /// A socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The collector failed.
+    #[error(transparent)]
+    Collector(#[from] observability::collector::Error),
 }
 
 impl Error {
@@ -62,6 +65,7 @@ impl Error {
             Self::Config(_) => true,
             // It answered: another password, user or database is needed.
             Self::Database(error) => error.as_database_error().is_some(),
+            Self::Collector(error) => error.is_usage(),
             Self::Migrate(_) | Self::Io(_) => false,
         }
     }
@@ -194,6 +198,7 @@ async fn run_collector(
         query,
         store_max_bytes: config.collector.store_max_bytes,
         forward: config.collector.forward.clone(),
+        hosting: config.collector.hosting.clone(),
     };
     observability::collector::run(settings, shutdown).await?;
     Ok(())

@@ -145,21 +145,25 @@ fn hops(page: &mut String, run: &Run) {
 
 fn facts(page: &mut String, run: &Run) {
     let ledger = &run.ledger;
-    let rows = [
-        ("complete", ledger.complete),
-        ("sampled out", ledger.sampled_out),
-        ("dropped by exporter", ledger.dropped_by_exporter),
-        ("evicted", ledger.evicted),
-        ("orphaned", ledger.orphaned),
-        ("missing", ledger.missing),
-        ("expected", ledger.expected),
+    let mut rows = vec![
+        ("complete".to_owned(), ledger.complete),
+        ("sampled out".to_owned(), ledger.sampled_out),
+        ("dropped by exporter".to_owned(), ledger.dropped_by_exporter),
+        ("evicted".to_owned(), ledger.evicted),
     ];
+    let reasons = ledger.evicted_by_reason.iter();
+    rows.extend(reasons.map(|(reason, count)| (format!("evicted: {}", reason.replace('_', " ")), *count)));
+    rows.extend([
+        ("orphaned".to_owned(), ledger.orphaned),
+        ("missing".to_owned(), ledger.missing),
+        ("expected".to_owned(), ledger.expected),
+    ]);
     table(
         page,
         "Ledger",
         &["traces", "count", "share"],
         rows.into_iter().map(|(name, count)| {
-            vec![name.to_owned(), count.to_string(), percent(count as f64 / ledger.expected.max(1) as f64)]
+            vec![name, count.to_string(), percent(count as f64 / ledger.expected.max(1) as f64)]
         }),
     );
     let (bookings, cache) = (&run.bookings, &run.cache);

@@ -122,6 +122,10 @@ fn facts(out: &mut String, run: &Run) {
         ledger.orphaned,
         ledger.missing,
     );
+    if !ledger.evicted_by_reason.is_empty() {
+        let reasons = ledger.evicted_by_reason.iter().map(|(reason, count)| format!("{reason} {count}"));
+        line!(out, "           evicted: {}", reasons.collect::<Vec<_>>().join(", "));
+    }
     for loss in ledger.examples.iter().take(3) {
         line!(out, "           {} {}: {}", loss.trace_id, loss.row, loss.why);
     }

@@ -8,14 +8,11 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use observability::span::Trace;
 
+use super::kept::{self, Kept};
 use super::schema::{Phase, Run, SCHEMA};
-use super::traces;
 use crate::journeys::Aftermath;
 use crate::measure::{Name, exemplars, interval_log, percentile_file, slug};
 use crate::report;
-
-const TRACES: &str = "traces.jsonl.zst";
-const COMPRESSION: i32 = 3;
 
 /// Makes the folder in which the runs' folders are made, and tries whether it can be written to.
 pub(super) fn make_room(out: &Path) -> anyhow::Result<()> {
@@ -61,10 +58,10 @@ impl Bundle {
     }
 
     /// Writes every file, then gives the folder its name: a bundle is there whole or not at all.
-    pub(super) fn write(&self, after: &Aftermath, traces: &[u8]) -> anyhow::Result<()> {
+    pub(super) fn write(&self, after: &Aftermath, kept: &Kept) -> anyhow::Result<()> {
         let out = self.folder.parent().unwrap_or(Path::new("."));
         let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out)?;
-        self.write_files(unfinished.path(), after, traces)
+        self.write_files(unfinished.path(), after, kept)
             .with_context(|| format!("cannot write the bundle {}", self.folder.display()))?;
         // tempdir makes folders that only their owner can read.
         fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -75,7 +72,7 @@ impl Bundle {
         Ok(())
     }
 
-    fn write_files(&self, folder: &Path, after: &Aftermath, traces: &[u8]) -> anyhow::Result<()> {
+    fn write_files(&self, folder: &Path, after: &Aftermath, kept: &Kept) -> anyhow::Result<()> {
         let measured = &after.measured;
         let write = |name: &str, content: &[u8]| {
             fs::write(folder.join(name), content).with_context(|| name.to_owned())
@@ -90,7 +87,7 @@ impl Bundle {
         let zero = after.zero.unwrap_or_else(SystemTime::now);
         write("latency.hlog", &interval_log(measured, zero)?)?;
         write("exemplars.json", &serde_json::to_vec_pretty(&exemplars(measured))?)?;
-        write(TRACES, &zstd::encode_all(traces, COMPRESSION)?)?;
+        kept.write(folder)?;
         write("report.html", report::html(self, &report::curves(measured)).as_bytes())
     }
 
@@ -108,10 +105,7 @@ impl Bundle {
         );
         let run: Run =
             serde_json::from_slice(&text).with_context(|| format!("{} is no run", file.display()))?;
-        let slow = run.slow_trace.and_then(|id| {
-            let packed = fs::read(folder.join(TRACES)).ok()?;
-            traces::parse(&zstd::decode_all(packed.as_slice()).ok()?).remove(&id)
-        });
+        let slow = run.slow_trace.and_then(|id| kept::one(folder, id));
         Ok(Bundle { folder: folder.to_owned(), run, slow })
     }
 }

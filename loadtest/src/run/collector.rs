@@ -28,6 +28,8 @@ const AT_REST_WITHIN: Duration = Duration::from_secs(3);
 const STANDS_STILL: Duration = Duration::from_secs(5);
 /// The longest wait in all.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest wait for everything that the collector keeps.
+const ALL_TRACES_WITHIN: Duration = Duration::from_secs(300);
 /// Losses told in detail.
 const EXAMPLES: usize = 20;
 
@@ -105,7 +107,8 @@ impl Collector {
         last
     }
 
-    async fn ledger(&self, expected: &[TraceId]) -> anyhow::Result<Ledger> {
+    /// Which rows these traces stand in, now.
+    pub(crate) async fn ledger(&self, expected: &[TraceId]) -> anyhow::Result<Ledger> {
         let url = format!("{}/api/workbench/ledger", self.base);
         let mut sum = Ledger::default();
         for traces in expected.chunks(LEDGER_CHUNK) {
@@ -115,12 +118,27 @@ impl Collector {
             sum.complete += part.complete;
             sum.dropped_by_exporter += part.dropped_by_exporter;
             sum.evicted += part.evicted;
+            for (reason, count) in part.evicted_by_reason {
+                *sum.evicted_by_reason.entry(reason).or_default() += count;
+            }
             sum.orphaned += part.orphaned;
             sum.missing += part.missing;
             sum.examples.extend(part.examples);
             sum.examples.truncate(EXAMPLES);
         }
         Ok(sum)
+    }
+
+    /// What it knows beside its traces, as it gives it.
+    pub(crate) async fn state(&self) -> anyhow::Result<Vec<u8>> {
+        let url = format!("{}/api/workbench/state", self.base);
+        Ok(self.http.get(&url).send().await?.error_for_status()?.bytes().await?.into())
+    }
+
+    /// Every trace that it keeps, a line of OTLP JSON each, as they arrive.
+    pub(crate) async fn all_traces(&self) -> anyhow::Result<reqwest::Response> {
+        let url = format!("{}/api/workbench/traces", self.base);
+        Ok(self.http.get(&url).timeout(ALL_TRACES_WITHIN).send().await?.error_for_status()?)
     }
 
     /// The traces of these ids that the collector still has: one line of OTLP JSON each.

@@ -2,6 +2,8 @@
 //!
 //! Members may be added under one schema number; renaming, removing or changing the meaning of one raises it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use observability::latency::Summary;
 use observability::span::{Kind, TraceId};
@@ -186,6 +188,9 @@ pub(crate) struct Ledger {
     pub(crate) dropped_by_exporter: u64,
     /// The collector's store had no room for it.
     pub(crate) evicted: u64,
+    /// The same by why the store let it go.
+    #[serde(default)]
+    pub(crate) evicted_by_reason: BTreeMap<String, u64>,
     /// A span's parent never came.
     pub(crate) orphaned: u64,
     /// Nothing came, or not all that must.

@@ -1,4 +1,5 @@
-//! Which traces the bundle keeps: those that explain the percentiles, those that went wrong, and an even sample.
+//! The traces that the report is made from: those that explain the percentiles, those that went wrong, and an even
+//! sample.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -25,8 +26,8 @@ pub(super) struct Chosen {
     pub(super) slow: Option<Trace>,
 }
 
-/// Fetches them; also returns them as they came, one line each. A collector that has none leaves time unattributed.
-pub(super) async fn fetch(collector: &Collector, measured: &Measured) -> (Chosen, Vec<u8>) {
+/// Fetches them. A collector that has none leaves time unattributed.
+pub(super) async fn fetch(collector: &Collector, measured: &Measured) -> Chosen {
     let windows = windows(measured);
     let sample = even_sample(measured);
     let mut ids: BTreeSet<TraceId> = sample.iter().copied().collect();
@@ -47,11 +48,11 @@ pub(super) async fn fetch(collector: &Collector, measured: &Measured) -> (Chosen
         })
         .cloned();
     let blame = windows.iter().map(|window| blame::blame(window, &traces)).collect();
-    (Chosen { traces, sample, blame, slow }, lines)
+    Chosen { traces, sample, blame, slow }
 }
 
-/// The traces of an OTLP JSON lines file; a line that does not parse is left out.
-pub(super) fn parse(lines: &[u8]) -> HashMap<TraceId, Trace> {
+/// The traces of lines of OTLP JSON; a line that does not parse is left out.
+fn parse(lines: &[u8]) -> HashMap<TraceId, Trace> {
     let mut traces: HashMap<TraceId, Trace> = HashMap::new();
     for trace in String::from_utf8_lossy(lines).lines().filter_map(|line| otlp::from_json_line(line).ok()) {
         if let Some(id) = trace.id() {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingest::Ingest;
+use crate::store::Reason;
 
 /// A registry of its own: two collectors may run in one process, as tests do.
 #[derive(Debug, Clone)]
@@ -57,12 +58,20 @@ impl Figures {
                 (&[("transport", "http")], counts.http_spans.get()),
             ],
         )?;
-        out.counter("rejected_spans", "Spans refused for invalid ids", counts.rejected_spans.get())?;
         out.counter(
-            "refused_requests",
-            "OTLP/HTTP requests that could not be read",
-            counts.refused_requests.get(),
+            "rejected_spans",
+            "Spans refused, alone, for what is wrong with them",
+            counts.rejected_spans.get(),
         )?;
+        out.counters(
+            "refused_requests",
+            "Messages refused as a whole",
+            [
+                (&[("reason", "invalid")][..], counts.refused_requests.get()),
+                (&[("reason", "no_room")], self.0.room.refused.get()),
+            ],
+        )?;
+        out.gauge("receiving_bytes", "Bytes of messages on their way in", self.0.room.used() as u64)?;
         let losses: Vec<_> = {
             let losses = self.0.losses();
             losses
@@ -82,7 +91,9 @@ impl Figures {
         out.gauge("store_bytes", "Bytes of the kept traces", stats.bytes as u64)?;
         out.gauge("store_traces", "Traces kept", stats.traces as u64)?;
         out.gauge("store_spans", "Spans kept", stats.spans)?;
-        out.counter("evicted_traces", "Traces that left to make room", stats.evicted_traces)?;
+        let labels = Reason::ALL.map(|reason| [("reason", reason.as_str())]);
+        let evicted = labels.iter().zip(stats.evicted_traces).map(|(labels, count)| (&labels[..], count));
+        out.counters("evicted_traces", "Traces that left to make room", evicted)?;
         out.counter("evicted_spans", "Spans that left with their trace", stats.evicted_spans)?;
         out.counter("late_spans", "Spans that came after their trace had left", stats.late_spans)?;
         out.counter("repeated_spans", "Spans that came once more", stats.repeated_spans)?;
@@ -102,6 +113,7 @@ impl Figures {
         let by_reason = [
             ("queue_full", &counts.queue_full),
             ("refused", &counts.refused),
+            ("rejected", &counts.rejected),
             ("unreachable", &counts.unreachable),
             ("stopped", &counts.stopped),
         ];

@@ -1,7 +1,10 @@
 //! What the workbench asks of the collector: the ledger, the hops, traces to keep.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,15 +12,32 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+use tower_http::timeout::TimeoutLayer;
 
+use crate::heavy::{self, BrokeOff};
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
 use crate::otlp;
 use crate::span::TraceId;
-use crate::store::Found;
+use crate::store::{Class, Found};
 
 const LEDGER_TRACES: usize = 10_000;
 const EXPORT_TRACES: usize = 500;
+
+/// Traces that are written before the first of them is sent.
+const LINES_AT_ONCE: usize = 64;
+
+/// Everything is given to so many at once; others wait.
+static EXPORTS: Semaphore = Semaphore::const_new(4);
+/// Other questions that take long are answered so many at a time; the rest wait.
+static ROOM: Semaphore = Semaphore::const_new(4);
+
+/// Who does not read on for so long gets no more.
+const UNREAD: Duration = Duration::from_secs(30);
+/// A peer that takes longer to send its question does not get an answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const NDJSON: &str = "application/x-ndjson";
 
 /// Room for [`LEDGER_TRACES`] ids with their quotes and commas, and some blanks.
 const MAX_BODY: usize = 1 << 20;
@@ -26,8 +46,11 @@ pub(super) fn router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/api/workbench/ledger", post(ledger))
         .route("/api/workbench/hops", get(hops))
-        .route("/api/workbench/traces", post(traces))
+        .route("/api/workbench/traces", get(all_traces).post(traces))
+        .route("/api/workbench/state", get(state))
+        .route("/api/workbench/retention", get(retention))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .with_state(ingest)
 }
 
@@ -67,35 +90,85 @@ async fn hops(State(ingest): State<Arc<Ingest>>, Query(Hops { histograms }): Que
     .await
 }
 
-/// Those of the traces that are kept, each as a line of OTLP JSON, in the order asked.
+/// Those of the traces that are kept, each once as a line of OTLP JSON, in the order asked.
 async fn traces(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json<Traces>) -> Response {
     if traces.len() > EXPORT_TRACES {
         return too_many(EXPORT_TRACES);
     }
-    off_runtime(move || {
-        let mut lines = String::new();
-        for id in traces {
-            if let Found::Kept(trace) = ingest.store.get(id) {
-                match otlp::to_json_line(&trace) {
-                    Ok(line) => lines.extend([line.as_str(), "\n"]),
-                    Err(error) => return problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-                }
-            }
+    // A large trace that is named five hundred times would be a reply of gigabytes.
+    let traces = once_each(traces);
+    off_runtime(move || match lines(&ingest, &traces) {
+        Ok(lines) => ([(header::CONTENT_TYPE, NDJSON)], lines).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a trace could not be written");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         }
-        ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
     })
     .await
 }
 
-/// Decoding thousands of traces would hold up those who ask little, and the receivers.
-async fn off_runtime(work: impl FnOnce() -> Response + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::error!(%error, "a query failed");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+/// Everything that is kept, each trace a line of OTLP JSON, the first seen first.
+async fn all_traces(State(ingest): State<Arc<Ingest>>) -> Response {
+    let Ok(room) = EXPORTS.acquire().await else {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
+    };
+    let (written, lines) = mpsc::channel::<Result<Bytes, axum::BoxError>>(2);
+    tokio::spawn(async move {
+        let _room = room;
+        for ids in ingest.store.ids().chunks(LINES_AT_ONCE) {
+            let (from, ids) = (Arc::clone(&ingest), ids.to_vec());
+            let some = tokio::task::spawn_blocking(move || self::lines(&from, &ids).map(Bytes::from)).await;
+            let some = some.map_err(Into::into).and_then(|some| some.map_err(Into::into));
+            // Nobody reads on, or not in time: nothing more is written.
+            if !matches!(tokio::time::timeout(UNREAD, written.send(some)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    let lines =
+        futures::stream::unfold(lines, async |mut lines| lines.recv().await.map(|some| (some, lines)));
+    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
+}
+
+/// What the collector knows beside its traces; with them it can be opened again.
+async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
+    off_runtime(move || Json(ingest.knowledge()).into_response()).await
+}
+
+/// What is kept for what, and the ids of the uniform sample: what holds of it holds of all traces that ever came.
+async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
+    off_runtime(move || {
+        let kept = ingest.store.kept();
+        let class = |(class, traces, bytes): (Class, usize, usize)| {
+            (class.as_str().to_owned(), json!({ "traces": traces, "bytes": bytes }))
+        };
+        let classes: serde_json::Map<_, _> = kept.classes.into_iter().map(class).collect();
+        let sample = json!({ "share": kept.sampled_share, "traces": kept.sample });
+        Json(json!({ "classes": classes, "sample": sample })).into_response()
+    })
+    .await
+}
+
+fn once_each(mut traces: Vec<TraceId>) -> Vec<TraceId> {
+    let mut seen = HashSet::new();
+    traces.retain(|id| seen.insert(*id));
+    traces
+}
+
+fn lines(ingest: &Ingest, ids: &[TraceId]) -> Result<String, serde_json::Error> {
+    let mut lines = String::new();
+    for id in ids {
+        if let Found::Kept(trace) = ingest.store.get(*id) {
+            lines += &otlp::to_json_line(&trace)?;
+            lines.push('\n');
         }
     }
+    Ok(lines)
+}
+
+async fn off_runtime(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let done = heavy::off_runtime(&ROOM, work).await;
+    done.unwrap_or_else(|BrokeOff| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
 }
 
 fn too_many(limit: usize) -> Response {

@@ -2,25 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 
-use super::{text, value};
+use crate::otlp::check;
 use crate::span::TraceId;
-use crate::store::RecentIds;
+use crate::store::{RecentIds, RecentIdsState, Tokens};
 
-/// Traces with a reported loss that are remembered; 18 bytes each at most.
-const REMEMBERED: usize = 1 << 18;
+/// Traces with a reported loss that are remembered at least, in 1.4 MB.
+const REMEMBERED: usize = 1 << 17;
 
 /// Senders and reasons told apart; further ones count under the last.
 const MAX_SENDERS: usize = 100;
+
+/// Characters of a service's name, or of a reason.
+const LABEL: usize = 128;
 
 /// The reports so far.
 #[derive(Debug)]
 pub(crate) struct Losses {
     traces: RecentIds,
     spans: BTreeMap<(String, String), u64>,
+}
+
+/// The reports as a file keeps them.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct State {
+    traces: RecentIdsState,
+    spans: Vec<(String, String, u64)>,
 }
 
 impl Default for Losses {
@@ -33,7 +44,7 @@ impl Losses {
     pub(super) fn record(&mut self, service: &str, report: &Span) {
         for link in &report.links {
             if let Some(id) = TraceId::from_bytes(&link.trace_id) {
-                self.traces.insert(id);
+                self.traces.insert(id, 0);
             }
         }
         let count = match value(&report.attributes, "otel.dropped.count") {
@@ -41,16 +52,34 @@ impl Losses {
             _ => 0,
         };
         let reason = text(&report.attributes, "otel.dropped.reason").unwrap_or("unknown");
-        let mut key = (service.to_owned(), reason.to_owned());
+        let mut key = (label(service), label(reason));
         if self.spans.len() >= MAX_SENDERS && !self.spans.contains_key(&key) {
             key = ("other".to_owned(), "unknown".to_owned());
         }
-        *self.spans.entry(key).or_default() += count;
+        let known = self.spans.entry(key).or_default();
+        *known = known.saturating_add(count);
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State {
+            traces: self.traces.state(),
+            spans: self
+                .spans()
+                .map(|((service, reason), count)| (service.to_owned(), reason.to_owned(), count))
+                .collect(),
+        }
+    }
+
+    /// `None` if the state is not one.
+    pub(crate) fn restore(state: State) -> Option<Self> {
+        let traces = RecentIds::restore(&state.traces)?;
+        let spans = state.spans.into_iter().map(|(service, reason, count)| ((service, reason), count));
+        Some(Self { traces, spans: spans.collect() })
     }
 
     /// Whether an exporter reported that it dropped spans of this trace.
     pub(crate) fn names(&self, id: TraceId) -> bool {
-        self.traces.contains(id)
+        self.traces.get(id).is_some()
     }
 
     /// Spans dropped, by service and reason.
@@ -59,10 +88,29 @@ impl Losses {
     }
 }
 
-pub(super) fn may_report(scope: &InstrumentationScope) -> bool {
-    scope.name == "observability.telemetry"
+/// A text of the sender's as a metric's label: short, and nothing in it that would have to be escaped.
+fn label(text: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '"' | '\\') { '_' } else { c };
+    text.chars().take(LABEL).map(plain).collect()
 }
 
-pub(super) fn is_report(span: &Span) -> bool {
-    span.name == "spans dropped"
+/// The report that a span is, if it is one.
+pub(super) fn report(scope: &str, span: &[u8]) -> Option<Span> {
+    // Checked first: what a few bytes decode to can be large.
+    let is_small = || check::span(span, &mut Vec::new(), &mut Tokens::default()).is_ok();
+    if scope != "observability.telemetry" || !is_small() {
+        return None;
+    }
+    Span::decode(span).ok().filter(|span| span.name == "spans dropped")
+}
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    match value(attributes, key)? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
 }

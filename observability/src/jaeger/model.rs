@@ -1,17 +1,16 @@
 //! A trace as Jaeger's UI reads it, and how OTLP's terms become its.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+mod process;
+mod value;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::{Value as Json, json};
 
-use crate::span::{self, Attribute, Kind, Link, Resource, Span, SpanId, StatusCode, TraceId, Value};
+use crate::span::{self, Attribute, Kind, Link, Span, SpanId, StatusCode, TraceId};
 
-/// Beyond these a JavaScript number loses digits.
-const EXACT: std::ops::RangeInclusive<i64> = -((1 << 53) - 1)..=(1 << 53) - 1;
+use process::{Process, Processes};
+use value::{Tag, flag, string, tags};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +22,7 @@ pub(super) struct Trace {
     warnings: Option<Vec<String>>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UiSpan {
     #[serde(rename = "traceID")]
@@ -43,7 +42,7 @@ struct UiSpan {
     warnings: Option<Vec<String>>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Reference {
     ref_type: &'static str,
@@ -53,70 +52,25 @@ struct Reference {
     span_id: String,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-struct Tag {
-    key: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    value: Json,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 struct Log {
+    /// Microseconds since the epoch.
     timestamp: u64,
     fields: Vec<Tag>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Process {
-    service_name: String,
-    tags: Vec<Tag>,
 }
 
 impl From<&span::Trace> for Trace {
     fn from(trace: &span::Trace) -> Self {
         let mut processes = Processes::default();
-        let mut spans: Vec<UiSpan> = Vec::with_capacity(trace.spans.len());
-        let mut seen = HashSet::new();
-        for span in &trace.spans {
-            let new = ui_span(span, processes.id(&span.resource));
-            // A sender that retries sends a span twice; two different spans under one id both stay.
-            if seen.insert(span.span_id) || !spans.contains(&new) {
-                spans.push(new);
-            }
-        }
+        let spans = trace.spans.iter().map(|span| ui_span(span, processes.id(&span.resource))).collect();
         let trace_id = trace.id().map(ui_trace_id).unwrap_or_default();
         Self { trace_id, spans, processes: processes.into_table(), warnings: None }
     }
 }
 
-/// The distinct resources of a trace, in the order in which they appear.
-#[derive(Default)]
-struct Processes<'a>(Vec<&'a Arc<Resource>>);
-
-impl<'a> Processes<'a> {
-    fn id(&mut self, resource: &'a Arc<Resource>) -> String {
-        let same =
-            |other: &&Arc<Resource>| Arc::ptr_eq(other, resource) || other.attributes == resource.attributes;
-        let index = self.0.iter().position(same).unwrap_or_else(|| {
-            self.0.push(resource);
-            self.0.len() - 1
-        });
-        format!("p{}", index + 1)
-    }
-
-    fn into_table(self) -> BTreeMap<String, Process> {
-        let process = |resource: &Arc<Resource>| Process {
-            service_name: resource.service().to_owned(),
-            tags: tags(&resource.attributes).into_iter().filter(|tag| tag.key != "service.name").collect(),
-        };
-        self.0
-            .into_iter()
-            .enumerate()
-            .map(|(index, resource)| (format!("p{}", index + 1), process(resource)))
-            .collect()
-    }
+/// 16 digits where the upper half is zero, as ids were before OpenTelemetry.
+pub(super) fn ui_trace_id(id: TraceId) -> String {
+    u64::try_from(id.0).map_or_else(|_| id.to_string(), |short| SpanId(short).to_string())
 }
 
 fn ui_span(span: &Span, process_id: String) -> UiSpan {
@@ -134,21 +88,25 @@ fn ui_span(span: &Span, process_id: String) -> UiSpan {
     }
 }
 
-/// 16 digits where the upper half is zero, as ids were before OpenTelemetry.
-fn ui_trace_id(id: TraceId) -> String {
-    u64::try_from(id.0).map_or_else(|_| id.to_string(), |short| SpanId(short).to_string())
-}
-
+/// The parent comes first. A link to the parent says of what type it is, and is no reference of its own.
 fn references(span: &Span) -> Vec<Reference> {
     let reference = |ref_type, trace_id, span_id: SpanId| Reference {
         ref_type,
         trace_id: ui_trace_id(trace_id),
         span_id: span_id.to_string(),
     };
-    let parent = span.parent.map(|parent| reference("CHILD_OF", span.trace_id, parent));
-    let link =
-        |link: &Link| Some(reference(link_type(link), link.trace_id?, link.span_id.unwrap_or(SpanId(0))));
-    parent.into_iter().chain(span.links.iter().filter_map(link)).collect()
+    let leads_to_parent = |link: &&Link| {
+        span.parent.is_some() && link.span_id == span.parent && link.trace_id == Some(span.trace_id)
+    };
+    let parent = span.parent.map(|parent| {
+        let ref_type = span.links.iter().rfind(leads_to_parent).map_or("CHILD_OF", link_type);
+        reference(ref_type, span.trace_id, parent)
+    });
+    let links = span.links.iter().filter(|link| !leads_to_parent(link)).map(|link| {
+        let (trace_id, span_id) = (link.trace_id.unwrap_or(TraceId(0)), link.span_id.unwrap_or(SpanId(0)));
+        reference(link_type(link), trace_id, span_id)
+    });
+    parent.into_iter().chain(links).collect()
 }
 
 fn link_type(link: &Link) -> &'static str {
@@ -158,7 +116,7 @@ fn link_type(link: &Link) -> &'static str {
     if link.attributes.iter().any(is_child) { "CHILD_OF" } else { "FOLLOWS_FROM" }
 }
 
-/// The order is Jaeger's: scope, attributes by key, kind, status.
+/// The order is Jaeger's: scope, attributes, kind, status.
 fn span_tags(span: &Span) -> Vec<Tag> {
     let mut list = Vec::with_capacity(span.attributes.len() + 6);
     let text = |list: &mut Vec<Tag>, key: &str, value: &str| {
@@ -177,7 +135,7 @@ fn span_tags(span: &Span) -> Vec<Tag> {
         StatusCode::Ok => text(&mut list, "otel.status_code", "OK"),
         StatusCode::Error => {
             text(&mut list, "otel.status_code", "ERROR");
-            list.push(Tag { key: "error".to_owned(), kind: "bool", value: Json::Bool(true) });
+            list.push(flag("error"));
         }
     }
     text(&mut list, "otel.status_description", &span.status.message);
@@ -185,49 +143,12 @@ fn span_tags(span: &Span) -> Vec<Tag> {
     list
 }
 
+/// An attribute `event` says it better than the name.
 fn log(event: &span::Event) -> Log {
-    let name = (!event.name.is_empty()).then(|| string("event", &event.name));
+    let is_named = event.name.is_empty() || event.attributes.iter().any(|attribute| attribute.key == "event");
+    let name = (!is_named).then(|| string("event", &event.name));
     Log { timestamp: event.time_ns / 1000, fields: name.into_iter().chain(tags(&event.attributes)).collect() }
 }
 
-fn tags(attributes: &[Attribute]) -> Vec<Tag> {
-    let mut tags: Vec<Tag> = attributes.iter().map(|Attribute { key, value }| tag(key, value)).collect();
-    tags.sort_by(|a, b| a.key.cmp(&b.key));
-    tags
-}
-
-fn string(key: &str, text: &str) -> Tag {
-    Tag { key: key.to_owned(), kind: "string", value: Json::String(text.to_owned()) }
-}
-
-fn tag(key: &str, value: &Value) -> Tag {
-    let (kind, value) = match value {
-        Value::Empty => ("string", json!("")),
-        Value::String(text) => ("string", json!(text)),
-        Value::Bool(flag) => ("bool", json!(flag)),
-        Value::Int(number) if EXACT.contains(number) => ("int64", json!(number)),
-        Value::Int(number) => ("int64", json!(number.to_string())),
-        // JSON has no word for what is not a number, or not finite.
-        Value::Double(number) if number.is_finite() => ("float64", json!(number)),
-        Value::Double(number) => ("float64", json!(number.to_string())),
-        Value::Bytes(bytes) => ("binary", json!(STANDARD.encode(bytes))),
-        Value::Array(_) | Value::Map(_) => ("string", Json::String(plain(value).to_string())),
-    };
-    Tag { key: key.to_owned(), kind, value }
-}
-
-/// Lists and maps as the JSON that a person would write.
-fn plain(value: &Value) -> Json {
-    match value {
-        Value::Empty => Json::Null,
-        Value::String(text) => json!(text),
-        Value::Bool(flag) => json!(flag),
-        Value::Int(number) => json!(number),
-        Value::Double(number) => json!(number),
-        Value::Bytes(bytes) => json!(STANDARD.encode(bytes)),
-        Value::Array(list) => list.iter().map(plain).collect(),
-        Value::Map(map) => {
-            Json::Object(map.iter().map(|item| (item.key.clone(), plain(&item.value))).collect())
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

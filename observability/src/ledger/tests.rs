@@ -1,6 +1,7 @@
 use super::*;
 use crate::span::tests::span;
 use crate::span::{Attribute, Link, Status, StatusCode, Value};
+use crate::store::Reason;
 
 /// A root client call, answered by a server that sends a message, which is received.
 fn complete() -> Trace {
@@ -94,7 +95,7 @@ fn a_span_sent_twice_changes_nothing() {
 
 #[test]
 fn eviction_goes_before_a_reported_drop_and_that_before_the_rest() {
-    assert_eq!(classify(&Found::Evicted, true).0, Row::Evicted);
+    assert_eq!(classify(&Found::Evicted(Reason::Old), true).0, Row::Evicted);
     assert_eq!(classify(&Found::Nothing, true).0, Row::DroppedByExporter);
     assert_eq!(classify(&Found::Nothing, false).0, Row::Missing);
     let mut orphaned = complete();
@@ -109,8 +110,18 @@ fn the_rows_sum_to_what_was_expected_and_examples_are_few() {
     for id in 2..40 {
         ledger.enter(TraceId(id), &Found::Nothing, id % 2 == 0);
     }
-    ledger.enter(TraceId(40), &Found::Evicted, false);
-    let Ledger { expected, complete, dropped_by_exporter, evicted, orphaned, missing, examples } = &ledger;
+    ledger.enter(TraceId(40), &Found::Evicted(Reason::Old), false);
+    let Ledger {
+        expected,
+        complete,
+        dropped_by_exporter,
+        evicted,
+        orphaned,
+        missing,
+        examples,
+        evicted_by_reason,
+    } = &ledger;
+    assert_eq!(evicted_by_reason.values().sum::<u64>(), *evicted);
     assert_eq!(*expected, 40);
     assert_eq!(complete + dropped_by_exporter + evicted + orphaned + missing, 40);
     assert_eq!((*complete, *evicted, *dropped_by_exporter, *missing), (1, 1, 19, 19));

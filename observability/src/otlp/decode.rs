@@ -18,25 +18,27 @@ pub(super) fn spans(resource_spans: Vec<ResourceSpans>) -> Vec<Span> {
         for of_scope in of_resource.scope_spans {
             let scope = Arc::new(scope(of_scope.scope.unwrap_or_default(), of_scope.schema_url));
             spans.extend(of_scope.spans.into_iter().filter_map(|proto| {
+                let (id, parent) =
+                    (SpanId::from_bytes(&proto.span_id)?, SpanId::from_bytes(&proto.parent_span_id));
                 let trace_id = TraceId::from_bytes(&proto.trace_id)?;
-                span(proto, trace_id, &resource, &scope)
+                Some(span(proto, (trace_id, id, parent), &resource, &scope))
             }));
         }
     }
     spans
 }
 
-/// `None` without a valid span id. The trace id is given apart, as the store keeps it only once.
+/// The ids (trace, span, parent) are given apart: the store keeps them beside what is encoded.
 pub(crate) fn span(
     proto: ProtoSpan,
-    trace_id: TraceId,
+    (trace_id, span_id, parent): (TraceId, SpanId, Option<SpanId>),
     resource: &Arc<Resource>,
     scope: &Arc<Scope>,
-) -> Option<Span> {
-    Some(Span {
+) -> Span {
+    Span {
         trace_id,
-        span_id: SpanId::from_bytes(&proto.span_id)?,
-        parent: SpanId::from_bytes(&proto.parent_span_id),
+        span_id,
+        parent,
         name: proto.name,
         kind: kind(proto.kind),
         start_ns: proto.start_time_unix_nano,
@@ -50,7 +52,7 @@ pub(crate) fn span(
         dropped: [proto.dropped_attributes_count, proto.dropped_events_count, proto.dropped_links_count],
         resource: Arc::clone(resource),
         scope: Arc::clone(scope),
-    })
+    }
 }
 
 pub(crate) fn resource(proto: ProtoResource, schema_url: String) -> Resource {
@@ -84,12 +86,16 @@ pub(crate) fn kind(number: i32) -> Kind {
 }
 
 fn status(proto: ProtoStatus) -> Status {
-    let code = match proto.code {
+    Status { code: status_code(proto.code), message: proto.message }
+}
+
+/// Numbers that a later OTLP may add count as unset.
+pub(super) fn status_code(number: i32) -> StatusCode {
+    match number {
         1 => StatusCode::Ok,
         2 => StatusCode::Error,
         _ => StatusCode::Unset,
-    };
-    Status { code, message: proto.message }
+    }
 }
 
 fn event(proto: span::Event) -> Event {

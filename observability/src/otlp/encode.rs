@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 use crate::span::{Attribute, Event, Link, Scope, Span, SpanId, Trace, Value};
 
 /// Spans that follow each other share an envelope if they share a resource, and a scope.
-pub(super) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
+pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
     let of_resource = |spans: &[Span]| ResourceSpans {
         resource: Some(ProtoResource {
             attributes: attributes(&spans[0].resource.attributes),

@@ -1,22 +1,31 @@
-//! OTLP/gRPC. The reply leaves when the batch is in the store; a sender that is faster than that waits.
+//! OTLP/gRPC. The reply leaves when the message is in the store; a sender that is faster than that waits.
+//!
+//! The message comes to [`Ingest`] as it is on the wire: there is no service generated from OTLP's definition, which
+//! would decode it first.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
+use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::server::{Server, TcpIncoming};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::Service;
 
-use super::MAX_MESSAGE;
+use super::room::{NoRoom, Paying, RETRY_AFTER};
+use super::{MAX_MESSAGE, Raw};
 use crate::ingest::{Ingest, Transport};
 use crate::server::DRAIN_DEADLINE;
 
@@ -26,16 +35,80 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages that one connection may have in flight, each of up to [`MAX_MESSAGE`].
 const STREAMS_PER_CONNECTION: u32 = 64;
 
+/// OTLP's trace service.
+#[derive(Clone)]
 struct Receiver(Arc<Ingest>);
 
-#[tonic::async_trait]
-impl TraceService for Receiver {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let partial_success = self.0.accept(request.into_inner(), Transport::Grpc);
-        Ok(Response::new(ExportTraceServiceResponse { partial_success }))
+impl NamedService for Receiver {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl Service<http::Request<Body>> for Receiver {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let receiver = self.clone();
+        let held = self.0.room.hold();
+        let request = request.map(|body| Body::new(Paying::new(body, held).map_err(refusal)));
+        Box::pin(async move {
+            if request.uri().path().rsplit('/').next() != Some("Export") {
+                return Ok(Status::unimplemented("TraceService has Export alone").into_http());
+            }
+            let mut grpc = Grpc::new(Raw)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(MAX_MESSAGE);
+            let ingest = Arc::clone(&receiver.0);
+            Ok(refused_for_good(&ingest, grpc.unary(receiver, request).await))
+        })
+    }
+}
+
+impl UnaryService<Bytes> for Receiver {
+    type Response = Bytes;
+    type Future = std::future::Ready<Result<Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let taken = self.0.accept(request.get_ref(), Transport::Grpc);
+        let refused = |why| Status::invalid_argument(format!("not an OTLP trace export: {why}"));
+        let reply = |partial_success| {
+            Response::new(ExportTraceServiceResponse { partial_success }.encode_to_vec().into())
+        };
+        std::future::ready(taken.map(reply).map_err(refused))
+    }
+}
+
+/// tonic says OUT_OF_RANGE of a message that is too long, or RESOURCE_EXHAUSTED of one that is so once unpacked, and senders
+/// would try it again. Counts it, too.
+fn refused_for_good(ingest: &Ingest, response: http::Response<Body>) -> http::Response<Body> {
+    let status = Status::from_header_map(response.headers());
+    let for_good = |status: &Status| match status.code() {
+        Code::OutOfRange | Code::Internal => true,
+        Code::ResourceExhausted => status.details().is_empty(),
+        _ => false,
+    };
+    match status.filter(for_good) {
+        Some(status) => {
+            ingest.count_refusal();
+            Status::invalid_argument(status.message()).into_http()
+        }
+        None => response,
+    }
+}
+
+/// What OTLP asks of a receiver that is overloaded: senders try again after a while.
+fn refusal(error: axum::BoxError) -> Status {
+    match error.downcast::<NoRoom>() {
+        Ok(error) => {
+            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+            Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
+        }
+        Err(error) => Status::from_error(error),
     }
 }
 
@@ -45,15 +118,12 @@ pub(crate) async fn serve(
     ingest: Arc<Ingest>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let service = TraceServiceServer::new(Receiver(ingest))
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(MAX_MESSAGE);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(service)
+        .add_service(Receiver(ingest))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;

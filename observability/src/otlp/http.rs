@@ -5,22 +5,24 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
 use serde_json::json;
 use tonic::Code;
+use tower::util::MapRequestLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::MAX_MESSAGE;
+use super::room::{Held, LIGHT, NoRoom, Paying, RETRY_AFTER};
+use super::{MAX_MESSAGE, Room};
 use crate::ingest::{Ingest, Transport};
 
 /// A peer that takes longer to send a message holds memory and gives nothing for it.
@@ -48,15 +50,23 @@ struct RpcStatus {
 }
 
 pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
+    let room = Arc::clone(&ingest.room);
+    let pay = move |mut request: Request| {
+        let held = room.hold();
+        request.extensions_mut().insert(Arc::clone(&held));
+        request.map(|body| Body::new(Paying::new(body, held)))
+    };
     Router::new()
         .route("/v1/traces", post(export))
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
+        .layer(MapRequestLayer::new(pay))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .with_state(ingest)
 }
 
 async fn export(
     State(ingest): State<Arc<Ingest>>,
+    Extension(held): Extension<Arc<Held>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -65,11 +75,14 @@ async fn export(
         Err(refusal) => return refuse(&ingest, &refusal, Format::Json),
     };
     let read = match body {
-        Err(rejection) => Err(Refusal { status: rejection.status(), message: rejection.body_text() }),
-        Ok(body) => read(headers, body, format).await,
+        Err(rejection) => Err(unread(&rejection)),
+        Ok(body) => read(&ingest.room, &held, (headers, body), format).await,
     };
     match read {
-        Ok(request) => reply(ingest.accept(request, Transport::Http), format),
+        Ok(message) => match ingest.accept(&message, Transport::Http) {
+            Ok(partial_success) => reply(partial_success, format),
+            Err(why) => answer(&not_otlp(&why), format),
+        },
         Err(refusal) => refuse(&ingest, &refusal, format),
     }
 }
@@ -87,15 +100,48 @@ fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     }
 }
 
-/// Decompresses and decodes apart from the runtime's own threads: megabytes of JSON would hold others up.
-async fn read(headers: HeaderMap, body: Bytes, format: Format) -> Result<ExportTraceServiceRequest, Refusal> {
-    let reading = tokio::task::spawn_blocking(move || decode(&inflate(&headers, body)?, format));
+fn unread(rejection: &BytesRejection) -> Refusal {
+    let mut cause: Option<&dyn std::error::Error> = Some(rejection);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<NoRoom>() {
+            return no_room(error);
+        }
+        cause = error.source();
+    }
+    Refusal { status: rejection.status(), message: rejection.body_text() }
+}
+
+fn no_room(error: &NoRoom) -> Refusal {
+    Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() }
+}
+
+/// Decompresses, and turns JSON into protobuf, apart from the runtime's own threads: megabytes would hold others up.
+async fn read(
+    room: &Arc<Room>,
+    held: &Arc<Held>,
+    (headers, body): (HeaderMap, Bytes),
+    format: Format,
+) -> Result<Bytes, Refusal> {
+    if format == Format::Protobuf && !headers.contains_key(header::CONTENT_ENCODING) {
+        return Ok(body);
+    }
+    // What is packed may be anything.
+    let is_heavy = body.len() > LIGHT / 4 || headers.contains_key(header::CONTENT_ENCODING);
+    let permit = if is_heavy { Arc::clone(&room.heavy).acquire_owned().await.ok() } else { None };
+    let held = Arc::clone(held);
+    let reading = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, though its sender may have gone away long before.
+        let _permit = permit;
+        encoded(inflate(&headers, body, &held)?, format)
+    });
     reading.await.unwrap_or_else(|error| {
-        Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message: error.to_string() })
+        tracing::error!(%error, "a message could not be read");
+        let message = "internal error".to_owned();
+        Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message })
     })
 }
 
-fn inflate(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refusal> {
+fn inflate(headers: &HeaderMap, body: Bytes, held: &Held) -> Result<Bytes, Refusal> {
     let encoding =
         headers.get(header::CONTENT_ENCODING).map_or(b"identity".as_slice(), |value| value.as_bytes());
     if encoding.eq_ignore_ascii_case(b"identity") {
@@ -105,12 +151,20 @@ fn inflate(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refusal> {
         let message = "Content-Encoding must be gzip or absent".to_owned();
         return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message });
     }
-    let mut inflated = Vec::with_capacity(body.len().saturating_mul(4).min(MAX_MESSAGE));
+    let mut inflated = Vec::new();
     let mut limited = flate2::read::MultiGzDecoder::new(&*body).take(MAX_MESSAGE as u64 + 1);
-    limited.read_to_end(&mut inflated).map_err(|error| Refusal {
-        status: StatusCode::BAD_REQUEST,
-        message: format!("not gzip: {error}"),
-    })?;
+    // Paid for bit by bit, for nobody knows how long it will be.
+    loop {
+        let piece = limited.by_ref().take(LIGHT as u64).read_to_end(&mut inflated);
+        let piece = piece.map_err(|error| Refusal {
+            status: StatusCode::BAD_REQUEST,
+            message: format!("not gzip: {error}"),
+        })?;
+        if piece == 0 {
+            break;
+        }
+        held.take(piece).map_err(|error| no_room(&error))?;
+    }
     if inflated.len() > MAX_MESSAGE {
         let message = format!("longer than {MAX_MESSAGE} bytes once decompressed");
         return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, message });
@@ -118,15 +172,19 @@ fn inflate(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refusal> {
     Ok(inflated.into())
 }
 
-fn decode(body: &[u8], format: Format) -> Result<ExportTraceServiceRequest, Refusal> {
-    let refusal = |error: &dyn std::fmt::Display| Refusal {
-        status: StatusCode::BAD_REQUEST,
-        message: format!("not an OTLP trace export: {error}"),
-    };
+fn encoded(body: Bytes, format: Format) -> Result<Bytes, Refusal> {
     match format {
-        Format::Protobuf => ExportTraceServiceRequest::decode(body).map_err(|error| refusal(&error)),
-        Format::Json => serde_json::from_slice(body).map_err(|error| refusal(&error)),
+        Format::Protobuf => Ok(body),
+        Format::Json if !super::has_few_objects(&body) => {
+            let message = "more objects than a message may have: send it in parts".to_owned();
+            Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, message })
+        }
+        Format::Json => super::json_to_protobuf(&body).map_err(|error| not_otlp(&error)),
     }
+}
+
+fn not_otlp(why: &dyn std::fmt::Display) -> Refusal {
+    Refusal { status: StatusCode::BAD_REQUEST, message: format!("not an OTLP trace export: {why}") }
 }
 
 fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> Response {
@@ -147,13 +205,25 @@ fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> 
 
 fn refuse(ingest: &Ingest, refusal: &Refusal, format: Format) -> Response {
     ingest.count_refusal();
-    let code = if refusal.status.is_server_error() { Code::Internal } else { Code::InvalidArgument } as i32;
+    answer(refusal, format)
+}
+
+fn answer(refusal: &Refusal, format: Format) -> Response {
     let Refusal { status, message } = refusal;
-    match format {
+    let code = match *status {
+        StatusCode::SERVICE_UNAVAILABLE => Code::ResourceExhausted,
+        status if status.is_server_error() => Code::Internal,
+        _ => Code::InvalidArgument,
+    } as i32;
+    let mut response = match format {
         Format::Protobuf => {
             let body = RpcStatus { code, message: message.clone() }.encode_to_vec();
             (*status, [(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
         }
         Format::Json => (*status, axum::Json(json!({ "code": code, "message": message }))).into_response(),
+    };
+    if *status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
     }
+    response
 }

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
-use prost::Message as _;
 
 use super::*;
 use crate::ingest::{Ingest, Transport};
@@ -10,7 +9,7 @@ use crate::span::tests::span as plain_span;
 use crate::span::{
     Attribute, Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value,
 };
-use crate::store::Found;
+use crate::store::{Found, Query};
 
 fn attribute(key: &str, value: Value) -> Attribute {
     Attribute { key: key.to_owned(), value }
@@ -118,7 +117,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         ".{0,8}".prop_map(Value::String),
         any::<bool>().prop_map(Value::Bool),
         any::<i64>().prop_map(Value::Int),
-        any::<i32>().prop_map(|number| Value::Double(f64::from(number) / 8.0)),
+        prop::num::f64::NORMAL.prop_map(Value::Double),
         prop::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
     ];
     leaf.prop_recursive(3, 12, 4, |inner| {
@@ -161,7 +160,7 @@ proptest! {
         let line = to_json_line(&trace).unwrap();
         prop_assert_eq!(&from_json_line(&line).unwrap(), &trace);
         let ingest = Ingest::new(64 << 20, None);
-        ingest.accept(serde_json::from_str(&line).unwrap(), Transport::Http);
+        ingest.accept(&json_to_protobuf(line.as_bytes()).unwrap(), Transport::Http).unwrap();
         match ingest.store.get(TraceId(1)) {
             Found::Kept(kept) => prop_assert_eq!(kept, trace),
             other => prop_assert!(false, "{:?}", other),
@@ -172,18 +171,23 @@ proptest! {
     fn damaged_messages_are_refused_or_taken_but_break_nothing(
         trace in any_trace(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
     ) {
-        let message = ExportTraceServiceRequest { resource_spans: encode::resource_spans(&trace) };
-        let mut bytes = message.encode_to_vec();
-        let at = at.index(bytes.len());
-        bytes[at] = byte;
+        let whole = ExportTraceServiceRequest { resource_spans: encode::resource_spans(&trace) }.encode_to_vec();
+        let mut damaged = whole.clone();
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
         if cut {
-            bytes.truncate(at);
+            damaged.truncate(at);
         }
         let ingest = Ingest::new(1 << 20, None);
-        if let Ok(message) = ExportTraceServiceRequest::decode(bytes.as_slice()) {
-            ingest.accept(message, Transport::Grpc);
-        }
-        ingest.accept(ExportTraceServiceRequest { resource_spans: encode::resource_spans(&trace) }, Transport::Grpc);
+        // Refused, or taken in part, or as a whole: what was taken decodes, or else it would not be shown.
+        let _ = ingest.accept(&damaged.into(), Transport::Grpc);
+        let everything = Query {
+            service: None, operation: None, tags: Vec::new(),
+            start_ns: 0..=u64::MAX, duration_ns: 0..=u64::MAX, limit: 100,
+        };
+        let shown: usize = ingest.store.search(&everything).iter().map(|trace| trace.spans.len()).sum();
+        prop_assert_eq!(shown as u64, ingest.store.stats().spans);
+        ingest.accept(&whole.into(), Transport::Grpc).unwrap();
         prop_assert!(matches!(ingest.store.get(TraceId(1)), Found::Kept(_)));
     }
 }

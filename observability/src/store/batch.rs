@@ -2,85 +2,112 @@
 
 use std::ops::Range;
 
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
+use super::tokens::Tokens;
+use crate::otlp::check::{self, Head, MAX_ORIGINS};
+use crate::otlp::wire::Malformed;
+use crate::span::UNKNOWN_SERVICE;
 
-use crate::span::TraceId;
-
-/// The spans of one OTLP message, encoded, in groups of one resource and scope.
+/// The spans of one OTLP message, in groups of one resource and scope.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) spans: Vec<Pending>,
-    pub(super) groups: Vec<Group>,
+pub(crate) struct Batch<'m> {
+    /// What of each span is not in its head.
+    pub(super) bodies: Vec<u8>,
+    pub(super) tokens: Tokens,
+    pub(super) spans: Vec<Pending<'m>>,
+    pub(super) groups: Vec<Group<'m>>,
+    /// Bytes of the groups' resources and scopes.
+    origins: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) trace_id: TraceId,
-    pub(super) bytes: Range<usize>,
+pub(super) struct Pending<'m> {
+    pub(super) head: Head<'m>,
+    pub(super) body: Range<usize>,
+    pub(super) tokens: Range<usize>,
 }
 
 /// Spans that share an origin.
 #[derive(Debug)]
-pub(super) struct Group {
-    /// An [`Origin`], encoded.
+pub(super) struct Group<'m> {
+    /// Resource and scope as one key.
     pub(super) origin: Vec<u8>,
+    pub(super) service: &'m str,
+    pub(super) tokens: Range<usize>,
     pub(super) spans: Range<usize>,
 }
 
-/// Resource, its schema, scope, its schema: each behind its length, so that equal bytes mean equal origins.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Origin {
-    #[prost(message, optional, tag = "1")]
-    pub(super) resource: Option<Resource>,
-    #[prost(string, tag = "2")]
-    pub(super) resource_schema: String,
-    #[prost(message, optional, tag = "3")]
-    pub(super) scope: Option<InstrumentationScope>,
-    #[prost(string, tag = "4")]
-    pub(super) scope_schema: String,
+/// A resource or a scope as it came, and its schema.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Described<'m> {
+    pub(crate) message: &'m [u8],
+    pub(crate) schema: &'m str,
 }
 
-impl Batch {
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
+impl<'m> Batch<'m> {
+    /// Room for the spans of a message of so many bytes.
+    pub(crate) fn for_message(bytes: usize) -> Self {
+        Self { bodies: Vec::with_capacity(bytes), ..Self::default() }
     }
 
-    /// Ends the group of the spans pushed since the last one.
-    pub(crate) fn end_group(
+    /// Begins the group of one resource and scope. Fails, and takes nothing, if one of them is not what it should be.
+    /// Returns the scope's name.
+    pub(crate) fn group(
         &mut self,
-        resource: (Option<&Resource>, &str),
-        scope: (Option<&InstrumentationScope>, &str),
-    ) {
-        let start = self.groups.last().map_or(0, |group| group.spans.end);
-        if start < self.spans.len() {
-            let origin = Origin {
-                resource: resource.0.cloned(),
-                resource_schema: resource.1.to_owned(),
-                scope: scope.0.cloned(),
-                scope_schema: scope.1.to_owned(),
-            };
-            self.groups.push(Group { origin: origin.encode_to_vec(), spans: start..self.spans.len() });
+        resource: Described<'m>,
+        scope: Described<'m>,
+    ) -> Result<&'m str, Malformed> {
+        self.origins += resource.message.len() + scope.message.len();
+        if self.origins > MAX_ORIGINS {
+            return Err(Malformed::ManyOrigins);
         }
+        let before = self.tokens.0.len();
+        let checked = check::resource(resource.message, &mut self.tokens)
+            .and_then(|service| Ok((service, check::scope(scope.message, &mut self.tokens)?)));
+        let (service, name) = checked.inspect_err(|_| self.tokens.0.truncate(before))?;
+        let service = service.unwrap_or(UNKNOWN_SERVICE);
+        self.tokens.service(service);
+        let spans = self.spans.len();
+        self.groups.push(Group {
+            origin: super::origins::key(resource, scope),
+            service,
+            tokens: before..self.tokens.0.len(),
+            spans: spans..spans,
+        });
+        Ok(name)
     }
 
-    /// Encodes the span, but for its trace id, which the store keeps once for all of a trace.
-    pub(crate) fn push(&mut self, trace_id: TraceId, span: &mut Span) {
-        let start = self.bytes.len();
-        let id = std::mem::take(&mut span.trace_id);
-        span.encode_raw(&mut self.bytes);
-        span.trace_id = id;
-        self.spans.push(Pending { trace_id, bytes: start..self.bytes.len() });
+    /// Adds a span to the group begun last. Fails, and takes nothing, if it is not what it should be.
+    pub(crate) fn push(&mut self, message: &'m [u8]) -> Result<(), Malformed> {
+        let (body, tokens) = (self.bodies.len(), self.tokens.0.len());
+        let read = check::span(message, &mut self.bodies, &mut self.tokens);
+        let head = read.inspect_err(|_| {
+            self.bodies.truncate(body);
+            self.tokens.0.truncate(tokens);
+        })?;
+        let (body, tokens) = (body..self.bodies.len(), tokens..self.tokens.0.len());
+        self.spans.push(Pending { head, body, tokens });
+        if let Some(group) = self.groups.last_mut() {
+            group.spans.end = self.spans.len();
+        }
+        Ok(())
+    }
+
+    /// The service of the group begun last.
+    pub(crate) fn service(&self) -> &'m str {
+        self.groups.last().map_or(UNKNOWN_SERVICE, |group| group.service)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.len()
+    /// Each service and its spans, numbered from the first span of the batch.
+    pub(crate) fn by_service(
+        &self,
+    ) -> impl Iterator<Item = (&'m str, impl Iterator<Item = (usize, &Head<'m>)>)> {
+        self.groups.iter().map(|group| {
+            let spans = group.spans.clone();
+            (group.service, spans.map(|position| (position, &self.spans[position].head)))
+        })
     }
 }

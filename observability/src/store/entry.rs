@@ -6,14 +6,15 @@ use opentelemetry_proto::tonic::trace::v1::Span as ProtoSpan;
 use prost::Message as _;
 
 use super::origins::Shared;
+use super::retention::Marks;
+use super::tokens::Filters;
 use crate::otlp;
-use crate::span::{Span, Trace, TraceId};
+use crate::otlp::check::Head;
+use crate::span::{Span, SpanId, Trace, TraceId};
 
-/// Before each span: which origin (4 bytes), and how long the span is (4 bytes), little-endian.
-const HEADER: usize = 8;
-
-/// An encoded span begins with its id: tag, length and eight bytes. The trace's id before it is left out.
-const SPAN_ID_END: usize = 10;
+/// Before each span's body, little-endian: which origin and how long the body is (4 bytes each), the span's id, its
+/// parent's (0 is none), its start and its end (8 bytes each).
+const HEADER: usize = 40;
 
 /// A trace of more spans than this is not searched for one that comes again: that would take ever longer.
 const SEARCHED: u32 = 1000;
@@ -21,43 +22,80 @@ const SEARCHED: u32 = 1000;
 /// Buffers grow by at least this much, and by a quarter, lest each of a trace's spans move it.
 const GROWTH: usize = 512;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
+    /// When the trace was first seen, as a number that grows.
+    pub(super) seen: u64,
+    pub(super) marks: Marks,
+    /// How long its longest span took.
+    pub(super) longest_ns: u64,
     records: Vec<u8>,
     origins: Vec<Shared>,
+    filters: Filters,
     spans: u32,
 }
 
+/// One span in its buffer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'e> {
+    pub(super) origin: u32,
+    pub(super) span_id: u64,
+    pub(super) parent: u64,
+    pub(super) start_ns: u64,
+    pub(super) end_ns: u64,
+    body: &'e [u8],
+}
+
 impl Entry {
-    pub(super) fn push(&mut self, origin: &Shared, span: &[u8]) {
+    pub(super) fn new(seen: u64, marks: Marks) -> Self {
+        Self {
+            seen,
+            marks,
+            longest_ns: 0,
+            records: Vec::new(),
+            origins: Vec::new(),
+            filters: Filters::default(),
+            spans: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, origin: &Shared, head: &Head<'_>, body: &[u8], tokens: &[u64]) {
         let known = self.origins.iter().position(|other| Arc::ptr_eq(other, origin));
         let index = known.unwrap_or_else(|| {
             self.origins.push(Arc::clone(origin));
+            for token in &origin.tokens {
+                self.filters.add(*token);
+            }
             self.origins.len() - 1
         });
-        let needed = HEADER + span.len();
+        let needed = HEADER + body.len();
         if self.records.capacity() - self.records.len() < needed {
             self.records.reserve_exact(needed.max(GROWTH).max(self.records.len() / 4));
         }
         // Both fit: messages are at most 16 MiB long.
         self.records.extend_from_slice(&(index as u32).to_le_bytes());
-        self.records.extend_from_slice(&(span.len() as u32).to_le_bytes());
-        self.records.extend_from_slice(span);
+        self.records.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        let parent = head.parent.map_or(0, |SpanId(id)| id);
+        for number in [head.span_id.0, parent, head.start_ns, head.end_ns] {
+            self.records.extend_from_slice(&number.to_le_bytes());
+        }
+        self.records.extend_from_slice(body);
+        for token in tokens {
+            self.filters.add(*token);
+        }
+        self.longest_ns = self.longest_ns.max(head.end_ns.saturating_sub(head.start_ns));
         self.spans += 1;
     }
 
     /// Whether this very span is here: an exporter that heard no answer sends its batch again.
-    pub(super) fn holds(&self, span: &[u8]) -> bool {
-        let mut rest = self.records.as_slice();
-        while self.spans <= SEARCHED
-            && let Some((_, record, after)) = split(rest)
-        {
-            if record.get(..SPAN_ID_END) == span.get(..SPAN_ID_END) && record == span {
-                return true;
-            }
-            rest = after;
-        }
-        false
+    pub(super) fn holds(&self, head: &Head<'_>, body: &[u8]) -> bool {
+        let parent = head.parent.map_or(0, |SpanId(id)| id);
+        self.spans <= SEARCHED
+            && self.records().any(|record| {
+                (record.span_id, record.parent, record.start_ns, record.end_ns)
+                    == (head.span_id.0, parent, head.start_ns, head.end_ns)
+                    && record.body == body
+            })
     }
 
     pub(super) fn spans(&self) -> u32 {
@@ -65,30 +103,55 @@ impl Entry {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.records.capacity() + self.origins.capacity() * size_of::<Shared>()
+        self.records.capacity() + self.origins.capacity() * size_of::<Shared>() + self.filters.bytes()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut rest = self.records.as_slice();
+        std::iter::from_fn(move || {
+            let (record, after) = split(rest)?;
+            rest = after;
+            Some(record)
+        })
+    }
+
+    /// Where a record's span came from.
+    pub(super) fn origin(&self, record: &Record<'_>) -> Option<&Shared> {
+        self.origins.get(record.origin as usize)
+    }
+
+    /// Whether a span may have given each of the hashes, of each list at least one.
+    pub(super) fn may_hold(&self, wanted: &[Vec<u64>]) -> bool {
+        wanted.iter().all(|any| any.iter().any(|token| self.filters.may_hold(*token)))
     }
 
     pub(super) fn decode(&self, id: TraceId) -> Trace {
         let mut spans = Vec::with_capacity(self.spans as usize);
-        let mut rest = self.records.as_slice();
-        while let Some((origin, span, after)) = split(rest) {
-            spans.extend(self.span(id, origin, span));
-            rest = after;
-        }
+        spans.extend(self.records().filter_map(|record| self.span(id, &record)));
         Trace { spans }
     }
 
-    /// Decodes as it was once encoded.
-    fn span(&self, id: TraceId, origin: u32, span: &[u8]) -> Option<Span> {
-        let origin = self.origins.get(origin as usize)?;
-        otlp::span(ProtoSpan::decode(span).ok()?, id, &origin.resource, &origin.scope)
+    /// The span of a record: it decodes, as it was checked when it came.
+    pub(super) fn span(&self, id: TraceId, record: &Record<'_>) -> Option<Span> {
+        let origin = self.origin(record)?;
+        let mut proto = ProtoSpan::decode(record.body).ok()?;
+        proto.start_time_unix_nano = record.start_ns;
+        proto.end_time_unix_nano = record.end_ns;
+        let parent = (record.parent != 0).then_some(SpanId(record.parent));
+        Some(otlp::span(proto, (id, SpanId(record.span_id), parent), &origin.resource, &origin.scope))
     }
 }
 
-/// The next record's origin and span, and what follows it.
-fn split(records: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+/// The next record, and what follows it.
+fn split(records: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let (origin, rest) = records.split_first_chunk()?;
-    let (length, rest) = rest.split_first_chunk()?;
-    let (span, after) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    Some((u32::from_le_bytes(*origin), span, after))
+    let (length, mut rest) = rest.split_first_chunk()?;
+    let mut number = || {
+        let (number, after) = rest.split_first_chunk()?;
+        rest = after;
+        Some(u64::from_le_bytes(*number))
+    };
+    let (span_id, parent, start_ns, end_ns) = (number()?, number()?, number()?, number()?);
+    let (body, after) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((Record { origin: u32::from_le_bytes(*origin), span_id, parent, start_ns, end_ns, body }, after))
 }

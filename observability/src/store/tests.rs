@@ -1,9 +1,13 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use prost::Message as _;
 
 use super::*;
+
+/// Room for everything.
+const MAX: usize = 1 << 20;
 
 fn resource(service: &str) -> Resource {
     let value = AnyValue { value: Some(ProtoValue::StringValue(service.to_owned())) };
@@ -11,21 +15,26 @@ fn resource(service: &str) -> Resource {
     Resource { attributes: vec![name], ..Resource::default() }
 }
 
-/// Spans `(trace, span)` of one service, with names of so many bytes.
-fn batch(service: &str, spans: &[(u128, u64)], name: usize) -> Batch {
-    let mut batch = Batch::default();
-    for (trace, id) in spans {
-        let mut span = Span {
-            trace_id: trace.to_be_bytes().to_vec(),
-            span_id: id.to_be_bytes().to_vec(),
-            name: "n".repeat(name),
-            ..Span::default()
-        };
-        batch.push(TraceId(*trace), &mut span);
-        assert_eq!(span.trace_id.len(), 16, "the span is as it was");
-    }
-    batch.end_group((Some(&resource(service)), ""), (Some(&InstrumentationScope::default()), ""));
-    batch
+/// Spans `(trace, span)` of one service, with names of so many bytes. Returns the positions of those that were there.
+fn insert(store: &Store, max_bytes: usize, service: &str, spans: &[(u128, u64)], name: usize) -> Vec<usize> {
+    let span = |(trace, id): &(u128, u64)| Span {
+        trace_id: trace.to_be_bytes().to_vec(),
+        span_id: id.to_be_bytes().to_vec(),
+        name: "n".repeat(name),
+        ..Span::default()
+    };
+    insert_spans(store, max_bytes, service, &spans.iter().map(span).collect::<Vec<_>>())
+}
+
+fn insert_spans(store: &Store, max_bytes: usize, service: &str, spans: &[Span]) -> Vec<usize> {
+    let (resource, spans): (_, Vec<_>) =
+        (resource(service).encode_to_vec(), spans.iter().map(Span::encode_to_vec).collect());
+    let mut batch = Batch::for_message(0);
+    batch.group(Described { message: &resource, schema: "" }, Described::default()).unwrap();
+    spans.iter().for_each(|span| batch.push(span).unwrap());
+    let Inserted { repeated, .. } = store.insert(&batch);
+    assert!(!store.make_room(&[], max_bytes));
+    repeated
 }
 
 fn kept(store: &Store, id: u128) -> Trace {
@@ -37,10 +46,10 @@ fn kept(store: &Store, id: u128) -> Trace {
 
 #[test]
 fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
-    let store = Store::new(1 << 20);
-    store.insert(&batch("a", &[(1, 10), (2, 20)], 1));
-    store.insert(&batch("b", &[(2, 21), (1, 11)], 1000));
-    store.insert(&batch("a", &[(1, 12)], 0));
+    let store = Store::new(MAX);
+    insert(&store, MAX, "a", &[(1, 10), (2, 20)], 1);
+    insert(&store, MAX, "b", &[(2, 21), (1, 11)], 1000);
+    insert(&store, MAX, "a", &[(1, 12)], 0);
     let trace = kept(&store, 1);
     let spans: Vec<_> =
         trace.spans.iter().map(|span| (span.span_id.0, span.service(), span.name.len())).collect();
@@ -53,62 +62,142 @@ fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
 
 #[test]
 fn a_batch_that_comes_again_is_not_kept_twice() {
-    let store = Store::new(1 << 20);
-    assert!(store.insert(&batch("a", &[(1, 10), (2, 20)], 5)).is_empty());
-    assert_eq!(store.insert(&batch("a", &[(3, 30), (1, 10), (2, 20), (2, 21)], 5)), [1, 2]);
-    assert!(store.insert(&batch("a", &[(1, 10)], 6)).is_empty(), "another span, though its id is taken");
+    let store = Store::new(MAX);
+    assert!(insert(&store, MAX, "a", &[(1, 10), (2, 20)], 5).is_empty());
+    assert_eq!(insert(&store, MAX, "a", &[(3, 30), (1, 10), (2, 20), (2, 21)], 5), [1, 2]);
+    assert!(insert(&store, MAX, "a", &[(1, 10)], 6).is_empty(), "another span, though its id is taken");
     let stats = store.stats();
     assert_eq!((stats.spans, stats.repeated_spans), (5, 2));
     assert_eq!(kept(&store, 2).spans.len(), 2);
 }
 
 #[test]
-fn the_first_seen_leave_first_and_the_bound_holds_throughout() {
-    let max_bytes = 100_000;
+fn the_latest_and_an_even_sample_stay_whole_and_the_bound_holds_throughout() {
+    let max_bytes = 200_000;
     let store = Store::new(max_bytes);
-    for trace in 1..=1000 {
-        store.insert(&batch("a", &[(trace, 1), (trace, 2)], 50));
+    for trace in 1..=10_000 {
+        insert(&store, max_bytes, "a", &[(trace, 1), (trace, 2)], 50);
         assert!(store.stats().bytes <= max_bytes);
     }
     let stats = store.stats();
-    let (kept_traces, evicted) = (stats.traces as u64, stats.evicted_traces);
+    let evicted: u64 = stats.evicted_traces.iter().sum();
+    let kept_traces = stats.traces as u64;
     assert_eq!(
         (kept_traces + evicted, stats.spans, stats.evicted_spans),
-        (1000, kept_traces * 2, evicted * 2)
+        (10_000, kept_traces * 2, evicted * 2)
     );
-    assert!(kept_traces > 50, "{stats:?}");
-    for trace in 1..=1000 {
-        match store.get(TraceId(trace)) {
-            Found::Kept(whole) => assert!(trace > u128::from(evicted) && whole.spans.len() == 2, "{trace}"),
-            Found::Evicted => assert!(trace <= u128::from(evicted), "{trace}"),
+    let kept: Vec<u128> = (1..=10_000)
+        .filter(|trace| match store.get(TraceId(*trace)) {
+            Found::Kept(whole) => whole.spans.len() == 2,
+            Found::Evicted(reason) => {
+                assert!([Reason::Old, Reason::Sampled].contains(&reason), "{reason:?}");
+                false
+            }
             Found::Nothing => panic!("{trace} is forgotten"),
-        }
+        })
+        .collect();
+    assert_eq!(kept.len(), stats.traces);
+    // Half of them are the latest, the other half is spread evenly over all: about the same number in each tenth.
+    let half = kept.len() as u128 / 2;
+    assert!((10_000 - half * 3 / 4..=10_000).all(|trace| kept.contains(&trace)), "{kept:?}");
+    let in_tenth = |tenth| kept.iter().filter(|trace| *trace / 1000 == tenth).count() as u128;
+    assert!((0..9).all(|tenth| (half / 25..half / 5).contains(&in_tenth(tenth))), "{kept:?}");
+}
+
+#[test]
+fn errors_stay_when_the_rest_leaves_and_rare_ones_outlast_frequent_ones() {
+    let max_bytes = 400_000;
+    let store = Store::new(max_bytes);
+    let failed = |trace: u128, name: &str| Span {
+        trace_id: trace.to_be_bytes().to_vec(),
+        span_id: vec![1; 8],
+        name: name.to_owned(),
+        status: Some(Status { code: 2, ..Status::default() }),
+        ..Span::default()
+    };
+    insert_spans(&store, max_bytes, "a", &[failed(1, "rare"), failed(2, "rare")]);
+    for trace in 10..10_000 {
+        insert_spans(&store, max_bytes, "a", &[failed(trace, "frequent")]);
+        insert(&store, max_bytes, "a", &[(100_000 + trace, 1)], 50);
     }
+    assert!(
+        matches!(store.get(TraceId(1)), Found::Kept(_)) && matches!(store.get(TraceId(2)), Found::Kept(_))
+    );
+    assert!(matches!(store.get(TraceId(9_990)), Found::Kept(_)), "the latest of the frequent ones");
+    let stats = store.stats();
+    assert!(stats.evicted_traces[Reason::Errors as usize] > 5000, "{stats:?}");
+    assert!(stats.evicted_traces[Reason::Old as usize] > 1000, "{stats:?}");
+    assert!(stats.bytes <= max_bytes);
+}
+
+#[test]
+fn what_is_telling_stays_until_it_no_longer_is() {
+    let max_bytes = 100_000;
+    let store = Store::new(max_bytes);
+    insert(&store, max_bytes, "a", &[(1, 1), (2, 1)], 50);
+    let change = |trace, telling| Change { trace_id: TraceId(trace), telling };
+    assert!(
+        !store.make_room(&[change(1, true), change(1, true), change(2, true), change(2, false)], max_bytes)
+    );
+    for trace in 10..2000 {
+        insert(&store, max_bytes, "a", &[(trace, 1)], 50);
+    }
+    assert!(matches!(store.get(TraceId(1)), Found::Kept(_)));
+    store.make_room(&[change(1, false)], max_bytes);
+    assert!(matches!(store.get(TraceId(1)), Found::Kept(_)), "one of its spans is telling still");
+    store.make_room(&[change(1, false)], max_bytes);
+    for trace in 2000..4000 {
+        insert(&store, max_bytes, "a", &[(trace, 1)], 50);
+    }
+    // It may be in the uniform sample, but then only by its rank.
+    let sampled = (10..4000).filter(|trace| TraceId(*trace).rank() < TraceId(1).rank()).count() < 50;
+    assert_eq!(matches!(store.get(TraceId(1)), Found::Kept(_)), sampled);
+}
+
+#[test]
+fn telling_traces_beyond_their_share_are_asked_back_and_else_the_first_seen_leave() {
+    let max_bytes = 100_000;
+    let store = Store::new(MAX);
+    let traces: Vec<(u128, u64)> = (1..=300).map(|trace| (trace, 1)).collect();
+    insert(&store, MAX, "a", &traces, 50);
+    let all: Vec<Change> =
+        traces.iter().map(|(id, _)| Change { trace_id: TraceId(*id), telling: true }).collect();
+    assert!(store.make_room(&all, max_bytes));
+    store.force_room(max_bytes);
+    assert!(store.stats().bytes <= max_bytes);
+    assert!(
+        matches!(store.get(TraceId(1)), Found::Evicted(_))
+            && matches!(store.get(TraceId(300)), Found::Kept(_))
+    );
 }
 
 #[test]
 fn a_late_span_of_a_trace_that_left_is_counted_and_brings_nothing_back() {
-    let store = Store::new(10_000);
-    for trace in 1..=100 {
-        store.insert(&batch("a", &[(trace, 1)], 50));
+    let max_bytes = 10_000;
+    let store = Store::new(max_bytes);
+    for trace in 1..=200 {
+        insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
+    let gone = (1..=200).find(|trace| matches!(store.get(TraceId(*trace)), Found::Evicted(_))).unwrap();
     let before = store.stats();
-    store.insert(&batch("a", &[(1, 2)], 50));
-    assert!(matches!(store.get(TraceId(1)), Found::Evicted));
+    insert(&store, max_bytes, "a", &[(gone, 2)], 50);
+    assert!(matches!(store.get(TraceId(gone)), Found::Evicted(_)));
     assert_eq!(store.stats(), Stats { late_spans: 1, ..before });
 }
 
 #[test]
 fn one_enormous_trace_leaves_alone() {
-    let store = Store::new(100_000);
-    store.insert(&batch("a", &[(1, 1)], 50));
+    let max_bytes = 100_000;
+    let store = Store::new(max_bytes);
+    insert(&store, max_bytes, "a", &[(1, 1)], 50);
     for id in 1..1000 {
-        store.insert(&batch("a", &[(2, id)], 50));
+        insert(&store, max_bytes, "a", &[(2, id)], 50);
     }
     assert_eq!(kept(&store, 1).spans.len(), 1);
-    assert!(matches!(store.get(TraceId(2)), Found::Evicted));
+    assert!(matches!(store.get(TraceId(2)), Found::Evicted(Reason::TooLarge)));
     let stats = store.stats();
-    assert_eq!((stats.evicted_traces, stats.evicted_spans + stats.late_spans), (1, 999));
+    assert_eq!(stats.evicted_traces[Reason::TooLarge as usize], 1);
+    assert_eq!(stats.evicted_spans + stats.late_spans, 999);
 }
 
 #[test]
@@ -116,7 +205,7 @@ fn services_of_traces_that_left_take_no_room() {
     let max_bytes = 1 << 20;
     let store = Store::new(max_bytes);
     for trace in 1..=20_000_u128 {
-        store.insert(&batch(&format!("service {trace} {}", "x".repeat(100)), &[(trace, 1)], 50));
+        insert(&store, max_bytes, &format!("service {trace} {}", "x".repeat(100)), &[(trace, 1)], 50);
         assert!(store.stats().bytes <= max_bytes);
     }
     assert!(store.stats().traces > 100, "{:?}", store.stats());
@@ -125,11 +214,94 @@ fn services_of_traces_that_left_take_no_room() {
 
 #[test]
 fn a_single_message_larger_than_the_store_leaves_it_usable() {
-    let store = Store::new(10_000);
-    store.insert(&batch("a", &[(1, 1)], 1 << 20));
-    assert!(matches!(store.get(TraceId(1)), Found::Evicted));
-    store.insert(&batch(&"s".repeat(100_000), &[(2, 1)], 10));
-    store.insert(&batch("a", &[(3, 1)], 10));
+    let max_bytes = 10_000;
+    let store = Store::new(max_bytes);
+    insert(&store, max_bytes, "a", &[(1, 1)], 1 << 20);
+    assert!(matches!(store.get(TraceId(1)), Found::Evicted(Reason::TooLarge)));
+    insert(&store, max_bytes, &"s".repeat(60_000), &[(2, 1)], 10);
+    insert(&store, max_bytes, "a", &[(3, 1)], 10);
     assert_eq!(kept(&store, 3).spans.len(), 1);
-    assert!(store.stats().bytes <= 10_000);
+    assert!(store.stats().bytes <= max_bytes);
+}
+
+#[test]
+fn changes_that_come_in_another_order_than_they_happened_in_keep_nothing_for_ever() {
+    let max_bytes = 100_000;
+    let store = Store::new(max_bytes);
+    let some: Vec<(u128, u64)> = (1..=20).map(|trace| (trace, 1)).collect();
+    insert(&store, max_bytes, "a", &some, 50);
+    let change = |trace, telling| Change { trace_id: TraceId(trace), telling };
+    for (trace, _) in &some {
+        store.make_room(&[change(*trace, false)], max_bytes);
+        store.make_room(&[change(*trace, true)], max_bytes);
+    }
+    for trace in 100..5000 {
+        insert(&store, max_bytes, "a", &[(trace, 1)], 50);
+    }
+    let kept = some.iter().filter(|(trace, _)| matches!(store.get(TraceId(*trace)), Found::Kept(_))).count();
+    assert!(kept < 5, "{kept} of them, more than a sample: nothing lets go of them");
+}
+
+#[test]
+fn what_is_kept_is_told_from_what_is_not() {
+    let max_bytes = 100_000;
+    let store = Store::new(max_bytes);
+    let inserted = |spans: &[(u128, u64)]| {
+        let spans: Vec<Vec<u8>> = spans
+            .iter()
+            .map(|(trace, id)| Span {
+                trace_id: trace.to_be_bytes().to_vec(),
+                span_id: id.to_be_bytes().to_vec(),
+                name: "n".repeat(if *id == 9 { 10_000 } else { 5 }),
+                ..Span::default()
+            })
+            .map(|span| span.encode_to_vec())
+            .collect();
+        let mut batch = Batch::for_message(0);
+        batch.group(Described::default(), Described::default()).unwrap();
+        spans.iter().for_each(|span| batch.push(span).unwrap());
+        store.insert(&batch)
+    };
+    assert_eq!(inserted(&[(1, 1), (2, 9)]), Inserted { repeated: vec![], gone: vec![1] }, "too large");
+    assert_eq!(inserted(&[(2, 1), (1, 1), (1, 2)]), Inserted { repeated: vec![1], gone: vec![0] });
+}
+
+#[test]
+fn kinds_and_statuses_are_found_in_any_case() {
+    let store = Store::new(MAX);
+    let spans = [(1, 2, 2), (2, 3, 0)].map(|(trace, kind, code): (u128, i32, i32)| Span {
+        trace_id: trace.to_be_bytes().to_vec(),
+        span_id: vec![1; 8],
+        kind,
+        status: Some(Status { code, ..Status::default() }),
+        ..Span::default()
+    });
+    insert_spans(&store, MAX, "a", &spans);
+    let found = |key: &str, value: &str| {
+        let query = Query {
+            service: None,
+            operation: None,
+            tags: vec![(key.to_owned(), value.to_owned())],
+            start_ns: 0..=u64::MAX,
+            duration_ns: 0..=u64::MAX,
+            limit: 10,
+        };
+        let ids = store.search(&query).into_iter().filter_map(|trace| trace.id());
+        ids.map(|TraceId(id)| id).collect::<Vec<_>>()
+    };
+    assert_eq!([found("span.kind", "SERVER"), found("span.kind", "client")], [[1], [2]]);
+    assert_eq!([found("span.status", "ERROR"), found("span.status", "unset")], [[1], [2]]);
+    assert!(found("span.kind", "consumer").is_empty());
+}
+
+#[test]
+fn origins_that_nobody_needs_make_room_for_traces() {
+    let max_bytes = 1 << 20;
+    let store = Store::new(max_bytes);
+    // Each service's name takes a hundredth of the store; all of them many times as much as there is.
+    for trace in 1..=1000_u128 {
+        insert(&store, max_bytes, &format!("{trace} {}", "s".repeat(1500)), &[(trace, 1)], 10);
+        let Stats { traces, bytes, .. } = store.stats();
+        assert!(bytes <= max_bytes && (trace < 100 || traces > 30), "{traces} traces after {trace}");
+    }
 }

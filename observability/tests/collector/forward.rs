@@ -1,13 +1,24 @@
 //! Passing on: what came in comes out at a second backend, and a dead one costs the senders nothing.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use observability::collector::{Error, Hosting, Settings, run};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tonic::transport::server::{Server, TcpIncoming};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::support::{Collector, export, hex, span};
 
@@ -115,19 +126,67 @@ async fn a_backend_that_never_answers_fills_the_queue_and_the_rest_is_dropped_an
     collector.stop().await;
 }
 
+/// Takes part of what it is sent, puts off or refuses the rest.
+#[derive(Clone)]
+struct Choosy(Arc<AtomicU64>);
+
+#[tonic::async_trait]
+impl TraceService for Choosy {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let name = &request.get_ref().resource_spans[0].scope_spans[0].spans[0].name;
+        let later = || {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(10)));
+            Status::with_error_details(Code::ResourceExhausted, "later", details)
+        };
+        let partial_success = match name.as_str() {
+            "operation 1" => return Err(Status::invalid_argument("never")),
+            "operation 2" => return Err(Status::resource_exhausted("and no word of when")),
+            "operation 3" if self.0.fetch_add(1, Relaxed) == 0 => return Err(later()),
+            "operation 4" => Some(ExportTracePartialSuccess { rejected_spans: 2, ..Default::default() }),
+            _ => None,
+        };
+        Ok(Response::new(ExportTraceServiceResponse { partial_success }))
+    }
+}
+
+#[tokio::test]
+async fn what_a_backend_refuses_rejects_or_puts_off_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    let service = TraceServiceServer::new(Choosy(Arc::clone(&calls)));
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+    let collector = Collector::with(64 << 20, Some(format!("http://{address}"))).await;
+    for id in 1..=5 {
+        let spans: Vec<Value> = (0..3).map(|trace| span(u128::from(id) * 10 + trace, id, 0, 2)).collect();
+        collector.accept("shop", json!(spans)).await;
+    }
+    let dropped = |reason| format!("collector_forward_dropped_spans_total{{reason=\"{reason}\"}}");
+    collector.metric_becomes("collector_forwarded_spans_total", 7).await;
+    assert_eq!(collector.metric(&dropped("refused")).await, 6);
+    assert_eq!(collector.metric(&dropped("rejected")).await, 2);
+    assert_eq!(calls.load(Relaxed), 2, "tried again");
+    collector.stop().await;
+}
+
 #[tokio::test]
 async fn an_endpoint_that_is_none_is_refused_at_the_start() {
     for endpoint in ["", "localhost:4317", "https://localhost:4317", "http://", "nonsense"] {
         let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-        let settings = observability::collector::Settings {
+        let settings = Settings {
             grpc: listen().await,
             http: listen().await,
             query: listen().await,
             store_max_bytes: 1 << 20,
             forward: Some(endpoint.to_owned()),
+            hosting: Hosting::default(),
         };
-        let running = observability::collector::run(settings, tokio_util::sync::CancellationToken::new());
+        let running = run(settings, tokio_util::sync::CancellationToken::new());
         let refused = tokio::time::timeout(Duration::from_secs(5), running).await.expect("returns at once");
-        assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput, "{endpoint:?}");
+        let Err(Error::Io(error)) = refused else { panic!("{endpoint:?} is accepted") };
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{endpoint:?}");
     }
 }

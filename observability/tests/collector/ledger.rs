@@ -95,7 +95,7 @@ async fn a_late_span_completes_its_trace() {
 }
 
 #[tokio::test]
-async fn a_small_store_keeps_the_latest_whole_and_remembers_the_rest_as_evicted() {
+async fn a_small_store_keeps_whole_traces_and_remembers_the_rest_as_evicted() {
     let max_bytes = 256 << 10;
     let collector = Collector::with(max_bytes, None).await;
     for first in (1..=2000).step_by(100) {
@@ -106,15 +106,23 @@ async fn a_small_store_keeps_the_latest_whole_and_remembers_the_rest_as_evicted(
     let (complete, evicted) = (all["complete"].as_u64().unwrap(), all["evicted"].as_u64().unwrap());
     assert_eq!(complete + evicted, 2000, "{all}");
     assert!(complete > 100, "{all}");
-    let latest = ledger(&collector, (2001 - u128::from(complete))..=2000).await;
-    assert_eq!(latest["complete"], complete, "the first seen left first");
+    assert_eq!(ledger(&collector, 1981..=2000).await["complete"], 20, "what just came is here");
+    let by_reason = all["evicted_by_reason"].as_object().unwrap();
+    assert_eq!(by_reason.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), evicted, "{all}");
     assert_eq!(collector.metric("collector_store_traces").await, complete);
-    assert_eq!(collector.metric("collector_evicted_traces_total").await, evicted);
+    for (reason, count) in by_reason {
+        let metric = format!("collector_evicted_traces_total{{reason=\"{reason}\"}}");
+        assert_eq!(collector.metric(&metric).await, count.as_u64().unwrap(), "{reason}");
+    }
     assert_eq!(collector.metric("collector_evicted_spans_total").await, evicted * 4);
     assert!(collector.metric("collector_store_bytes").await <= max_bytes as u64);
 
-    collector.accept("mail", json!([span(1, 9, 3, CONSUMER)])).await;
-    assert_eq!(ledger(&collector, [1]).await["evicted"], 1, "a late span brings nothing back");
+    let mut gone = 1;
+    while ledger(&collector, [gone]).await["evicted"] == 0 {
+        gone += 1;
+    }
+    collector.accept("mail", json!([span(gone, 9, 3, CONSUMER)])).await;
+    assert_eq!(ledger(&collector, [gone]).await["evicted"], 1, "a late span brings nothing back");
     assert_eq!(collector.metric("collector_late_spans_total").await, 1);
     assert_eq!(
         collector.get("/api/workbench/hops").await.json()["hops"][0]["count"],
@@ -128,7 +136,7 @@ async fn a_small_store_keeps_the_latest_whole_and_remembers_the_rest_as_evicted(
 async fn kept_traces_are_given_as_lines() {
     let collector = Collector::start().await;
     collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
-    let wanted = json!({ "traces": [hex(2), hex(3), hex(1)] });
+    let wanted = json!({ "traces": [hex(2), hex(3), hex(1), hex(2)] });
     let reply = collector.post("/api/workbench/traces", &wanted).await;
     assert_eq!(reply.content_type, "application/x-ndjson");
     let text = String::from_utf8(reply.body.to_vec()).unwrap();

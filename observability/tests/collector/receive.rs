@@ -10,15 +10,15 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::WithExportConfig as _;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::codec::CompressionEncoding;
 
-use crate::support::{Collector, export, hex, span};
+use crate::support::{Collector, export, hex, protobuf, span};
 
 const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -26,10 +26,6 @@ const GZIP: (&str, &str) = ("content-encoding", "gzip");
 
 /// Headers, body, and the status that they get.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
-
-fn protobuf(message: &Value) -> ExportTraceServiceRequest {
-    serde_json::from_value(message.clone()).unwrap()
-}
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -141,7 +137,7 @@ async fn what_cannot_be_read_is_refused_and_others_go_on() {
             );
         }
     }
-    assert_eq!(collector.metric("collector_refused_requests_total").await, 11);
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 11);
     assert_eq!(collector.get("/api/services").await.json()["data"], json!([]), "nothing was stored");
     collector.accept("web", json!([span(1, 1, 0, 2)])).await;
     collector.stop().await;
@@ -178,7 +174,8 @@ async fn grpc_takes_gzip_and_says_what_is_too_long() {
     let mut long = span(8, 1, 0, 2);
     long["name"] = json!("x".repeat(16 << 20));
     let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
-    assert!([tonic::Code::OutOfRange, tonic::Code::ResourceExhausted].contains(&refused.code()), "{refused}");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "never to be tried again: {refused}");
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
     assert_eq!(collector.get("/api/traces/8").await.status, StatusCode::NOT_FOUND);
     let again = protobuf(&export("web", "test", json!([span(9, 1, 0, 2)])));
     client.export(again).await.unwrap();
@@ -197,4 +194,68 @@ async fn health_is_told_and_a_stop_waits_for_no_idle_connection() {
     collector.stop().await;
     assert!(started.elapsed() < observability::server::DRAIN_DEADLINE, "{:?}", started.elapsed());
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_malformed_span_is_refused_alone_and_its_neighbours_stay() {
+    let collector = Collector::start().await;
+    let spans = [span(1, 1, 0, 2), span(2, 2, 0, 2), span(3, 3, 0, 2)];
+    let mut message = protobuf(&export("web", "test", json!(spans))).encode_to_vec();
+    let name = b"operation 2";
+    let at = message.windows(name.len()).position(|window| window == name).unwrap();
+    message[at] = 0xff;
+    let reply = collector.otlp(&[PROTOBUF], message).await;
+    let reply = ExportTraceServiceResponse::decode(reply.body).unwrap().partial_success.unwrap();
+    assert_eq!(reply.rejected_spans, 1);
+    assert!(reply.error_message.contains("not UTF-8"), "{}", reply.error_message);
+    for (trace, status) in [(1, StatusCode::OK), (2, StatusCode::NOT_FOUND), (3, StatusCode::OK)] {
+        assert_eq!(collector.get(&format!("/api/traces/{trace}")).await.status, status, "trace {trace}");
+    }
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn one_resource_of_many_scopes_takes_no_more_than_its_share() {
+    let collector = Collector::start().await;
+    let long = json!({ "key": "long", "value": { "stringValue": "x".repeat(60_000) } });
+    let mut message = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)])));
+    let resource_spans = &mut message.resource_spans[0];
+    resource_spans.resource.as_mut().unwrap().attributes.push(serde_json::from_value(long).unwrap());
+    resource_spans.scope_spans = vec![resource_spans.scope_spans[0].clone(); 2000];
+    let reply = collector.otlp(&[PROTOBUF], message.encode_to_vec()).await;
+    let reply = ExportTraceServiceResponse::decode(reply.body).unwrap().partial_success.unwrap();
+    assert!((1700..1800).contains(&reply.rejected_spans), "{reply:?}");
+    assert!(reply.error_message.contains("once for each group of spans"), "{}", reply.error_message);
+    assert_eq!(collector.get("/api/traces/1").await.status, StatusCode::OK);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_of_losses_cannot_break_the_metrics() {
+    let collector = Collector::start().await;
+    let mut report = span(99, 9, 0, 1);
+    report["name"] = json!("spans dropped");
+    report["attributes"] = json!([
+        { "key": "otel.dropped.count", "value": { "intValue": i64::MAX.to_string() } },
+        { "key": "otel.dropped.reason", "value": { "stringValue": "a\n\"b\\" } },
+    ]);
+    let body =
+        export("los\"s\nx", "observability.telemetry", json!([report.clone(), report.clone(), report]));
+    let reply = collector.otlp(&[JSON], body.to_string()).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let metric = r#"collector_exporter_dropped_spans_total{service="los_s_x",reason="a__b_"}"#;
+    assert_eq!(collector.metric(metric).await, u64::MAX);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn json_that_is_larger_than_it_looks_is_refused() {
+    let collector = Collector::start().await;
+    let many = |item: &str| format!(r#"{{"resourceSpans":[{}{item}]}}"#, format!("{item},").repeat(450_000));
+    for body in [many("{}"), many("[]")] {
+        let reply = collector.otlp(&[JSON, GZIP], gzip(body.as_bytes())).await;
+        assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{:?}", reply.body);
+    }
+    assert_eq!(collector.otlp(&[JSON], "[]").await.status, StatusCode::BAD_REQUEST);
+    collector.stop().await;
 }

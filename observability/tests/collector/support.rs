@@ -1,6 +1,7 @@
 //! A running collector and what tests say to it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use observability::collector::{Settings, run};
+use observability::collector::{Error, Hosting, Opened, Settings, run};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -24,7 +26,7 @@ pub(crate) struct Collector {
     pub(crate) query: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
     shutdown: CancellationToken,
-    running: JoinHandle<std::io::Result<()>>,
+    running: JoinHandle<Result<(), Error>>,
 }
 
 pub(crate) struct Reply {
@@ -45,20 +47,50 @@ impl Collector {
     }
 
     pub(crate) async fn with(store_max_bytes: usize, forward: Option<String>) -> Self {
-        let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
         let (grpc, http, query) = (listen().await, listen().await, listen().await);
+        Self::run(Settings { grpc, http, query, store_max_bytes, forward, hosting: Hosting::default() })
+    }
+
+    pub(crate) async fn browsed(jaeger_ui: Option<PathBuf>, base_path: Option<&str>) -> Self {
+        let (grpc, http, query) = (listen().await, listen().await, listen().await);
+        let hosting = Hosting { jaeger_ui, base_path: base_path.map(str::to_owned) };
+        Self::run(Settings { grpc, http, query, store_max_bytes: 64 << 20, forward: None, hosting })
+    }
+
+    fn run(settings: Settings) -> Self {
         let address = |listener: &TcpListener| listener.local_addr().unwrap();
-        let (grpc_at, http_at, query_at) = (address(&grpc), address(&http), address(&query));
         let shutdown = CancellationToken::new();
-        let settings = Settings { grpc, http, query, store_max_bytes, forward };
         Self {
-            grpc: grpc_at,
-            http: http_at,
-            query: query_at,
+            grpc: address(&settings.grpc),
+            http: address(&settings.http),
+            query: address(&settings.query),
             client: Client::builder(TokioExecutor::new()).build_http(),
             running: tokio::spawn(run(settings, shutdown.clone())),
             shutdown,
         }
+    }
+
+    /// One that was opened: it has no receivers.
+    pub(crate) async fn show(opened: Opened) -> Self {
+        let query = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = query.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        Self {
+            grpc: address,
+            http: address,
+            query: address,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            running: tokio::spawn({
+                let shutdown = shutdown.clone();
+                async move { opened.serve(query, &Hosting::default(), shutdown).await }
+            }),
+            shutdown,
+        }
+    }
+
+    /// What it ends with, of itself.
+    pub(crate) async fn ended(self) -> Result<(), Error> {
+        tokio::time::timeout(DEADLINE, self.running).await.expect("ends in time").unwrap()
     }
 
     pub(crate) async fn stop(self) {
@@ -119,6 +151,10 @@ impl Collector {
     }
 }
 
+async fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
 /// An OTLP message of one service and scope.
 pub(crate) fn export(service: &str, scope: &str, spans: Value) -> Value {
     let name = json!({ "key": "service.name", "value": { "stringValue": service } });
@@ -126,6 +162,11 @@ pub(crate) fn export(service: &str, scope: &str, spans: Value) -> Value {
         "resource": { "attributes": [name] },
         "scopeSpans": [{ "scope": { "name": scope }, "spans": spans }],
     }] })
+}
+
+/// The same message as its generated type.
+pub(crate) fn protobuf(message: &Value) -> ExportTraceServiceRequest {
+    serde_json::from_value(message.clone()).unwrap()
 }
 
 /// A span of OTLP JSON; parent 0 is none.

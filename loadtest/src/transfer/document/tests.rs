@@ -1,0 +1,95 @@
+use std::io::{BufReader, Read};
+
+use super::*;
+
+const SPAN: &str = r#"{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"x"}"#;
+const UI_SPAN: &str =
+    r#"{"traceID":"11","spanID":"1","operationName":"x","startTime":1,"duration":1,"processID":"p"}"#;
+
+fn otlp() -> String {
+    format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{SPAN}]}}]}}]}}"#)
+}
+
+fn ui(spans: usize) -> String {
+    let spans = vec![UI_SPAN; spans].join(",");
+    format!(r#"{{"traceID":"11","spans":[{spans}],"processes":{{"p":{{"serviceName":"s"}}}}}}"#)
+}
+
+/// A number for each envelope with so many spans, and 0 for each end.
+fn parts(text: &str) -> Result<Vec<usize>, String> {
+    let mut parts = Vec::new();
+    let read = read(text.as_bytes(), &mut |part| {
+        parts.push(if let Part::Spans(envelope) = part { envelope.spans() } else { 0 });
+        Ok(())
+    });
+    read.map(|()| parts).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_kind_of_file_is_told_by_what_is_in_it() {
+    let (line, trace) = (otlp(), ui(2));
+    let pretty = line
+        .replace(['{', ','], "\n $0")
+        .replace("$0", "{")
+        .replace("\n {\"spanId", ",\"spanId")
+        .replace("\n {\"name", ",\"name");
+    assert!(pretty.lines().count() > 3);
+    for (text, expected) in [
+        (line.clone(), vec![1, 0]),
+        (format!("{line}\n{line}\n"), vec![1, 0, 1, 0]),
+        (format!("\n \n{line}\r\n\n{line}"), vec![1, 0, 1, 0]),
+        (pretty, vec![1, 0]),
+        (format!("{{\"data\":[{trace},{trace}],\"total\":0,\"errors\":null}}"), vec![2, 0, 2, 0, 0]),
+        (format!("{{\"total\":0,\n\"data\":[{trace}]}}\n"), vec![2, 0, 0]),
+        (format!("[{trace}]"), vec![2, 0]),
+        (format!("[\n{trace}\n]\n\n"), vec![2, 0]),
+        (format!("[{}]", ui(1001)), vec![500, 500, 1, 0]),
+        ("{\"resourceSpans\":[]}".to_owned(), vec![0]),
+    ] {
+        assert_eq!(parts(&text), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    let (line, trace) = (otlp(), ui(1));
+    let cut = &line[..line.len() - 9];
+    let no_id = line.replace("5b8efff798038103d269b633813fc60c", "kitchen");
+    for (text, expected) in [
+        ("", "it is empty"),
+        ("\n\n", "it is empty"),
+        ("kitchen", "line 1: expected value"),
+        ("\n7\n", "line 2: invalid type: integer `7`, expected traces"),
+        ("{}", "line 1: no traces: neither"),
+        ("{\"resourceMetrics\":[]}", "line 1: no traces: neither"),
+        ("{\"data\":null}", "line 1: invalid type: null, expected a list of traces"),
+        ("{\"data\":[{}]}", "line 1: missing field `spans`"),
+        (&format!("{line}\n{line}\n{cut}"), "line 3: EOF while parsing"),
+        (&format!("{line}\n{cut}\n{line}\n"), "line 2: EOF while parsing"),
+        (&format!("{line}\n\n{no_id}\n{line}"), "line 3: "),
+        (&format!("{line}{line}\n"), "line 1: trailing characters"),
+        (&format!("{line}\n[7]\n"), "line 2: invalid type: integer `7`"),
+        (&format!("{{\n\"data\":\n[{trace},\n{{\"spans\":7}}]\n}}"), "line 4: invalid type: integer `7`"),
+        ("[\n{\"spans\n\":7}]", "line 2: control character"),
+        (&format!("[\n{trace},\n{trace}"), "line 3: EOF while parsing a list"),
+    ] {
+        let said = parts(text).unwrap_err();
+        assert!(said.starts_with(expected), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_source_that_breaks_off_is_damaged() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+    for (start, expected) in [(format!("{}\n", otlp()), "behind line 1"), ("[\n7".to_owned(), "behind line")]
+    {
+        let text = BufReader::new(start.as_bytes().chain(Broken));
+        let said = read(text, &mut |_| Ok(())).unwrap_err().to_string();
+        assert!(said.contains("damaged or cut off") && said.contains(expected), "{said}");
+    }
+}

@@ -1,0 +1,114 @@
+//! What serde does with each kind of document: it hands on one element after the other and keeps none.
+
+use std::fmt;
+
+use observability::jaeger::UiTrace;
+use observability::otlp::Envelope;
+use observability::span::Trace;
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{Each, Part};
+
+/// Spans that are turned into an envelope at once: what lies between takes several times their bytes.
+const SPANS_AT_ONCE: usize = 500;
+
+/// `{"resourceSpans":[…]}`, `{"data":[…]}`, or a list of the UI's traces.
+pub(super) struct Document<'a>(pub(super) Each<'a>);
+
+/// The elements of `resourceSpans`.
+struct Envelopes<'a>(Each<'a>);
+
+/// The elements of `data`.
+struct UiTraces<'a>(Each<'a>);
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("traces: `resourceSpans` of OTLP JSON, or `data` of Jaeger's UI")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut has_traces = false;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "resourceSpans" => map.next_value_seed(Envelopes(self.0))?,
+                "data" => map.next_value_seed(UiTraces(self.0))?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            }
+            has_traces = true;
+        }
+        if !has_traces {
+            return Err(de::Error::custom(format_args!("no traces: neither `resourceSpans` nor `data`")));
+        }
+        (self.0)(Part::End).map_err(de::Error::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+        UiTraces(self.0).visit_seq(list)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Envelopes<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Envelopes<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of spans by their resources")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(envelope) = list.next_element::<Envelope>()? {
+            (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for UiTraces<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for UiTraces<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of traces")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(UiTrace(trace)) = list.next_element()? {
+            let mut spans = trace.spans.into_iter().peekable();
+            while spans.peek().is_some() {
+                let some = Trace { spans: spans.by_ref().take(SPANS_AT_ONCE).collect() };
+                for envelope in Envelope::of(&some) {
+                    (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
+                }
+            }
+            (self.0)(Part::End).map_err(de::Error::custom)?;
+        }
+        Ok(())
+    }
+}

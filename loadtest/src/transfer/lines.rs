@@ -1,0 +1,58 @@
+//! Lines out of what arrives in pieces.
+
+/// What has come of a line that has no end yet.
+#[derive(Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Hands over every line that `piece` brings to its end, without that end.
+    pub(super) fn push<E>(
+        &mut self,
+        piece: &[u8],
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rest = piece;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, others) = rest.split_at(end);
+            rest = &others[1..];
+            if self.0.is_empty() {
+                each(line)?;
+            } else {
+                self.0.extend_from_slice(line);
+                each(&self.0)?;
+                self.0.clear();
+            }
+        }
+        self.0.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Whether the last line has come to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_the_same_however_they_are_cut() {
+        let text = b"one\n\nthree\nfo";
+        for size in 1..=text.len() {
+            let (mut lines, mut found) = (Lines::default(), Vec::new());
+            for piece in text.chunks(size) {
+                let pushed: Result<(), Infallible> = lines.push(piece, |line| {
+                    found.push(String::from_utf8_lossy(line).into_owned());
+                    Ok(())
+                });
+                pushed.unwrap();
+            }
+            assert_eq!(found, ["one", "", "three"], "{size}");
+            assert!(!lines.is_whole());
+        }
+    }
+}

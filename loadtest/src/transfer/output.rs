@@ -1,0 +1,103 @@
+//! A file that appears whole or not at all, and stdout, which gets everything or nothing.
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufWriter, Seek as _, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, ensure};
+use tempfile::NamedTempFile;
+
+use crate::misuse::Misuse;
+
+const COMPRESSION: i32 = 3;
+
+/// What was written so far lies in a file of another name, which is removed when this is dropped.
+pub(super) struct Output {
+    target: Option<PathBuf>,
+    packing: Packing,
+}
+
+enum Packing {
+    Plain(BufWriter<NamedTempFile>),
+    Zstd(zstd::Encoder<'static, BufWriter<NamedTempFile>>),
+}
+
+impl Output {
+    /// `-` is stdout. Fails, as misuse, where no such file can be.
+    pub(super) fn to(name: &str) -> anyhow::Result<Self> {
+        let target = if name == "-" { None } else { Some(target(Path::new(name)).map_err(Misuse)?) };
+        let mut builder = tempfile::Builder::new();
+        // As for any file: what the umask leaves of it.
+        builder.prefix(".workbench-").permissions(Permissions::from_mode(0o666));
+        let temporary = match &target {
+            Some(target) => {
+                let folder = target.parent().unwrap_or(Path::new("/"));
+                let made = builder.tempfile_in(folder);
+                made.with_context(|| format!("cannot write {name}")).map_err(Misuse)?
+            }
+            None => builder.tempfile().context("cannot keep what is to go to stdout")?,
+        };
+        let file = BufWriter::new(temporary);
+        let packing = if name.ends_with(".zst") {
+            let mut encoder = zstd::Encoder::new(file, COMPRESSION)?;
+            // A file that was damaged on its way is told from one that is whole.
+            encoder.include_checksum(true)?;
+            Packing::Zstd(encoder)
+        } else {
+            Packing::Plain(file)
+        };
+        Ok(Self { target, packing })
+    }
+
+    /// Puts the file in its place, or everything to stdout. Returns the number of bytes.
+    pub(super) fn finish(self) -> anyhow::Result<u64> {
+        let file = match self.packing {
+            Packing::Plain(file) => file,
+            Packing::Zstd(encoder) => encoder.finish()?,
+        };
+        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let bytes = file.as_file().metadata()?.len();
+        match self.target {
+            Some(target) => {
+                file.as_file().sync_all()?;
+                file.persist(&target).with_context(|| format!("cannot write {}", target.display()))?;
+            }
+            None => {
+                file.rewind()?;
+                let mut stdout = io::stdout().lock();
+                io::copy(file.as_file_mut(), &mut stdout).and_then(|_| stdout.flush()).context("stdout")?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.packing {
+            Packing::Plain(file) => file.write(bytes),
+            Packing::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.packing {
+            Packing::Plain(file) => file.flush(),
+            Packing::Zstd(encoder) => encoder.flush(),
+        }
+    }
+}
+
+/// The file itself, where the name is that of a link to it.
+fn target(name: &Path) -> anyhow::Result<PathBuf> {
+    if let Ok(there) = fs::metadata(name) {
+        // A rename would put a file in the place of a device.
+        ensure!(there.is_file(), "{} is not a file; - writes to stdout", name.display());
+        return Ok(fs::canonicalize(name)?);
+    }
+    let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = name.file_name().ok_or_else(|| anyhow!("{} is no name of a file", name.display()))?;
+    let folder = fs::canonicalize(folder).with_context(|| format!("cannot write {}", name.display()))?;
+    Ok(folder.join(file))
+}

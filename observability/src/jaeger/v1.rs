@@ -1,0 +1,168 @@
+//! Version 1: what scripts and older UIs ask, and every UI of a single trace and of the dependencies.
+
+mod envelope;
+mod metrics;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::{PathRejection, StringRejection};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde_json::json;
+use tower_http::timeout::TimeoutLayer;
+
+use super::adjust::adjusted;
+use super::parameters::Parameters;
+use super::query::v1::{self as query, Wanted, is_pretty};
+use super::{Refusal, kept, model, off_runtime, operations_of, path_text, trace_id};
+use crate::ingest::Ingest;
+use crate::otlp;
+use crate::span::{Trace, TraceId};
+use envelope::{Envelope, Problem};
+
+/// A peer that takes longer to send a file holds memory and gives nothing for it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) fn router() -> Router<Arc<Ingest>> {
+    let transform = Router::new()
+        .route("/api/transform", post(transform))
+        .layer(DefaultBodyLimit::max(otlp::MAX_MESSAGE))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT));
+    Router::new()
+        .route("/api/services", get(services))
+        .route("/api/services/{service}/operations", get(operation_names))
+        .route("/api/operations", get(operations))
+        .route("/api/traces", get(traces))
+        .route("/api/traces/{id}", get(trace))
+        .route("/api/dependencies", get(dependencies))
+        .merge(transform)
+        .merge(metrics::router())
+}
+
+type Reply = Result<Response, Problem>;
+
+async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let services = ingest.latencies().services();
+    Ok(Envelope::counted(services).shown(is_pretty(&parameters))?)
+}
+
+/// Names alone, each once. Without any, `data` is null: that is Jaeger's way.
+async fn operation_names(
+    State(ingest): State<Arc<Ingest>>,
+    service: Result<Path<String>, PathRejection>,
+    RawQuery(asked): RawQuery,
+) -> Reply {
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let operations = ingest.latencies().operations(&path_text(service)?);
+    let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
+    names.dedup();
+    let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };
+    Ok(envelope.shown(is_pretty(&parameters))?)
+}
+
+async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let (service, kind) = query::operations(&parameters)?;
+    let operations = operations_of(&ingest, &service, kind.as_deref()).into_iter();
+    let data = operations.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect();
+    Ok(Envelope::counted(data).shown(is_pretty(&parameters))?)
+}
+
+/// A search, or traces by their ids; of these, `errors` names the ones that are not there.
+async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let pretty = is_pretty(&parameters);
+    let wanted = query::traces(&parameters, super::query::now_ns())?;
+    let work = move || match wanted {
+        Wanted::Search(search) => {
+            Envelope::of(shown(ingest.store.search(&search.query), search.raw)).shown(pretty)
+        }
+        Wanted::Ids(ids, raw) => {
+            let found = ids.into_iter().map(|id| kept(&ingest, id).ok_or(id));
+            let (found, missing): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
+            let envelope = Envelope::of(shown(found.into_iter().flatten().collect(), raw));
+            envelope.missing(missing.into_iter().filter_map(Result::err)).shown(pretty)
+        }
+    };
+    Ok(off_runtime(work).await?)
+}
+
+async fn trace(
+    State(ingest): State<Arc<Ingest>>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(asked): RawQuery,
+) -> Reply {
+    let id = trace_id(&path_text(id)?)?;
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let (raw, pretty) = (query::trace(&parameters)?, is_pretty(&parameters));
+    let work = move || {
+        let trace = kept(&ingest, id).ok_or_else(|| Refusal::not_found(envelope::NO_TRACE))?;
+        Envelope::of(shown(vec![trace], raw)).shown(pretty)
+    };
+    Ok(off_runtime(work).await?)
+}
+
+async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let start_ns = query::dependencies(&parameters, super::query::now_ns())?;
+    let (service, pretty) = (parameters.first("service").map(str::to_owned), is_pretty(&parameters));
+    let work = move || {
+        let calls = ingest.store.dependencies(&start_ns).into_iter();
+        let concerns = |parent: &str, child: &str| {
+            service.as_deref().is_none_or(|service| service == parent || service == child)
+        };
+        let data = calls
+            .filter(|((parent, child), _)| concerns(parent, child))
+            .map(|((parent, child), count)| json!({ "parent": parent, "child": child, "callCount": count }));
+        Envelope::of(data.collect()).shown(pretty)
+    };
+    Ok(off_runtime(work).await?)
+}
+
+/// Shows a file of OTLP JSON that the UI was given. Nothing of it is kept, and nothing in it adjusted.
+async fn transform(RawQuery(asked): RawQuery, body: Result<String, StringRejection>) -> Reply {
+    let parameters = Parameters::parse(asked.as_deref())?;
+    let body =
+        body.map_err(|rejection| Refusal { status: rejection.status(), message: rejection.body_text() })?;
+    let pretty = is_pretty(&parameters);
+    let work = move || Envelope::of(shown(read(&body)?, true)).shown(pretty);
+    Ok(off_runtime(work).await?)
+}
+
+fn shown(traces: Vec<Trace>, raw: bool) -> Vec<model::Trace> {
+    let traces = traces.into_iter().map(|trace| if raw { trace } else { adjusted(trace) });
+    traces.map(|trace| model::Trace::from(&trace)).collect()
+}
+
+/// The traces of an OTLP message, in the order in which they begin in it.
+fn read(message: &str) -> Result<Vec<Trace>, Refusal> {
+    let refusal =
+        |error: &dyn std::fmt::Display| Refusal::bad_request(format!("cannot unmarshal OTLP: {error}"));
+    // A list would otherwise be read as the message's fields in their order.
+    if !message.trim_start().starts_with('{') {
+        return Err(refusal(&"not a JSON object"));
+    }
+    if !otlp::has_few_objects(message.as_bytes()) {
+        return Err(refusal(&"it has more objects than a message may have"));
+    }
+    let spans = otlp::from_json_line(message).map_err(|error| refusal(&error))?.spans;
+    let mut positions: HashMap<TraceId, usize> = HashMap::new();
+    let mut traces: Vec<Trace> = Vec::new();
+    for span in spans {
+        let position = *positions.entry(span.trace_id).or_insert_with(|| {
+            traces.push(Trace::default());
+            traces.len() - 1
+        });
+        traces[position].spans.push(span);
+    }
+    Ok(traces)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! One operation's durations, and the traces that show what they are made of.
+
+use hdrhistogram::Histogram;
+
+use super::exemplars::ByBucket;
+use super::slowest::Slowest;
+use super::state::{SeriesState, decode, encode};
+use super::timeline::Timeline;
+use super::{Hop, Sample, Summary};
+use crate::span::Kind;
+use crate::store::Change;
+
+/// Longer spans count as this long: an hour.
+const MAX_NS: u64 = 3_600_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Series {
+    histogram: Histogram<u32>,
+    errors: u64,
+    /// Of the spans whose end a clock like ours can have told, and how many these are.
+    first_end_ns: u64,
+    last_end_ns: u64,
+    timed: u64,
+    pub(super) slowest: Slowest,
+    exemplars: ByBucket,
+    /// What it did in the last hour; of all series together, [`super::hour::Hour`] keeps count of its bytes.
+    pub(super) timeline: Timeline,
+}
+
+impl Series {
+    /// `None` never happens: three digits are within HdrHistogram's limits.
+    pub(super) fn new() -> Option<Self> {
+        Some(Self {
+            histogram: Histogram::new(3).ok()?,
+            errors: 0,
+            first_end_ns: u64::MAX,
+            last_end_ns: 0,
+            timed: 0,
+            slowest: Slowest::default(),
+            exemplars: ByBucket::default(),
+            timeline: Timeline::default(),
+        })
+    }
+
+    pub(super) fn record(&mut self, sample: Sample<'_>, changes: &mut Vec<Change>) {
+        let duration_ns = duration_ns(sample);
+        // Cannot fail: the histogram resizes itself up to MAX_NS.
+        let _ = self.histogram.record(duration_ns);
+        self.errors += u64::from(sample.error);
+        if let Some(id) = sample.trace_id {
+            self.slowest.offer(duration_ns, id, changes);
+            self.exemplars.offer(duration_ns, id, changes);
+        }
+    }
+
+    /// Records it in one of the hour's slots, which together take `bytes`.
+    pub(super) fn record_in(&mut self, slot: u32, sample: Sample<'_>, bytes: &mut usize) {
+        self.first_end_ns = self.first_end_ns.min(sample.end_ns);
+        self.last_end_ns = self.last_end_ns.max(sample.end_ns);
+        self.timed += 1;
+        let before = self.timeline.bytes();
+        self.timeline.record(slot, duration_ns(sample), sample.error);
+        *bytes = *bytes + self.timeline.bytes() - before;
+    }
+
+    pub(super) fn forget_exemplars(&mut self, changes: &mut Vec<Change>) {
+        self.exemplars.forget(changes);
+    }
+
+    /// Without its slots.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.histogram.distinct_values() * size_of::<u32>()
+            + self.slowest.bytes()
+            + self.exemplars.bytes()
+    }
+
+    pub(super) fn hop(&self, (service, operation, kind): (&str, &str, Kind), histograms: bool) -> Hop {
+        let histogram = if histograms { encode(&self.histogram) } else { None };
+        let seconds = self.last_end_ns.saturating_sub(self.first_end_ns) as f64 / 1e9;
+        Hop {
+            service: service.to_owned(),
+            operation: operation.to_owned(),
+            kind,
+            count: self.histogram.len(),
+            errors: self.errors,
+            rate_per_s: if seconds > 0.0 { self.timed.saturating_sub(1) as f64 / seconds } else { 0.0 },
+            latency_us: Summary::of(&self.histogram),
+            exemplars: self.exemplars.at_percentiles(&self.histogram, &self.slowest),
+            unit: histogram.is_some().then(|| "ns".to_owned()),
+            histogram,
+        }
+    }
+
+    pub(super) fn state(&self, (service, operation, kind): (&str, &str, Kind)) -> Option<SeriesState> {
+        Some(SeriesState {
+            service: service.to_owned(),
+            operation: operation.to_owned(),
+            kind,
+            histogram: encode(&self.histogram)?,
+            errors: self.errors,
+            first_end_ns: self.first_end_ns,
+            last_end_ns: self.last_end_ns,
+            timed: self.timed,
+            slowest: self.slowest.all(),
+            exemplars: self.exemplars.all(),
+        })
+    }
+
+    /// `None` if the histogram does not decode.
+    pub(super) fn restore(state: &SeriesState, telling: &mut Vec<Change>) -> Option<Self> {
+        let (mut slowest, mut exemplars) = (Slowest::default(), ByBucket::default());
+        for (duration_ns, id) in &state.slowest {
+            slowest.offer(*duration_ns, *id, telling);
+        }
+        for (duration_ns, id) in &state.exemplars {
+            exemplars.offer(*duration_ns, *id, telling);
+        }
+        Some(Self {
+            histogram: decode(&state.histogram)?,
+            errors: state.errors,
+            first_end_ns: state.first_end_ns,
+            last_end_ns: state.last_end_ns,
+            timed: state.timed,
+            slowest,
+            exemplars,
+            timeline: Timeline::default(),
+        })
+    }
+}
+
+fn duration_ns(sample: Sample<'_>) -> u64 {
+    sample.end_ns.saturating_sub(sample.start_ns).min(MAX_NS)
+}

@@ -1,0 +1,160 @@
+use base64::Engine as _;
+use hdrhistogram::serialization::Deserializer;
+
+use super::*;
+
+fn sample(operation: &str, duration_ns: u64) -> Sample<'_> {
+    let (trace_id, end_ns) = (Some(TraceId(u128::from(duration_ns) + 1)), duration_ns);
+    Sample { trace_id, operation, kind: Kind::Server, start_ns: 0, end_ns, error: false }
+}
+
+fn record<'a>(latencies: &mut Latencies, service: &str, samples: impl IntoIterator<Item = Sample<'a>>) {
+    latencies.record(service, samples, &mut Vec::new());
+}
+
+#[test]
+fn a_hop_counts_and_sums_up_its_spans() {
+    let mut latencies = Latencies::new(1 << 30);
+    record(&mut latencies, "cache", (1..=1000).map(|micros| sample("GET", micros * 1000)));
+    record(&mut latencies, "cache", [Sample { kind: Kind::Client, error: true, ..sample("GET", 5000) }]);
+    let hops = latencies.hops(false);
+    assert_eq!(hops.len(), 2, "kinds are apart");
+    let server = &hops[0];
+    assert_eq!((server.count, server.errors, server.kind), (1000, 0, Kind::Server));
+    assert!((server.latency_us.p50 - 500.0).abs() < 1.0, "{server:?}");
+    assert!((server.latency_us.p999 - 999.0).abs() < 2.0, "{server:?}");
+    assert!((server.latency_us.mean - 500.5).abs() < 1.0, "{server:?}");
+    assert_eq!((hops[1].count, hops[1].errors), (1, 1));
+    assert_eq!(latencies.services(), ["cache"]);
+}
+
+#[test]
+fn the_encoded_histogram_is_the_recorded_one() {
+    let mut latencies = Latencies::new(1 << 30);
+    record(&mut latencies, "a", [sample("x", 7), sample("x", 123_456_789)]);
+    let hop = latencies.hops(true).remove(0);
+    assert_eq!(hop.unit.as_deref(), Some("ns"));
+    let bytes = base64::engine::general_purpose::STANDARD.decode(hop.histogram.unwrap()).unwrap();
+    let decoded: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+    assert_eq!(decoded.len(), 2);
+    assert_eq!(decoded.min(), 7);
+    assert_eq!(Summary::of(&decoded), hop.latency_us);
+}
+
+#[test]
+fn series_are_bounded_and_what_found_no_room_is_counted() {
+    let mut latencies = Latencies::new(1 << 30);
+    for number in 0..MAX_SERIES + 10 {
+        record(&mut latencies, "ids", [sample(&format!("GET /{number}"), 1)]);
+    }
+    assert_eq!((latencies.series(), latencies.overflow()), (MAX_SERIES, 10));
+    record(&mut latencies, "ids", [sample("GET /0", 1)]);
+    assert_eq!(latencies.overflow(), 10, "a known series goes on");
+    record(&mut latencies, "new service", [sample("x", 1), sample("y", 1)]);
+    assert_eq!(latencies.overflow(), 12);
+    assert_eq!(latencies.services(), ["ids"]);
+}
+
+#[test]
+fn absurd_names_and_durations_are_clipped() {
+    let mut latencies = Latencies::new(1 << 30);
+    let name = "ü".repeat(200);
+    record(&mut latencies, "a", [sample(&name, u64::MAX)]);
+    let hop = latencies.hops(false).remove(0);
+    assert_eq!(hop.operation, "ü".repeat(128));
+    assert!(hop.latency_us.max < 3.61e9, "{hop:?}");
+}
+
+#[test]
+fn an_empty_histogram_is_all_zeros() {
+    assert_eq!(Summary::of(&Histogram::<u64>::new(3).unwrap()), Summary::default());
+}
+
+const SECOND: u64 = 1_000_000_000;
+const NOON: u64 = 500_000 * SECOND;
+
+fn ended(operation: &str, end_ns: u64, duration_ns: u64) -> Sample<'_> {
+    Sample { start_ns: end_ns - duration_ns, end_ns, ..sample(operation, duration_ns) }
+}
+
+fn record_at(latencies: &mut Latencies, now_ns: u64, samples: &[Sample<'_>]) {
+    latencies.record_at(now_ns, "cache", samples.iter().copied(), &mut Vec::new());
+}
+
+fn calls(latencies: &Latencies) -> Vec<(u32, u32)> {
+    let lately =
+        latencies.lately(&(0..u32::MAX), false, |service, kind| (service, kind) == ("cache", Kind::Server));
+    lately.operations.iter().flat_map(|(_, _, slots)| slots).map(|slot| (slot.index, slot.calls)).collect()
+}
+
+/// What the slots of all series take, counted anew.
+fn slot_bytes(latencies: &Latencies) -> usize {
+    latencies.rows().map(|(_, series)| series.timeline.bytes()).sum()
+}
+
+#[test]
+fn what_operations_did_lately_is_known_by_when_it_ended() {
+    let mut latencies = Latencies::new(1 << 30);
+    let earlier = ended("GET", NOON - 1, 1);
+    record_at(&mut latencies, NOON, &[ended("GET", NOON, 9 * SECOND), earlier, ended("GET", NOON, 1)]);
+    record_at(&mut latencies, NOON, &[Sample { kind: Kind::Client, ..earlier }]);
+    assert_eq!(calls(&latencies), [(99_999, 1), (100_000, 2)]);
+    let all = latencies.lately(&(0..100_000), true, |_, _| true);
+    assert_eq!((all.kept, all.operations.len()), (99_999..100_001, 2), "kinds are apart");
+    assert!(all.operations.iter().all(|(service, operation, slots)| {
+        (service.as_str(), operation.as_str(), slots.len()) == ("cache", "GET", 1)
+    }));
+}
+
+#[test]
+fn spans_of_the_future_and_of_more_than_an_hour_ago_are_in_the_histogram_alone() {
+    let mut latencies = Latencies::new(1 << 30);
+    let spans = [ended("x", NOON, 1), ended("x", NOON + 10 * SECOND, 1), ended("x", NOON - 3600 * SECOND, 1)];
+    record_at(&mut latencies, NOON, &spans);
+    record(&mut latencies, "cache", [ended("x", u64::MAX, 1)]);
+    assert_eq!(calls(&latencies), [(100_000, 1)]);
+    assert_eq!(latencies.hops(false)[0].count, 4);
+}
+
+#[test]
+fn idle_operations_do_not_keep_what_is_older_than_an_hour() {
+    let mut latencies = Latencies::new(1 << 30);
+    record_at(&mut latencies, NOON, &[ended("idle", NOON, 1), ended("busy", NOON, 1)]);
+    let later = NOON + 3600 * SECOND;
+    record_at(&mut latencies, later, &[ended("busy", later, 1)]);
+    assert_eq!(calls(&latencies), [(100_720, 1)]);
+    let idle = latencies.rows().find(|((_, operation, _), _)| *operation == "idle").unwrap().1;
+    assert_eq!(idle.timeline.bytes(), 0);
+}
+
+#[test]
+fn what_is_kept_of_the_last_hour_is_bounded_and_counted_exactly() {
+    const MAX: usize = 1 << 20;
+    let mut latencies = Latencies::new(MAX);
+    let names: Vec<String> = (0..20).map(|number| format!("GET /{number}")).collect();
+    for second in 0..7200_u64 {
+        let end_ns = NOON + second * SECOND;
+        let duration_ns = |number: usize| 1000 << ((number as u64 + second) % 20);
+        let samples = names.iter().enumerate().map(|(number, name)| ended(name, end_ns, duration_ns(number)));
+        record_at(&mut latencies, end_ns, &samples.collect::<Vec<_>>());
+        let slots = slot_bytes(&latencies);
+        assert!(slots <= MAX / HOUR_SHARE, "{slots} after {second} s");
+        let others: usize = latencies.rows().map(|(_, series)| series.bytes()).sum();
+        assert_eq!(latencies.bytes(), slots + others);
+    }
+    assert!(slot_bytes(&latencies) > MAX / HOUR_SHARE / 2, "room is used");
+    let lately = latencies.lately(&(0..u32::MAX), false, |_, _| true);
+    assert!(lately.kept.len() > 20 && lately.kept.end == 101_440, "{:?}", lately.kept);
+    for (_, operation, slots) in lately.operations {
+        assert_eq!(slots.len(), lately.kept.len(), "the same time is kept of {operation}");
+        assert!(slots.iter().all(|slot| slot.calls == 5), "{slots:?}");
+    }
+}
+
+#[test]
+fn without_any_room_nothing_is_known_of_the_last_hour() {
+    let mut latencies = Latencies::new(0);
+    record_at(&mut latencies, NOON, &[ended("x", NOON, 1), ended("x", NOON - 1, 1)]);
+    assert_eq!((slot_bytes(&latencies), calls(&latencies).len()), (0, 0));
+    assert_eq!(latencies.hops(false)[0].count, 2);
+}

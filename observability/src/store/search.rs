@@ -1,0 +1,138 @@
+//! Finding traces. The store's lock is held for a few hundred traces at a time, and nothing is decoded under it, so that
+//! a search through everything holds up nobody who sends spans.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+
+use foldhash::fast::RandomState;
+
+use super::entry::{Entry, Record};
+use super::{Inner, Query, Store};
+use crate::span::{Trace, TraceId};
+
+/// Traces looked at without letting go of the lock.
+const SLICE: usize = 512;
+
+/// Spans of a trace that are searched one after another.
+const FEW: u32 = 32;
+
+/// How often a child's service has a span whose parent is of the parent's service: parent, then child.
+type Calls = BTreeMap<String, BTreeMap<String, u64>>;
+
+impl Store {
+    /// The traces with a span that matches, the most recently first-seen first.
+    pub(crate) fn search(&self, query: &Query) -> Vec<Trace> {
+        let wanted = query.tokens();
+        let mut found = Vec::new();
+        let mut before = u64::MAX;
+        while found.len() < query.limit && before > 0 {
+            let (candidates, rest) =
+                self.lock().candidates(query, &wanted, before, query.limit - found.len());
+            before = rest;
+            found.extend(candidates.into_iter().filter_map(|(id, entry)| answer(query, id, &entry)));
+        }
+        found
+    }
+
+    /// How often a span of one service has a parent of another (or the same) in its trace, of the kept spans that started in
+    /// these nanoseconds: `((parent, child), count)`.
+    pub(crate) fn dependencies(&self, start_ns: &RangeInclusive<u64>) -> BTreeMap<(String, String), u64> {
+        let mut calls = Calls::new();
+        let mut before = u64::MAX;
+        while before > 0 {
+            let inner = self.lock();
+            let slice = inner.line.range(..before).rev().take(SLICE);
+            before = 0;
+            for (seen, id) in slice {
+                before = *seen;
+                if let Some(entry) = inner.traces.get(id) {
+                    count_calls(entry, start_ns, &mut calls);
+                }
+            }
+        }
+        let edges = calls.into_iter().flat_map(|(parent, children)| {
+            children.into_iter().map(move |(child, count)| ((parent.clone(), child), count))
+        });
+        edges.collect()
+    }
+}
+
+impl Inner {
+    /// Of the traces first seen before `before`, the latest that may hold an answer, at most `limit` of a slice; and where
+    /// the next slice begins, 0 at the end.
+    fn candidates(
+        &self,
+        query: &Query,
+        wanted: &[Vec<u64>],
+        before: u64,
+        limit: usize,
+    ) -> (Vec<(TraceId, Entry)>, u64) {
+        let mut candidates = Vec::new();
+        let mut rest = 0;
+        for (seen, id) in self.line.range(..before).rev().take(SLICE) {
+            rest = *seen;
+            let Some(entry) = self.traces.get(id) else { continue };
+            if entry.longest_ns >= *query.duration_ns.start()
+                && entry.may_hold(wanted)
+                && entry.records().any(|record| may_answer(query, entry, &record))
+            {
+                candidates.push((*id, entry.clone()));
+                if candidates.len() == limit {
+                    break;
+                }
+            }
+        }
+        (candidates, rest)
+    }
+}
+
+fn may_answer(query: &Query, entry: &Entry, record: &Record<'_>) -> bool {
+    query.is_within(record.start_ns, record.end_ns)
+        && query
+            .service
+            .as_deref()
+            .is_none_or(|service| entry.origin(record).is_some_and(|origin| *origin.service == *service))
+}
+
+/// The trace, if one of its spans matches.
+fn answer(query: &Query, id: TraceId, entry: &Entry) -> Option<Trace> {
+    let matches = |record: &Record<'_>| {
+        may_answer(query, entry, record) && entry.span(id, record).is_some_and(|span| query.matches(&span))
+    };
+    entry.records().any(|record| matches(&record)).then(|| entry.decode(id))
+}
+
+fn count_calls(entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {
+    if !entry.records().any(|record| record.parent != 0 && start_ns.contains(&record.start_ns)) {
+        return;
+    }
+    // A map costs more than it saves while there are few.
+    let by_id: Option<HashMap<u64, Record<'_>, RandomState>> = (entry.spans() > FEW).then(|| {
+        // Of two spans with one id, the one that came first.
+        entry.records().fold(HashMap::default(), |mut spans, record| {
+            spans.entry(record.span_id).or_insert(record);
+            spans
+        })
+    });
+    let find = |id: u64| match &by_id {
+        Some(spans) => spans.get(&id).copied(),
+        None => entry.records().find(|record| record.span_id == id),
+    };
+    for record in entry.records().filter(|record| record.parent != 0 && start_ns.contains(&record.start_ns)) {
+        let parent = find(record.parent).and_then(|parent| entry.origin(&parent));
+        if let (Some(parent), Some(child)) = (parent, entry.origin(&record)) {
+            count(calls, &parent.service, &child.service);
+        }
+    }
+}
+
+fn count(calls: &mut Calls, parent: &str, child: &str) {
+    if !calls.contains_key(parent) {
+        calls.insert(parent.to_owned(), BTreeMap::new());
+    }
+    let Some(children) = calls.get_mut(parent) else { return };
+    match children.get_mut(child) {
+        Some(count) => *count += 1,
+        None => drop(children.insert(child.to_owned(), 1)),
+    }
+}

@@ -1,0 +1,57 @@
+//! More than there is room for: some are asked to come again, and the others go on.
+
+use http::StatusCode;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic_types::StatusExt as _;
+
+use crate::support::{Collector, export, protobuf, span};
+
+const LARGE: usize = 15_000_000;
+
+/// Sends the larger part of a large message and then nothing.
+async fn stalled(collector: &Collector) -> TcpStream {
+    let mut stream = TcpStream::connect(collector.http).await.unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        LARGE + 1
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Cut off in the middle if there is no room.
+    let _ = stream.write_all(&vec![b' '; LARGE]).await;
+    stream
+}
+
+#[tokio::test]
+async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
+    let collector = Collector::with(1 << 20, None).await;
+    let (first, second) = (stalled(&collector).await, stalled(&collector).await);
+    collector.metric_becomes("collector_receiving_bytes", 2 * LARGE as u64).await;
+
+    let mut third = stalled(&collector).await;
+    let mut reply = String::new();
+    third.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    assert!(reply.to_ascii_lowercase().contains("\r\nretry-after: 1\r\n"), "{reply}");
+    assert!(reply.contains("send this again"), "{reply}");
+
+    let mut client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let mut long = span(8, 1, 0, 2);
+    long["name"] = json!("x".repeat(LARGE));
+    let large = protobuf(&export("web", "test", json!([long])));
+    let refused = client.export(large.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    let retry = refused.get_details_retry_info().and_then(|info| info.retry_delay);
+    assert_eq!(retry, Some(std::time::Duration::from_secs(1)));
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="no_room"}"#).await, 2);
+
+    collector.accept("web", json!([span(1, 1, 0, 2)])).await;
+    client.export(protobuf(&export("web", "test", json!([span(2, 1, 0, 2)])))).await.unwrap();
+    drop((first, second));
+    collector.metric_becomes("collector_receiving_bytes", 0).await;
+    client.export(large).await.unwrap();
+    assert_eq!(collector.get("/api/traces/2").await.status, StatusCode::OK);
+    collector.stop().await;
+}
