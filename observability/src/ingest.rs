@@ -85,20 +85,7 @@ impl Ingest {
         for (service, report) in reports {
             self.losses().record(service, &report);
         }
-        let inserted = self.store.insert(&batch);
-        let mut changes = self.measure(&batch, &inserted);
-        let taken = self.latencies().bytes() + self.max_bytes / PAST_SHARE;
-        let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
-        while self.store.make_room(&changes, for_traces) {
-            changes.clear();
-            self.latencies().shrink(|id| self.store.bytes_of(id), &mut changes);
-            if changes.is_empty() {
-                self.store.force_room(for_traces);
-            }
-        }
-        if self.latencies().is_shrunk() && self.store.has_room_for_telling(for_traces) {
-            self.latencies().grow();
-        }
+        self.keep(&batch);
         let by_transport = match transport {
             Transport::Grpc => &self.counts.grpc_spans,
             Transport::Http => &self.counts.http_spans,
@@ -127,22 +114,45 @@ impl Ingest {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Measures what is new. Returns what became telling, or no longer is.
-    fn measure(&self, batch: &Batch<'_>, Inserted { repeated, gone }: &Inserted) -> Vec<Change> {
-        let mut changes = Vec::new();
+    /// Stores and measures what is new. The histograms stay locked all the while: whoever finds a trace finds it measured,
+    /// and the store hears what became telling in the order in which it did.
+    fn keep(&self, batch: &Batch<'_>) {
         let mut latencies = self.latencies();
-        for (service, spans) in batch.by_service() {
-            let new = spans.filter(|(position, _)| repeated.binary_search(position).is_err());
-            let samples = new.map(|(position, head)| Sample {
-                trace_id: gone.binary_search(&position).is_err().then_some(head.trace_id),
-                operation: head.name,
-                kind: head.kind,
-                start_ns: head.start_ns,
-                end_ns: head.end_ns,
-                error: head.error,
-            });
-            latencies.record(service, samples, &mut changes);
+        let inserted = self.store.insert(batch);
+        let mut changes = measure(&mut latencies, batch, &inserted);
+        let taken = latencies.bytes() + self.max_bytes / PAST_SHARE;
+        let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
+        while self.store.make_room(&changes, for_traces) {
+            changes.clear();
+            latencies.shrink(|id| self.store.bytes_of(id), &mut changes);
+            if changes.is_empty() {
+                self.store.force_room(for_traces);
+            }
         }
-        changes
+        if latencies.is_shrunk() && self.store.has_room_for_telling(for_traces) {
+            latencies.grow();
+        }
     }
+}
+
+/// Measures what is new. Returns what became telling, or no longer is.
+fn measure(
+    latencies: &mut Latencies,
+    batch: &Batch<'_>,
+    Inserted { repeated, gone }: &Inserted,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (service, spans) in batch.by_service() {
+        let new = spans.filter(|(position, _)| repeated.binary_search(position).is_err());
+        let samples = new.map(|(position, head)| Sample {
+            trace_id: gone.binary_search(&position).is_err().then_some(head.trace_id),
+            operation: head.name,
+            kind: head.kind,
+            start_ns: head.start_ns,
+            end_ns: head.end_ns,
+            error: head.error,
+        });
+        latencies.record(service, samples, &mut changes);
+    }
+    changes
 }
