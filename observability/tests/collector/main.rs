@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value)]
 
 mod browse;
+mod exporters;
 mod forward;
 mod jaeger;
 mod ledger;
