@@ -84,10 +84,16 @@ impl Refusal {
     }
 }
 
+impl From<BrokeOff> for Refusal {
+    fn from(BrokeOff: BrokeOff) -> Self {
+        Self::broke_off()
+    }
+}
+
 async fn off_runtime(
     work: impl FnOnce() -> Result<Response, Refusal> + Send + 'static,
 ) -> Result<Response, Refusal> {
-    heavy::off_runtime(&ROOM, work).await.unwrap_or_else(|BrokeOff| Err(Refusal::broke_off()))
+    heavy::answer(&ROOM, work).await
 }
 
 fn json(body: &impl Serialize) -> Result<Response, Refusal> {

@@ -105,7 +105,7 @@ async fn nothing_here(State(site): State<Site>) -> Response {
 
 async fn off_runtime(site: Site, work: impl FnOnce(&Site) -> Response + Send + 'static) -> Response {
     let base = site.base.clone();
-    let done = heavy::off_runtime(&ROOM, move || work(&site)).await;
+    let done = heavy::answer(&ROOM, move || Ok(work(&site))).await;
     done.unwrap_or_else(|BrokeOff| frame::broken(&base))
 }
 
