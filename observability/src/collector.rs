@@ -4,6 +4,7 @@
 //! loses nothing that was accepted: the receivers finish what is in flight, then what waits to be passed on is.
 
 mod base_path;
+mod explained;
 mod metrics;
 mod opened;
 mod workbench;
@@ -26,6 +27,7 @@ use crate::{jaeger, otlp, pages, server};
 
 pub(crate) use base_path::BasePath;
 pub use base_path::ParseBasePathError;
+use explained::explained;
 
 pub use crate::ingest::OpenError;
 pub use opened::Opened;
@@ -101,10 +103,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), 
         None => (None, None),
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
+    let receiver = explained(otlp::http::router(Arc::clone(&ingest)));
     let query = query(&ingest, &shutdown, ui, &base);
     let served = tokio::try_join!(
         otlp::grpc::serve(settings.grpc, Arc::clone(&ingest), shutdown.clone()),
-        server::serve(settings.http, otlp::http::router(Arc::clone(&ingest)), shutdown.clone()),
+        server::serve(settings.http, receiver, shutdown.clone()),
         server::serve(settings.query, query, shutdown.clone()),
     );
     stop_forwarding.cancel();
@@ -131,10 +134,11 @@ fn query(ingest: &Arc<Ingest>, shutdown: &CancellationToken, ui: Option<Bundle>,
         Some(bundle) => bundle.router(),
         None => pages::router(Arc::clone(ingest), base),
     };
-    below(base, api, browsed)
+    let query = below(base, api, browsed)
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics));
+    explained(query)
 }
 
 /// What is browsed has one address; the API answers at the root as well, for those who come past the proxy.

@@ -144,6 +144,21 @@ async fn what_cannot_be_read_is_refused_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn whoever_asks_in_the_wrong_way_is_told_what_is_right() {
+    let collector = Collector::start().await;
+    let told = async |address, method: &str, path: &str| {
+        let reply = collector.ask(address, method, path).await;
+        (reply.status.as_u16(), String::from_utf8(reply.body.to_vec()).unwrap())
+    };
+    let (status, text) = told(collector.query, "DELETE", "/api/traces/1").await;
+    assert_eq!((status, text.as_str()), (405, "405 Method Not Allowed: it takes GET,HEAD\n"));
+    assert_eq!(told(collector.query, "GET", "/api/workbench/ledger").await.0, 405);
+    assert_eq!(told(collector.http, "GET", "/v1/traces").await.1, "405 Method Not Allowed: it takes POST\n");
+    assert_eq!(told(collector.http, "POST", "/v1/logs").await, (404, "404 Not Found\n".to_owned()));
+    collector.stop().await;
+}
+
+#[tokio::test]
 async fn spans_without_valid_ids_are_refused_alone() {
     let collector = Collector::start().await;
     let mut spans = [span(1, 1, 0, 2), span(0, 2, 0, 2), span(1, 3, 0, 2), span(1, 4, 0, 2)];

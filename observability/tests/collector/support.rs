@@ -102,6 +102,12 @@ impl Collector {
         self.send(Request::get(format!("http://{}{path}", self.query)), Bytes::new()).await
     }
 
+    /// Any method on one of its addresses.
+    pub(crate) async fn ask(&self, address: SocketAddr, method: &str, path: &str) -> Reply {
+        self.send(Request::builder().method(method).uri(format!("http://{address}{path}")), Bytes::new())
+            .await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         let request = Request::post(format!("http://{}{path}", self.query));
         self.send(request.header(header::CONTENT_TYPE, "application/json"), body.to_string().into()).await
