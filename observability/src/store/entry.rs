@@ -19,6 +19,9 @@ const HEADER: usize = 40;
 /// A trace of more spans than this is not searched for one that comes again: that would take ever longer.
 const SEARCHED: u32 = 1000;
 
+/// An answer that says the origin of spans anew wherever it changes may grow by so many times what the spans take.
+const REPEATED: usize = 4;
+
 /// Buffers grow by at least this much, and by a quarter, lest each of a trace's spans move it.
 const GROWTH: usize = 512;
 
@@ -125,10 +128,29 @@ impl Entry {
         wanted.iter().all(|any| any.iter().any(|token| self.filters.may_hold(*token)))
     }
 
+    /// The spans in the order in which they came. If their origins alternate so much, and are so large, that saying them
+    /// again and again would be most of an answer, those of one origin come one after another.
     pub(super) fn decode(&self, id: TraceId) -> Trace {
-        let mut spans = Vec::with_capacity(self.spans as usize);
-        spans.extend(self.records().filter_map(|record| self.span(id, &record)));
-        Trace { spans }
+        let mut records = Vec::with_capacity(self.spans as usize);
+        records.extend(self.records());
+        if self.repeated_bytes() > REPEATED * self.records.len() {
+            records.sort_by_key(|record| record.origin);
+        }
+        Trace { spans: records.iter().filter_map(|record| self.span(id, record)).collect() }
+    }
+
+    /// What the origins take that were said before, if each is said where it is not that of the span before.
+    fn repeated_bytes(&self) -> usize {
+        let mut said = vec![false; self.origins.len()];
+        let (mut last, mut repeated) = (None, 0);
+        for record in self.records() {
+            let Some(origin) = self.origin(&record).filter(|_| last != Some(record.origin)) else { continue };
+            last = Some(record.origin);
+            if std::mem::replace(&mut said[record.origin as usize], true) {
+                repeated += origin.bytes;
+            }
+        }
+        repeated
     }
 
     /// The span of a record: it decodes, as it was checked when it came.

@@ -29,6 +29,8 @@ pub(super) struct Decoded {
     pub(super) resource: Arc<Resource>,
     pub(super) scope: Arc<Scope>,
     pub(super) tokens: Vec<u64>,
+    /// What it takes on the wire.
+    pub(super) bytes: usize,
 }
 
 /// Resource, its schema, scope, its schema: each behind its length, so that equal bytes mean equal origins.
@@ -76,6 +78,7 @@ impl Origins {
             resource: Arc::new(otlp::resource(origin.resource.unwrap_or_default(), origin.resource_schema)),
             scope: Arc::new(otlp::scope(origin.scope.unwrap_or_default(), origin.scope_schema)),
             tokens: tokens.to_vec(),
+            bytes: group.origin.len(),
         });
         self.bytes += cost(&group.origin);
         self.known.insert(group.origin.clone(), Arc::clone(&decoded));

@@ -61,6 +61,20 @@ fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
 }
 
 #[test]
+fn large_origins_that_alternate_are_not_said_for_every_span() {
+    let order = |names: [&str; 2]| {
+        let store = Store::new(MAX);
+        for id in 1..=6 {
+            insert(&store, MAX, names[id as usize % 2], &[(1, id)], 200);
+        }
+        kept(&store, 1).spans.iter().map(|span| span.span_id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(order(["a", "b"]), [1, 2, 3, 4, 5, 6]);
+    let large = "r".repeat(5_000);
+    assert_eq!(order([&large, "b"]), [1, 3, 5, 2, 4, 6]);
+}
+
+#[test]
 fn a_batch_that_comes_again_is_not_kept_twice() {
     let store = Store::new(MAX);
     assert!(insert(&store, MAX, "a", &[(1, 10), (2, 20)], 5).is_empty());
