@@ -72,7 +72,10 @@ fn too_many() -> KeyValue {
 /// A root and a child that has everything a span can have.
 fn send(trace: u128, exporter: SpanExporter) {
     let resource = Resource::builder_empty()
-        .with_attributes([KeyValue::new("service.name", "shop"), KeyValue::new("host.cores", 2)])
+        .with_schema_url(
+            [KeyValue::new("service.name", "shop"), KeyValue::new("host.cores", 2)],
+            "https://resource.example/1",
+        )
         .build();
     let provider = SdkTracerProvider::builder()
         .with_simple_exporter(exporter)
@@ -85,6 +88,7 @@ fn send(trace: u128, exporter: SpanExporter) {
     let scope = InstrumentationScope::builder("library")
         .with_version("1.2")
         .with_attributes([KeyValue::new("scope", "yes")])
+        .with_schema_url("https://scope.example/2")
         .build();
     let tracer = provider.tracer_with_scope(scope);
     let root = SpanBuilder::from_name("GET /cart").with_kind(SpanKind::Server).with_start_time(at(0));
@@ -183,6 +187,8 @@ async fn what_rusts_exporters_send_is_read_back_whichever_way_it_came() {
                 json!({ "name": "library", "version": "1.2", "attributes": yes }),
                 "{name}"
             );
+            assert_eq!(of_resource["schemaUrl"], "https://resource.example/1", "{name}");
+            assert_eq!(of_scope["schemaUrl"], "https://scope.example/2", "{name}");
             spans.extend(of_scope["spans"].as_array().unwrap().iter().cloned());
         }
         assert_eq!(Value::Array(spans), told(trace), "{name}");
