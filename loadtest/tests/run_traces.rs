@@ -181,6 +181,13 @@ async fn a_run_that_is_opened_again_answers_as_it_did_at_its_end() {
         assert_eq!(then, now, "answer {number}");
     }
     assert_eq!(at_the_end.len(), again.len());
+
+    let traces = bundle.join("traces.jsonl.zst");
+    let lines = String::from_utf8(zstd::decode_all(&fs::read(&traces).unwrap()[..]).unwrap()).unwrap();
+    let all_but_one = lines.split_once('\n').unwrap().1;
+    fs::write(&traces, zstd::encode_all(all_but_one.as_bytes(), 3).unwrap()).unwrap();
+    let refused = refused(&bundle);
+    assert!(refused.contains("traces.jsonl.zst is not what this run wrote"), "{refused}");
 }
 
 /// Those of the traces that are there, and the ledger of all.
@@ -193,19 +200,18 @@ async fn answers_of(collector: &str, traces: &[String], known: usize) -> Vec<Val
     answers
 }
 
+/// What is said of a run that cannot be opened.
+fn refused(run: &Path) -> String {
+    let mut opening = workbench();
+    opening.args(["serve", "collector", "--open"]).arg(run).env("LISTEN", "127.0.0.1:0");
+    let output = opening.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
 fn what_is_no_run_is_refused_and_told_why() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |folder: &Path| {
-        let output = workbench()
-            .args(["serve", "collector", "--open"])
-            .arg(folder)
-            .env("LISTEN", "127.0.0.1:0")
-            .output();
-        let output = output.unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        String::from_utf8(output.stderr).unwrap()
-    };
     assert!(refused(folder.path()).contains("collector.json.zst"), "{}", refused(folder.path()));
     let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     put("collector.json.zst", b"{}");
@@ -215,5 +221,8 @@ fn what_is_no_run_is_refused_and_told_why() {
     put("collector.json.zst", &packed[..packed.len() - 1]);
     assert!(refused(folder.path()).contains("cut off or damaged"), "{}", refused(folder.path()));
     put("collector.json.zst", &packed);
+    assert!(refused(folder.path()).contains("not what a run wrote"), "{}", refused(folder.path()));
+    let state = json!({ "traces": { "bytes": 0, "crc32": 0 }, "collector": {} }).to_string();
+    put("collector.json.zst", &zstd::encode_all(state.as_bytes(), 3).unwrap());
     assert!(refused(folder.path()).contains("not what a collector wrote"), "{}", refused(folder.path()));
 }

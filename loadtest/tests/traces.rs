@@ -240,12 +240,13 @@ fn files_that_are_no_traces_are_refused_and_nothing_of_them_is_sent() {
     };
     let cut = format!("{line}\n{}\n{line}\n", &line[..line.len() / 2]);
     let jaeger = "{\"data\":[{\"traceID\":\"1\",\n\"spans\":[{\"traceID\":\"zz\"}]}]}";
-    let files: [(PathBuf, &str); 7] = [
+    let files: [(PathBuf, &str); 8] = [
         (write("cut.jsonl", cut.as_bytes()), "cut.jsonl: line 2: EOF while parsing"),
         (write("cut.zst", &packed[..packed.len() - 3]), "cut.zst: it is damaged or cut off behind line 0"),
         (write("metrics.json", b"{\"resourceMetrics\":[]}"), "metrics.json: line 1: no traces"),
         (write("picture.png", b"\x89PNG\r\n"), "picture.png: line 1: expected value"),
         (write("empty", b""), "empty: it is empty"),
+        (write("none", br#"{"data":[]}"#), "none: there is no span in it"),
         (write("ui.json", jaeger.as_bytes()), "ui.json: line 2: an id is 1 to 32 hexadecimal digits"),
         (folder.path().join("nowhere"), "nowhere: No such file"),
     ];

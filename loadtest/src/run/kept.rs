@@ -4,18 +4,43 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
-use observability::collector::Opened;
+use anyhow::{Context as _, ensure};
+use flate2::{Crc, CrcReader};
+use observability::collector::{OpenError, Opened};
 use observability::otlp;
 use observability::span::{Trace, TraceId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::collector::Collector;
 
 /// OTLP JSON, a line for each trace, the first seen first: the format of the OpenTelemetry collector's file exporter.
 const TRACES: &str = "traces.jsonl.zst";
-/// Histograms, exemplars, what left and why, reported losses.
+/// Histograms, exemplars, what left and why, reported losses; and which traces belong to them.
 const STATE: &str = "collector.json.zst";
 const COMPRESSION: i32 = 3;
+
+/// What [`STATE`] holds.
+#[derive(Serialize, Deserialize)]
+struct State<'a> {
+    traces: Digest,
+    #[serde(borrow)]
+    collector: &'a RawValue,
+}
+
+/// Tells the traces of a run from those of another, and from some of them.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Digest {
+    /// Modulo 2³².
+    bytes: u32,
+    crc32: u32,
+}
+
+impl Digest {
+    fn of(crc: &Crc) -> Self {
+        Self { bytes: crc.amount(), crc32: crc.sum() }
+    }
+}
 
 /// Both files, packed.
 #[derive(Default)]
@@ -27,13 +52,15 @@ pub(super) struct Kept {
 impl Kept {
     /// Asks for everything. A collector that does not answer leaves files without anything in them.
     pub(super) async fn fetch(collector: &Collector) -> anyhow::Result<Self> {
-        let state = pack(&collector.state().await?)?;
-        let mut packed = packer()?;
+        let state = collector.state().await?;
+        let (mut packed, mut crc) = (packer()?, Crc::new());
         let mut traces = collector.all_traces().await?;
         while let Some(some) = traces.chunk().await? {
             packed.write_all(&some)?;
+            crc.update(&some);
         }
-        Ok(Self { traces: packed.finish()?, state })
+        let state = State { traces: Digest::of(&crc), collector: serde_json::from_slice(&state)? };
+        Ok(Self { traces: packed.finish()?, state: pack(&serde_json::to_vec(&state)?)? })
     }
 
     pub(super) fn write(&self, folder: &Path) -> anyhow::Result<()> {
@@ -65,8 +92,22 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Opened> {
     file(STATE)?
         .read_to_end(&mut state)
         .with_context(|| format!("{} is cut off or damaged", folder.join(STATE).display()))?;
-    Opened::read(&state, BufReader::new(file(TRACES)?))
-        .with_context(|| format!("cannot open the run {}", folder.display()))
+    let state: State<'_> = serde_json::from_slice(&state)
+        .with_context(|| format!("{} is not what a run wrote", folder.join(STATE).display()))?;
+    let mut traces = CrcReader::new(BufReader::new(file(TRACES)?));
+    let opened = Opened::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
+        let name = match error {
+            OpenError::Read(_) | OpenError::Line { .. } | OpenError::Full => TRACES,
+            OpenError::Knowledge(_) | OpenError::Schema(_) | OpenError::Damaged(_) => STATE,
+        };
+        anyhow::Error::new(error).context(format!("cannot open {}", folder.join(name).display()))
+    })?;
+    ensure!(
+        Digest::of(traces.crc()) == state.traces,
+        "{} is not what this run wrote: it was cut short, or is another run's",
+        folder.join(TRACES).display()
+    );
+    Ok(opened)
 }
 
 fn packer() -> std::io::Result<zstd::Encoder<'static, Vec<u8>>> {

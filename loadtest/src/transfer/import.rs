@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use observability::span::TraceId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -51,6 +51,7 @@ pub(super) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
 
 fn checked(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
     let input = Input::open(name)?;
+    let before = contents.spans;
     read(&input, &mut |part| {
         if let Part::Spans(envelope) = part {
             contents.traces.extend(envelope.traces());
@@ -58,6 +59,7 @@ fn checked(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
         }
         Ok(())
     })?;
+    ensure!(contents.spans > before, "{name}: there is no span in it");
     Ok(input)
 }
 

@@ -199,7 +199,10 @@ impl Retention {
             self.sample.retain(|(_, id)| here.contains_key(id));
         }
         if self.errors.values().map(VecDeque::len).sum::<usize>() > 2 * here.len() + SOME {
-            self.errors.values_mut().for_each(|ids| ids.retain(|id| here.contains_key(id)));
+            self.errors.retain(|_, ids| {
+                ids.retain(|id| here.contains_key(id));
+                !ids.is_empty()
+            });
         }
     }
 
@@ -265,8 +268,12 @@ impl Retention {
                 Step::NotSampled(id)
             }),
             Class::Error => {
-                let most = self.errors.values_mut().max_by_key(|traces| traces.len())?;
-                most.pop_front().map(Step::NoError)
+                let (operation, most) = self.errors.iter_mut().max_by_key(|(_, traces)| traces.len())?;
+                let (operation, oldest) = (*operation, most.pop_front());
+                if most.is_empty() {
+                    self.errors.remove(&operation);
+                }
+                oldest.map(Step::NoError)
             }
             Class::Telling => None,
         }
