@@ -19,7 +19,7 @@ use crate::otlp::wire::Malformed;
 use crate::store::{Batch, Change, Inserted, Store};
 
 pub(crate) use loss::Losses;
-use read::Message;
+use read::Rest;
 pub use snapshot::OpenError;
 
 /// The histograms, their slowest and their exemplars get this share of the bound; what they do not take is the store's.
@@ -80,17 +80,19 @@ impl Ingest {
         message: &Bytes,
         transport: Transport,
     ) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
-        let Message { batch, reports, rejected } =
-            Message::read(message).inspect_err(|_| self.count_refusal())?;
+        let mut spans = 0;
+        let read = read::read(message, |batch| {
+            self.keep(batch);
+            spans += batch.len() as u64;
+        });
+        let Rest { reports, rejected } = read.inspect_err(|_| self.count_refusal())?;
         for (service, report) in reports {
             self.losses().record(service, &report);
         }
-        self.keep(&batch);
         let by_transport = match transport {
             Transport::Grpc => &self.counts.grpc_spans,
             Transport::Http => &self.counts.http_spans,
         };
-        let spans = batch.len() as u64;
         by_transport.inc_by(spans);
         if let Some(forward) = &self.forward {
             forward.offer(message.clone(), spans);

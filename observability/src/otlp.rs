@@ -11,6 +11,7 @@ pub(crate) mod grpc;
 pub(crate) mod http;
 mod raw;
 mod room;
+mod take;
 pub(crate) mod text;
 pub(crate) mod wire;
 

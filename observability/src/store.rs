@@ -35,9 +35,6 @@ use retention::{Retention, Step};
 /// What a trace takes beside its spans: its places in the map, in the order of arrival and in its class.
 const TRACE_OVERHEAD: usize = 384;
 
-/// Spans taken in without letting go of the lock: others ask meanwhile.
-const AT_ONCE: usize = 1024;
-
 /// A trace that takes a larger part of the store than this would push out everything else, and takes several times as
 /// much when it is decoded to be shown.
 const LARGEST_TRACE_SHARE: usize = 16;
@@ -151,14 +148,10 @@ impl Store {
     /// Takes the batch's spans in. [`Self::make_room`] has to follow.
     pub(crate) fn insert(&self, batch: &Batch<'_>) -> Inserted {
         let mut inserted = Inserted::default();
-        let parts = batch.groups.iter().flat_map(|group| {
-            let spans = group.spans.clone();
-            spans.clone().step_by(AT_ONCE).map(move |start| (group, start..spans.end.min(start + AT_ONCE)))
-        });
-        for (group, positions) in parts {
-            let mut inner = self.lock();
-            let origin = inner.origins.intern(group, &batch.tokens.0[group.tokens.clone()]);
-            for position in positions {
+        let mut inner = self.lock();
+        for group in &batch.groups {
+            let origin = inner.origins.intern(group);
+            for position in group.spans.clone() {
                 let span = &batch.spans[position];
                 let (body, tokens) = (&batch.bodies[span.body.clone()], &batch.tokens.0[span.tokens.clone()]);
                 match inner.insert(&origin, span, body, tokens, self.largest_trace) {

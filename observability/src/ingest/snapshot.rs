@@ -6,8 +6,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use super::read::Message;
-use super::{Ingest, loss};
+use super::{Ingest, loss, read};
 use crate::latency::{self, Latencies};
 use crate::otlp;
 use crate::store::{Past, Store};
@@ -108,11 +107,10 @@ fn load(store: &Store, mut traces: impl BufRead) -> Result<(), OpenError> {
         }
         let refused = |why: &dyn std::fmt::Display| OpenError::Line { number, why: why.to_string() };
         let message = otlp::json_to_protobuf(&line).map_err(|error| refused(&error))?;
-        let Message { batch, rejected, .. } = Message::read(&message).map_err(|error| refused(&error))?;
-        if let Some((_, why)) = rejected {
+        let read = read::read(&message, |batch| drop(store.insert(batch)));
+        if let Some((_, why)) = read.map_err(|error| refused(&error))?.rejected {
             return Err(refused(&why));
         }
-        store.insert(&batch);
     }
     Ok(())
 }

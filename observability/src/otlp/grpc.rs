@@ -25,6 +25,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::Service;
 
 use super::room::{NoRoom, Paying, RETRY_AFTER};
+use super::take::take;
 use super::{MAX_MESSAGE, Raw};
 use crate::ingest::{Ingest, Transport};
 use crate::server::DRAIN_DEADLINE;
@@ -55,7 +56,9 @@ impl Service<http::Request<Body>> for Receiver {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let receiver = self.clone();
         let held = self.0.room.hold();
-        let request = request.map(|body| Body::new(Paying::new(body, held).map_err(refusal)));
+        let mut request =
+            request.map(|body| Body::new(Paying::new(body, Arc::clone(&held)).map_err(refusal)));
+        request.extensions_mut().insert(held);
         Box::pin(async move {
             if request.uri().path().rsplit('/').next() != Some("Export") {
                 return Ok(Status::unimplemented("TraceService has Export alone").into_http());
@@ -71,15 +74,19 @@ impl Service<http::Request<Body>> for Receiver {
 
 impl UnaryService<Bytes> for Receiver {
     type Response = Bytes;
-    type Future = std::future::Ready<Result<Response<Bytes>, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let taken = self.0.accept(request.get_ref(), Transport::Grpc);
-        let refused = |why| Status::invalid_argument(format!("not an OTLP trace export: {why}"));
-        let reply = |partial_success| {
-            Response::new(ExportTraceServiceResponse { partial_success }.encode_to_vec().into())
-        };
-        std::future::ready(taken.map(reply).map_err(refused))
+        let ingest = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (_, mut extensions, message) = request.into_parts();
+            let taken = take(&ingest, extensions.remove(), message, Transport::Grpc).await;
+            let refused = |why| Status::invalid_argument(format!("not an OTLP trace export: {why}"));
+            let reply = |partial_success| {
+                Response::new(ExportTraceServiceResponse { partial_success }.encode_to_vec().into())
+            };
+            taken.map(reply).map_err(refused)
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use tower::util::MapRequestLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::room::{Held, LIGHT, NoRoom, Paying, RETRY_AFTER};
+use super::take::take;
 use super::{MAX_MESSAGE, Room};
 use crate::ingest::{Ingest, Transport};
 
@@ -79,7 +80,7 @@ async fn export(
         Ok(body) => read(&ingest.room, &held, (headers, body), format).await,
     };
     match read {
-        Ok(message) => match ingest.accept(&message, Transport::Http) {
+        Ok(message) => match take(&ingest, Some(held), message, Transport::Http).await {
             Ok(partial_success) => reply(partial_success, format),
             Err(why) => answer(&not_otlp(&why), format),
         },

@@ -7,7 +7,11 @@ use crate::otlp::check::{self, Head, MAX_ORIGINS};
 use crate::otlp::wire::Malformed;
 use crate::span::UNKNOWN_SERVICE;
 
-/// The spans of one OTLP message, in groups of one resource and scope.
+/// A part of a message that is full: the store takes it without letting go of its lock, so others ask meanwhile.
+const MOST_SPANS: usize = 1024;
+const MOST_BYTES: usize = 1 << 20;
+
+/// Spans of one OTLP message, in groups of one resource and scope.
 #[derive(Debug, Default)]
 pub(crate) struct Batch<'m> {
     /// What of each span is not in its head.
@@ -32,7 +36,8 @@ pub(super) struct Group<'m> {
     /// Resource and scope as one key.
     pub(super) origin: Vec<u8>,
     pub(super) service: &'m str,
-    pub(super) tokens: Range<usize>,
+    scope: &'m str,
+    pub(super) tokens: Vec<u64>,
     pub(super) spans: Range<usize>,
 }
 
@@ -46,34 +51,28 @@ pub(crate) struct Described<'m> {
 impl<'m> Batch<'m> {
     /// Room for the spans of a message of so many bytes.
     pub(crate) fn for_message(bytes: usize) -> Self {
-        Self { bodies: Vec::with_capacity(bytes), ..Self::default() }
+        Self { bodies: Vec::with_capacity(bytes.min(MOST_BYTES)), ..Self::default() }
     }
 
     /// Begins the group of one resource and scope. Fails, and takes nothing, if one of them is not what it should be.
-    /// Returns the scope's name.
-    pub(crate) fn group(
-        &mut self,
-        resource: Described<'m>,
-        scope: Described<'m>,
-    ) -> Result<&'m str, Malformed> {
+    pub(crate) fn group(&mut self, resource: Described<'m>, scope: Described<'m>) -> Result<(), Malformed> {
         self.origins += resource.message.len() + scope.message.len();
         if self.origins > MAX_ORIGINS {
             return Err(Malformed::ManyOrigins);
         }
-        let before = self.tokens.0.len();
-        let checked = check::resource(resource.message, &mut self.tokens)
-            .and_then(|service| Ok((service, check::scope(scope.message, &mut self.tokens)?)));
-        let (service, name) = checked.inspect_err(|_| self.tokens.0.truncate(before))?;
-        let service = service.unwrap_or(UNKNOWN_SERVICE);
-        self.tokens.service(service);
+        let mut tokens = Tokens::default();
+        let service = check::resource(resource.message, &mut tokens)?.unwrap_or(UNKNOWN_SERVICE);
+        let name = check::scope(scope.message, &mut tokens)?;
+        tokens.service(service);
         let spans = self.spans.len();
         self.groups.push(Group {
             origin: super::origins::key(resource, scope),
             service,
-            tokens: before..self.tokens.0.len(),
+            scope: name,
+            tokens: tokens.0,
             spans: spans..spans,
         });
-        Ok(name)
+        Ok(())
     }
 
     /// Adds a span to the group begun last. Fails, and takes nothing, if it is not what it should be.
@@ -90,6 +89,26 @@ impl<'m> Batch<'m> {
             group.spans.end = self.spans.len();
         }
         Ok(())
+    }
+
+    /// Whether the store should take these spans before there are more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.spans.len() >= MOST_SPANS || self.bodies.len() >= MOST_BYTES || self.groups.len() >= MOST_SPANS
+    }
+
+    /// Lets go of its spans. Those that come go on in the group begun last.
+    pub(crate) fn go_on(&mut self) {
+        self.bodies.clear();
+        self.tokens.0.clear();
+        self.spans.clear();
+        let last = self.groups.pop();
+        self.groups.clear();
+        self.groups.extend(last.map(|group| Group { spans: 0..0, ..group }));
+    }
+
+    /// The scope's name in the group begun last.
+    pub(crate) fn scope(&self) -> &'m str {
+        self.groups.last().map_or("", |group| group.scope)
     }
 
     /// The service of the group begun last.

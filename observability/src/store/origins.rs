@@ -67,7 +67,7 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    pub(super) fn intern(&mut self, group: &Group<'_>, tokens: &[u64]) -> Shared {
+    pub(super) fn intern(&mut self, group: &Group<'_>) -> Shared {
         if let Some(known) = self.known.get(&group.origin) {
             return Arc::clone(known);
         }
@@ -77,7 +77,7 @@ impl Origins {
             service: group.service.into(),
             resource: Arc::new(otlp::resource(origin.resource.unwrap_or_default(), origin.resource_schema)),
             scope: Arc::new(otlp::scope(origin.scope.unwrap_or_default(), origin.scope_schema)),
-            tokens: tokens.to_vec(),
+            tokens: group.tokens.clone(),
             bytes: group.origin.len(),
         });
         self.bytes += cost(&group.origin);

@@ -1,0 +1,30 @@
+//! A message that was read, on its way into the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+use super::room::{Held, LIGHT};
+use super::wire::Malformed;
+use crate::ingest::{Ingest, Transport};
+
+/// A large one is taken apart from the runtime's own threads, which have others to answer, and keeps what it holds until then.
+pub(super) async fn take(
+    ingest: &Arc<Ingest>,
+    held: Option<Arc<Held>>,
+    message: Bytes,
+    transport: Transport,
+) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
+    if message.len() <= LIGHT {
+        return ingest.accept(&message, transport);
+    }
+    let permit = Arc::clone(&ingest.room.heavy).acquire_owned().await;
+    let ingest = Arc::clone(ingest);
+    let taking = tokio::task::spawn_blocking(move || {
+        // All of it is taken, though its sender may have gone away long before.
+        let _held = (permit, held);
+        ingest.accept(&message, transport)
+    });
+    taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
