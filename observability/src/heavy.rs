@@ -1,34 +1,66 @@
 //! Answers that take long, and are long: worked out apart from the runtime's own threads, lest they hold up the receivers,
-//! and so many at a time, for each may hold a copy of every trace that it shows.
+//! a few at a time; and bounded in what they take until their readers have them.
 
 mod delivery;
+mod writing;
+
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use delivery::Delivery;
+use delivery::{Delivery, Held, PIECE};
+use writing::Large;
+pub(crate) use writing::Writing;
 
-/// The work broke off; the log says why.
-#[derive(Debug)]
-pub(crate) struct BrokeOff;
+/// Kibibytes of answers that wait for readers to read on.
+const UNREAD: usize = 128 << 10;
+static UNREAD_ROOM: Semaphore = Semaphore::const_new(UNREAD);
 
-/// Does `work` once there is `room` for it; others wait. A long answer takes room until its reader has it.
-pub(crate) async fn answer<E: From<BrokeOff> + Send + 'static>(
+/// As long is waited for others' readers; longer, and nobody would know what the wait is for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The work broke off; the log says why.
+    BrokeOff,
+    /// Too many long answers wait for readers who do not read on.
+    Busy,
+}
+
+/// What to tell who asked when others' answers take all the room.
+pub(crate) const BUSY: &str =
+    "too many long answers are on their way; ask again in some seconds, or for less";
+
+/// Does `work` once there is `room` for it; others wait.
+pub(crate) async fn answer<E: From<Unanswered> + Send + 'static>(
     room: &'static Semaphore,
     work: impl FnOnce() -> Result<Response, E> + Send + 'static,
 ) -> Result<Response, E> {
     // Never closed.
-    let room = room.acquire().await.map_err(|_| BrokeOff)?;
+    let room = room.acquire().await.map_err(|_| Unanswered::BrokeOff)?;
     // The room goes along: the work is done even when its caller has gone away long before.
     let done = tokio::task::spawn_blocking(move || (work(), room)).await;
     let (response, room) = done.map_err(|error| broke_off(&error))?;
-    let (head, body) = response?.into_parts();
+    let (mut head, body) = response?.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|error| broke_off(&error))?;
-    Ok(Response::from_parts(head, Body::new(Delivery::of(body, room))))
+    let held = match head.extensions.remove::<Large>() {
+        Some(large) => Some(Held::Large(large)),
+        None if body.len() > PIECE => {
+            let kibibytes = (body.len() >> 10).min(UNREAD) as u32;
+            let unread = timeout(PATIENCE, UNREAD_ROOM.acquire_many(kibibytes)).await;
+            Some(Held::Unread(unread.ok().and_then(Result::ok).ok_or(Unanswered::Busy)?))
+        }
+        None => None,
+    };
+    drop(room);
+    Ok(Response::from_parts(head, Body::new(Delivery::of(body, held))))
 }
 
-fn broke_off(error: &dyn std::fmt::Display) -> BrokeOff {
+fn broke_off(error: &dyn std::fmt::Display) -> Unanswered {
     tracing::error!(%error, "a query failed");
-    BrokeOff
+    Unanswered::BrokeOff
 }

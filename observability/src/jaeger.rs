@@ -26,7 +26,7 @@ use axum::routing::any;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use crate::heavy::{self, BrokeOff};
+use crate::heavy::{self, Unanswered};
 use crate::ingest::Ingest;
 use crate::span::{Kind, Trace, TraceId};
 use crate::store::Found;
@@ -78,15 +78,27 @@ impl Refusal {
         Self::broke_off()
     }
 
+    fn busy() -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, message: heavy::BUSY.to_owned() }
+    }
+
+    /// A long answer could not be written.
+    fn unwritten(error: &serde_json::Error) -> Self {
+        if error.is_io() { Self::busy() } else { Self::internal(error) }
+    }
+
     /// The log says why.
     fn broke_off() -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: "internal error".to_owned() }
     }
 }
 
-impl From<BrokeOff> for Refusal {
-    fn from(BrokeOff: BrokeOff) -> Self {
-        Self::broke_off()
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::BrokeOff => Self::broke_off(),
+            Unanswered::Busy => Self::busy(),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::collector::BasePath;
-use crate::heavy::{self, BrokeOff};
+use crate::heavy::{self, Unanswered};
 use crate::ingest::Ingest;
 use crate::span::TraceId;
 use crate::store::Found;
@@ -106,7 +106,10 @@ async fn nothing_here(State(site): State<Site>) -> Response {
 async fn off_runtime(site: Site, work: impl FnOnce(&Site) -> Response + Send + 'static) -> Response {
     let base = site.base.clone();
     let done = heavy::answer(&ROOM, move || Ok(work(&site))).await;
-    done.unwrap_or_else(|BrokeOff| frame::broken(&base))
+    done.unwrap_or_else(|unanswered| match unanswered {
+        Unanswered::BrokeOff => frame::broken(&base),
+        Unanswered::Busy => frame::busy(&base),
+    })
 }
 
 async fn harden(mut response: Response) -> Response {

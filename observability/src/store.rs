@@ -118,7 +118,8 @@ pub(crate) struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    traces: HashMap<TraceId, Entry, RandomState>,
+    /// Each apart from the map, which makes itself twice as large when it has had many come and go.
+    traces: HashMap<TraceId, Box<Entry>, RandomState>,
     /// In the order in which they were first seen.
     line: BTreeMap<u64, TraceId>,
     last_seen: u64,
@@ -283,7 +284,7 @@ impl Inner {
                 self.line.insert(self.last_seen, id);
                 self.stats.bytes += TRACE_OVERHEAD;
                 let marks = self.retention.enter(id, self.last_seen, TRACE_OVERHEAD);
-                slot.insert(Entry::new(self.last_seen, marks))
+                slot.insert(Box::new(Entry::new(self.last_seen, marks)))
             }
         };
         if entry.holds(&span.head, body) {

@@ -18,6 +18,20 @@ pub(crate) fn one_trace(spans: usize) -> Box<Messages> {
     batches(spans, |number| ("shop".to_owned(), Span { trace_id: vec![7; 16], ..span(number) }))
 }
 
+/// Every span a trace of its own, so many to a message.
+pub(crate) fn traces(messages: usize, spans: usize) -> Box<Messages> {
+    let message = move |first: usize| {
+        // One after another: together they would take more than what is measured.
+        let spans = (first * spans..(first + 1) * spans).map(span);
+        let scope_spans = spans.fold(Vec::new(), |mut encoded, span| {
+            encoded.extend(wrapped(2, &span.encode_to_vec()));
+            encoded
+        });
+        Bytes::from(wrapped(1, &wrapped(2, &scope_spans)))
+    };
+    Box::new((0..messages).map(message))
+}
+
 pub(crate) fn services(count: usize) -> Box<Messages> {
     batches(count, |number| (format!("service {number}"), span(number)))
 }

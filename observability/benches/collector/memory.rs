@@ -18,7 +18,7 @@ const SPANS: usize = 10_000_000;
 const STEPS: usize = 20;
 const WIDTH: usize = 50;
 
-const CASES: [&str; 7] = [
+const CASES: [&str; 9] = [
     "10 million spans of eight to a trace",
     "one trace of a million spans",
     "a million services",
@@ -26,6 +26,8 @@ const CASES: [&str; 7] = [
     "attributes of 10 MB",
     "lists in lists, a thousand deep",
     "messages of empty spans",
+    "five million traces of one span",
+    "the same in messages of 200 thousand",
 ];
 
 /// Prints a curve for each way to send too much, each in a process of its own: none pays for what another left behind.
@@ -55,7 +57,9 @@ pub(crate) fn is_within_bound(case: usize, quick: bool) -> bool {
         3 => hostile::operations(1_000_000 / scale),
         4 => hostile::long_attributes(200 / scale.min(20)),
         5 => hostile::deep(2_000 / scale),
-        _ => hostile::empty_spans(40 / scale.min(20)),
+        6 => hostile::empty_spans(40 / scale.min(20)),
+        7 => hostile::traces(10_000 / scale, 500),
+        _ => hostile::traces(25 / scale.min(20), 200_000),
     };
     println!("\n{}, through a store of {} MiB", CASES[case], BOUND >> 20);
     let peak = curve(messages);

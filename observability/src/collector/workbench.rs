@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tower_http::timeout::TimeoutLayer;
 
-use crate::heavy::{self, BrokeOff};
+use crate::heavy::{self, Unanswered};
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
 use crate::otlp;
@@ -166,7 +166,10 @@ fn lines(ingest: &Ingest, ids: &[TraceId]) -> Result<String, serde_json::Error> 
 
 async fn off_runtime(work: impl FnOnce() -> Response + Send + 'static) -> Response {
     let done = heavy::answer(&ROOM, || Ok(work())).await;
-    done.unwrap_or_else(|BrokeOff| problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+    done.unwrap_or_else(|unanswered| match unanswered {
+        Unanswered::BrokeOff => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        Unanswered::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, heavy::BUSY),
+    })
 }
 
 fn too_many(limit: usize) -> Response {

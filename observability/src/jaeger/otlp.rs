@@ -1,5 +1,7 @@
 //! OTLP JSON as Jaeger writes it, which differs from other OTLP JSON in that nothing is said that has its default value.
 
+use std::io;
+
 use serde_json::Value as Json;
 
 use crate::otlp::resource_spans;
@@ -7,21 +9,23 @@ use crate::span::Trace;
 
 /// `{"result":{"resourceSpans":[…]}}` of all these traces. They are written one by one, for what lies between a trace
 /// and its text is many times as large as both.
-pub(super) fn result(traces: impl Iterator<Item = Trace>) -> serde_json::Result<Vec<u8>> {
-    let mut body = br#"{"result":{"resourceSpans":["#.to_vec();
-    let start = body.len();
+pub(super) fn result(
+    traces: impl Iterator<Item = Trace>,
+    body: &mut impl io::Write,
+) -> serde_json::Result<()> {
+    let mut write = |text: &[u8]| body.write_all(text).map_err(serde_json::Error::io);
+    write(br#"{"result":{"resourceSpans":["#)?;
+    let mut between: &[u8] = b"";
     for trace in traces {
         for envelope in resource_spans(&trace) {
             let mut envelope = serde_json::to_value(envelope)?;
             drop_defaults(&mut envelope);
-            if body.len() > start {
-                body.push(b',');
-            }
-            serde_json::to_writer(&mut body, &envelope)?;
+            write(between)?;
+            write(&serde_json::to_vec(&envelope)?)?;
+            between = b",";
         }
     }
-    body.extend_from_slice(b"]}}");
-    Ok(body)
+    write(b"]}}")
 }
 
 fn drop_defaults(json: &mut Json) {
@@ -62,7 +66,8 @@ mod tests {
         let mut span = crate::span::tests::span((1, 0, 0, 1));
         let deep = (0..45).fold(Value::Bool(true), |value, _| Value::Array(vec![value]));
         span.attributes = vec![Attribute { key: "deep".to_owned(), value: deep }];
-        let body = result(std::iter::once(Trace { spans: vec![span] })).unwrap();
+        let mut body = Vec::new();
+        result(std::iter::once(Trace { spans: vec![span] }), &mut body).unwrap();
         let text = String::from_utf8(body).unwrap();
         assert_eq!(text.matches("arrayValue").count(), 45);
     }

@@ -23,7 +23,7 @@ use super::{Refusal, kept, model, off_runtime, operations_of, path_text, trace_i
 use crate::ingest::Ingest;
 use crate::otlp;
 use crate::span::{Trace, TraceId};
-use envelope::{Envelope, Problem};
+use envelope::{Envelope, Lazily, Problem};
 
 /// A peer that takes longer to send a file holds memory and gives nothing for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -84,10 +84,10 @@ async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) ->
             Envelope::of(shown(ingest.store.search(&search.query), search.raw)).shown(pretty)
         }
         Wanted::Ids(ids, raw) => {
-            let found = ids.into_iter().map(|id| kept(&ingest, id).ok_or(id));
-            let (found, missing): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
-            let envelope = Envelope::of(shown(found.into_iter().flatten().collect(), raw));
-            envelope.missing(missing.into_iter().filter_map(Result::err)).shown(pretty)
+            let (there, missing): (Vec<_>, Vec<_>) =
+                ids.into_iter().partition(|id| ingest.store.bytes_of(*id) > 0);
+            let found = there.into_iter().filter_map(|id| kept(&ingest, id));
+            Envelope::of(shown(found, raw)).missing(missing.into_iter()).shown(pretty)
         }
     };
     Ok(off_runtime(work).await?)
@@ -103,7 +103,7 @@ async fn trace(
     let (raw, pretty) = (query::trace(&parameters)?, is_pretty(&parameters));
     let work = move || {
         let trace = kept(&ingest, id).ok_or_else(|| Refusal::not_found(envelope::NO_TRACE))?;
-        Envelope::of(shown(vec![trace], raw)).shown(pretty)
+        Envelope::of(shown(std::iter::once(trace), raw)).shown(pretty)
     };
     Ok(off_runtime(work).await?)
 }
@@ -120,7 +120,7 @@ async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQue
         let data = calls
             .filter(|((parent, child), _)| concerns(parent, child))
             .map(|((parent, child), count)| json!({ "parent": parent, "child": child, "callCount": count }));
-        Envelope::of(data.collect()).shown(pretty)
+        Envelope::of(data.collect::<Vec<_>>()).shown(pretty)
     };
     Ok(off_runtime(work).await?)
 }
@@ -131,13 +131,14 @@ async fn transform(RawQuery(asked): RawQuery, body: Result<String, StringRejecti
     let body =
         body.map_err(|rejection| Refusal { status: rejection.status(), message: rejection.body_text() })?;
     let pretty = is_pretty(&parameters);
-    let work = move || Envelope::of(shown(read(&body)?, true)).shown(pretty);
+    let work = move || Envelope::of(shown(read(&body)?.into_iter(), true)).shown(pretty);
     Ok(off_runtime(work).await?)
 }
 
-fn shown(traces: Vec<Trace>, raw: bool) -> Vec<model::Trace> {
-    let traces = traces.into_iter().map(|trace| if raw { trace } else { adjusted(trace) });
-    traces.map(|trace| model::Trace::from(&trace)).collect()
+/// One by one, for what lies between a trace and its text is several times as large as both.
+fn shown(traces: impl Iterator<Item = Trace>, raw: bool) -> Lazily<impl Iterator<Item = model::Trace>> {
+    let traces = traces.map(move |trace| if raw { trace } else { adjusted(trace) });
+    Lazily::of(traces.map(|trace| model::Trace::from(&trace)))
 }
 
 /// The traces of an OTLP message, in the order in which they begin in it.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
@@ -14,7 +13,8 @@ use super::adjust::{adjusted, without_repeats};
 use super::parameters::Parameters;
 use super::query::v3 as query;
 use super::summary::Summary;
-use super::{Refusal, json, json_response, kept, off_runtime, operations_of, otlp, path_text, trace_id};
+use super::{Refusal, json, kept, off_runtime, operations_of, otlp, path_text, trace_id};
+use crate::heavy::Writing;
 use crate::ingest::Ingest;
 use crate::span::Trace;
 
@@ -74,7 +74,7 @@ async fn trace(
 ) -> Reply {
     let id = trace_id(&path_text(id)?).map_err(|refusal| query::malformed("trace_id", &refusal.message))?;
     let raw = query::trace(&Parameters::parse(asked.as_deref())?)?;
-    let work = move || result(kept(&ingest, id).into_iter().collect(), raw);
+    let work = move || result(kept(&ingest, id).into_iter(), raw);
     Ok(off_runtime(work).await?)
 }
 
@@ -82,7 +82,7 @@ async fn trace(
 async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let search = query::search(&Parameters::parse(asked.as_deref())?)?;
     let work = move || {
-        let traces = ingest.store.search(&search.query).into_iter();
+        let traces = ingest.store.search(&search.query);
         let counted = traces.map(|trace| if search.raw { trace } else { without_repeats(trace) });
         let summaries: Vec<_> = counted.map(|trace| Summary::from(&trace)).collect();
         json(&json!({ "summaries": summaries }))
@@ -90,13 +90,15 @@ async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery)
     Ok(off_runtime(work).await?)
 }
 
-fn result(traces: Vec<Trace>, raw: bool) -> Result<Response, Refusal> {
-    if traces.is_empty() {
+fn result(traces: impl Iterator<Item = Trace>, raw: bool) -> Result<Response, Refusal> {
+    let mut traces = traces.peekable();
+    if traces.peek().is_none() {
         return Err(Refusal::not_found("No traces found"));
     }
-    let shown = traces.into_iter().map(|trace| if raw { trace } else { adjusted(trace) });
-    let body = otlp::result(shown).map_err(|error| Refusal::internal(&error))?;
-    Ok(json_response(StatusCode::OK, body))
+    let shown = traces.map(|trace| if raw { trace } else { adjusted(trace) });
+    let mut body = Writing::default();
+    otlp::result(shown, &mut body).map_err(|error| Refusal::unwritten(&error))?;
+    Ok(body.into_response("application/json"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::collector::BasePath;
+use crate::heavy;
 
 /// A whole document. Its title starts with what tells it from other tabs.
 pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> {
@@ -44,6 +45,10 @@ pub(super) fn not_found(base: &BasePath, title: &str, message: &str) -> Response
 
 pub(super) fn broken(base: &BasePath) -> Response {
     failure(base, StatusCode::INTERNAL_SERVER_ERROR, "This page is broken", "The collector's log says why.")
+}
+
+pub(super) fn busy(base: &BasePath) -> Response {
+    failure(base, StatusCode::SERVICE_UNAVAILABLE, "Too much at once", heavy::BUSY)
 }
 
 fn failure(base: &BasePath, status: StatusCode, title: &str, message: &str) -> Response {

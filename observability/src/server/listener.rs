@@ -25,7 +25,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A peer that reads nothing of its reply for so long is let go: what it was to get is kept in memory until it has it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// When the process is out of file descriptors, accepting again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

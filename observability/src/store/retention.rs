@@ -194,7 +194,7 @@ impl Retention {
     }
 
     /// Forgets traces that left otherwise than by its decision, once they are more than those that are here.
-    pub(super) fn forget_absent(&mut self, here: &HashMap<TraceId, Entry, RandomState>) {
+    pub(super) fn forget_absent(&mut self, here: &HashMap<TraceId, Box<Entry>, RandomState>) {
         if self.sample.len() > 2 * here.len() + SOME {
             self.sample.retain(|(_, id)| here.contains_key(id));
         }

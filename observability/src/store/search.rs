@@ -13,6 +13,9 @@ use crate::span::{Trace, TraceId};
 /// Traces looked at without letting go of the lock.
 const SLICE: usize = 512;
 
+/// Bytes of traces that are copied at once, to be looked into without the lock.
+const COPIED: usize = 4 << 20;
+
 /// Spans of a trace that are searched one after another.
 const FEW: u32 = 32;
 
@@ -20,18 +23,19 @@ const FEW: u32 = 32;
 type Calls = BTreeMap<String, BTreeMap<String, u64>>;
 
 impl Store {
-    /// The traces with a span that matches, the most recently first-seen first.
-    pub(crate) fn search(&self, query: &Query) -> Vec<Trace> {
+    /// The traces with a span that matches, the most recently first-seen first. Each is decoded when it is asked for: all of
+    /// them together may take several times as much as the store.
+    pub(crate) fn search(&self, query: &Query) -> impl Iterator<Item = Trace> {
         let wanted = query.tokens();
-        let mut found = Vec::new();
-        let mut before = u64::MAX;
-        while found.len() < query.limit && before > 0 {
-            let (candidates, rest) =
-                self.lock().candidates(query, &wanted, before, query.limit - found.len());
-            before = rest;
-            found.extend(candidates.into_iter().filter_map(|(id, entry)| answer(query, id, &entry)));
-        }
-        found
+        let (mut before, mut candidates) = (u64::MAX, Vec::new().into_iter());
+        let all = std::iter::from_fn(move || {
+            while candidates.len() == 0 && before > 0 {
+                let (slice, rest) = self.lock().candidates(query, &wanted, before);
+                (candidates, before) = (slice.into_iter(), rest);
+            }
+            candidates.next()
+        });
+        all.filter_map(|(id, entry)| answer(query, id, &entry)).take(query.limit)
     }
 
     /// How often a span of one service has a parent of another (or the same) in its trace, of the kept spans that started in
@@ -58,17 +62,16 @@ impl Store {
 }
 
 impl Inner {
-    /// Of the traces first seen before `before`, the latest that may hold an answer, at most `limit` of a slice; and where
-    /// the next slice begins, 0 at the end.
+    /// Of the traces first seen before `before`, the latest that may hold an answer, as many as are asked for and copied at
+    /// once; and where the next slice begins, 0 at the end.
     fn candidates(
         &self,
         query: &Query,
         wanted: &[Vec<u64>],
         before: u64,
-        limit: usize,
-    ) -> (Vec<(TraceId, Entry)>, u64) {
+    ) -> (Vec<(TraceId, Box<Entry>)>, u64) {
         let mut candidates = Vec::new();
-        let mut rest = 0;
+        let (mut rest, mut copied) = (0, 0);
         for (seen, id) in self.line.range(..before).rev().take(SLICE) {
             rest = *seen;
             let Some(entry) = self.traces.get(id) else { continue };
@@ -77,7 +80,8 @@ impl Inner {
                 && entry.records().any(|record| may_answer(query, entry, &record))
             {
                 candidates.push((*id, entry.clone()));
-                if candidates.len() == limit {
+                copied += entry.bytes();
+                if candidates.len() == query.limit || copied > COPIED {
                     break;
                 }
             }

@@ -300,7 +300,7 @@ fn kinds_and_statuses_are_found_in_any_case() {
             duration_ns: 0..=u64::MAX,
             limit: 10,
         };
-        let ids = store.search(&query).into_iter().filter_map(|trace| trace.id());
+        let ids = store.search(&query).filter_map(|trace| trace.id());
         ids.map(|TraceId(id)| id).collect::<Vec<_>>()
     };
     assert_eq!([found("span.kind", "SERVER"), found("span.kind", "client")], [[1], [2]]);

@@ -1,20 +1,22 @@
 //! Version 1's envelope, around data and errors alike.
 
-use axum::http::StatusCode;
+use std::cell::Cell;
+
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::PrettyFormatter;
 
-use crate::jaeger::{Refusal, json_response, model};
+use crate::heavy::Writing;
+use crate::jaeger::{Refusal, model};
 use crate::span::TraceId;
 
 pub(super) const NO_TRACE: &str = "trace not found";
 
 /// `{"data":[…],"total":0,"limit":0,"offset":0,"errors":null}`. Some endpoints set `total`; none sets `limit` and `offset`.
 #[derive(Debug, Serialize)]
-pub(super) struct Envelope<T> {
-    data: Option<Vec<T>>,
+pub(super) struct Envelope<D> {
+    data: Option<D>,
     total: usize,
     limit: usize,
     offset: usize,
@@ -36,13 +38,30 @@ struct ApiError {
 #[derive(Debug)]
 pub(super) struct Problem(Refusal);
 
-impl<T: Serialize> Envelope<T> {
-    pub(super) fn of(data: Vec<T>) -> Self {
-        Self { data: Some(data), ..Self::empty() }
-    }
+/// A list whose elements are made as they are written.
+pub(super) struct Lazily<I>(Cell<Option<I>>);
 
+impl<I: Iterator<Item: Serialize>> Lazily<I> {
+    pub(super) fn of(list: I) -> Self {
+        Self(Cell::new(Some(list)))
+    }
+}
+
+impl<I: Iterator<Item: Serialize>> Serialize for Lazily<I> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
+}
+
+impl<T: Serialize> Envelope<Vec<T>> {
     pub(super) fn counted(data: Vec<T>) -> Self {
         Self { total: data.len(), ..Self::of(data) }
+    }
+}
+
+impl<D: Serialize> Envelope<D> {
+    pub(super) fn of(data: D) -> Self {
+        Self { data: Some(data), ..Self::empty() }
     }
 
     pub(super) fn empty() -> Self {
@@ -58,15 +77,15 @@ impl<T: Serialize> Envelope<T> {
     }
 
     pub(super) fn shown(&self, pretty: bool) -> Result<Response, Refusal> {
-        let mut body = Vec::new();
+        let mut body = Writing::default();
         let written = if pretty {
             let formatter = PrettyFormatter::with_indent(b"    ");
             self.serialize(&mut Serializer::with_formatter(&mut body, formatter))
         } else {
             self.serialize(&mut Serializer::new(&mut body))
         };
-        written.map_err(|error| Refusal::internal(&error))?;
-        Ok(json_response(StatusCode::OK, body))
+        written.map_err(|error| Refusal::unwritten(&error))?;
+        Ok(body.into_response("application/json"))
     }
 }
 
@@ -80,6 +99,6 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self(Refusal { status, message }) = self;
         let errors = Some(vec![ApiError { code: Some(status.as_u16()), msg: message, trace_id: None }]);
-        (status, axum::Json(Envelope::<()> { errors, ..Envelope::empty() })).into_response()
+        (status, axum::Json(Envelope::<Vec<()>> { errors, ..Envelope::empty() })).into_response()
     }
 }
