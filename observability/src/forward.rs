@@ -132,7 +132,7 @@ async fn pass_on(
         let bytes = message.len();
         let outcome = tokio::select! {
             biased;
-            outcome = send(&channel, message) => outcome,
+            outcome = send(&channel, message, &mut health) => outcome,
             () = &mut overdue => Outcome::Stopped,
         };
         shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -146,6 +146,11 @@ async fn pass_on(
     while let Ok(Waiting { message, spans }) = waiting.try_recv() {
         shared.queued_bytes.fetch_sub(message.len(), Ordering::Relaxed);
         shared.counts.add(&Outcome::Stopped, spans);
+    }
+    let spans = shared.counts.stopped.load(Ordering::Relaxed);
+    if spans > 0 {
+        // Nobody can ask for the counts any more.
+        tracing::warn!(spans, "spans were not passed on before the stop");
     }
 }
 
@@ -167,15 +172,20 @@ struct Health {
 impl Health {
     fn note(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Refused(status) | Outcome::Unreachable(status) if !self.failing => {
-                self.failing = true;
-                tracing::warn!(%status, "spans cannot be passed on: they are dropped and counted");
-            }
+            Outcome::Refused(status) | Outcome::Unreachable(status) => self.trouble(status),
             Outcome::Sent(_) if self.failing => {
                 self.failing = false;
                 tracing::info!("spans are passed on again");
             }
-            _ => {}
+            Outcome::Sent(_) | Outcome::Stopped => {}
+        }
+    }
+
+    /// An attempt failed.
+    fn trouble(&mut self, status: &Status) {
+        if !self.failing {
+            self.failing = true;
+            tracing::warn!(%status, "spans cannot be passed on: what does not get through is dropped and counted");
         }
     }
 }
@@ -197,7 +207,7 @@ impl Counts {
     }
 }
 
-async fn send(channel: &Channel, message: Bytes) -> Outcome {
+async fn send(channel: &Channel, message: Bytes, health: &mut Health) -> Outcome {
     let mut last = None;
     for pause in PAUSES.into_iter().map(Some).chain([None]) {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, export::export(channel, message.clone()));
@@ -205,7 +215,10 @@ async fn send(channel: &Channel, message: Bytes) -> Outcome {
         match outcome {
             Ok(rejected) => return Outcome::Sent(rejected),
             Err(status) if !export::is_worth_retrying(&status) => return Outcome::Refused(status),
-            Err(status) => last = Some(status),
+            Err(status) => {
+                health.trouble(&status);
+                last = Some(status);
+            }
         }
         if let Some(pause) = pause {
             let asked = last.as_ref().and_then(export::asked_pause).unwrap_or_default();

@@ -7,6 +7,7 @@ mod loss;
 mod read;
 mod snapshot;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -101,6 +102,13 @@ impl Ingest {
         self.counts.rejected_spans.inc_by(rejected);
         let error_message = format!("{rejected} spans could not be taken, the first because {why}");
         Ok(Some(ExportTracePartialSuccess { rejected_spans: rejected as i64, error_message }))
+    }
+
+    /// Every service that is known, sorted: those of spans that no histogram had room for, too.
+    pub(crate) fn services(&self) -> Vec<String> {
+        let measured = self.latencies().services();
+        let services: BTreeSet<String> = self.store.services().chain(measured).collect();
+        services.into_iter().collect()
     }
 
     /// A message that could not be read at all.

@@ -14,7 +14,7 @@ mod search;
 mod tokens;
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
@@ -205,6 +205,12 @@ impl Store {
         let entry = entry.clone();
         drop(inner);
         Found::Kept(entry.decode(id))
+    }
+
+    /// The services of the kept traces, and of some that left.
+    pub(crate) fn services(&self) -> impl Iterator<Item = String> {
+        let services: BTreeSet<String> = self.lock().origins.services().map(str::to_owned).collect();
+        services.into_iter()
     }
 
     /// The ids of everything kept, the first seen first.

@@ -1,11 +1,16 @@
 //! Is there a system to load, is it seeded, and is there a collector? Asked once, before anything is measured.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail, ensure};
 use system::api::{SearchReply, Token};
 use system::dataset;
 
 use super::Endpoints;
 use super::collector::Collector;
+
+/// The longest that the receiver's port may take to answer.
+const RECEIVER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Fails with what to do about it.
 pub(super) async fn check(
@@ -33,6 +38,19 @@ pub(super) async fn check(
         .hops()
         .await
         .with_context(|| format!("no collector at {}; --collector says where it is", endpoints.collector))?;
+    receiver(&endpoints.otlp).await
+}
+
+/// Without one, every trace would lack the span that it begins with. An empty URL asks for none.
+async fn receiver(otlp: &str) -> anyhow::Result<()> {
+    if otlp.is_empty() {
+        return Ok(());
+    }
+    let missing = || format!("nobody takes OTLP at {otlp}; --otlp says where");
+    let url = reqwest::Url::parse(otlp).with_context(missing)?;
+    let address = url.socket_addrs(|| Some(4317)).with_context(missing)?;
+    let connecting = tokio::net::TcpStream::connect(&address[..]);
+    tokio::time::timeout(RECEIVER_WITHIN, connecting).await.with_context(missing)?.with_context(missing)?;
     Ok(())
 }
 

@@ -48,7 +48,7 @@ type Reply = Result<Response, Problem>;
 
 async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let parameters = Parameters::parse(asked.as_deref())?;
-    let services = ingest.latencies().services();
+    let services = ingest.services();
     Ok(Envelope::counted(services).shown(is_pretty(&parameters))?)
 }
 

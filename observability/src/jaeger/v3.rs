@@ -48,7 +48,7 @@ impl IntoResponse for Problem {
 }
 
 async fn services(State(ingest): State<Arc<Ingest>>) -> Reply {
-    let services = ingest.latencies().services();
+    let services = ingest.services();
     Ok(json(&json!({ "services": services }))?)
 }
 

@@ -205,7 +205,10 @@ fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> 
 }
 
 fn refuse(ingest: &Ingest, refusal: &Refusal, format: Format) -> Response {
-    ingest.count_refusal();
+    // What found no room was counted then.
+    if refusal.status != StatusCode::SERVICE_UNAVAILABLE {
+        ingest.count_refusal();
+    }
     answer(refusal, format)
 }
 

@@ -79,13 +79,14 @@ fn refused() -> Markup {
 
 /// Every service, with the number of its operations.
 fn services(ingest: &Ingest) -> Vec<(String, usize)> {
+    let services = ingest.services();
     let latencies = ingest.latencies();
     let operations = |service: &str| distinct(latencies.operations(service)).len();
     let counted = |service: String| {
         let count = operations(&service);
         (service, count)
     };
-    latencies.services().into_iter().map(counted).collect()
+    services.into_iter().map(counted).collect()
 }
 
 fn operations(ingest: &Ingest, service: &str) -> Vec<String> {

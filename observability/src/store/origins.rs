@@ -67,6 +67,11 @@ pub(super) struct Origins {
 }
 
 impl Origins {
+    /// Some come more than once.
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
+        self.known.values().map(|origin| &*origin.service)
+    }
+
     pub(super) fn intern(&mut self, group: &Group<'_>) -> Shared {
         if let Some(known) = self.known.get(&group.origin) {
             return Arc::clone(known);
