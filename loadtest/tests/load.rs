@@ -228,4 +228,12 @@ fn a_target_that_is_not_there_or_not_seeded_is_one_clear_error() {
     let fewer = Load::of(&stack, &[]).run();
     assert_eq!(fewer.code(), Some(2));
     assert!(fewer.text().contains("workbench seed --tutors 1000"), "{}", fewer.text());
+    let unheard = workbench()
+        .args(["load", "--target", &stack.addresses.balancer, "--collector", &stack.addresses.collector])
+        .args(["--tutors", "100", "--otlp", "http://127.0.0.1:9"])
+        .output()
+        .unwrap();
+    assert_eq!(unheard.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&unheard.stderr);
+    assert!(said.contains("nobody takes OTLP at http://127.0.0.1:9"), "{said}");
 }

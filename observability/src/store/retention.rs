@@ -88,8 +88,7 @@ impl Reason {
 pub(super) struct Marks {
     pub(super) error: bool,
     pub(super) sampled: bool,
-    /// How many of its spans are among the slowest, or exemplars. Less than none for a moment, when two senders' changes
-    /// come in another order than they happened in.
+    /// How many of its spans are among the slowest, or exemplars. It adds up in whichever order the changes are counted.
     telling: i32,
     /// What it was kept for before it was not any more.
     was: Class,
