@@ -11,9 +11,9 @@ use axum::response::Response;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use delivery::{Delivery, Held, PIECE};
-use writing::Large;
+use delivery::{Delivery, Held, PIECE, Pieces};
 pub(crate) use writing::Writing;
+use writing::{Large, Written};
 
 /// Kibibytes of answers that wait for readers to read on.
 const UNREAD: usize = 128 << 10;
@@ -46,18 +46,25 @@ pub(crate) async fn answer<E: From<Unanswered> + Send + 'static>(
     let done = tokio::task::spawn_blocking(move || (work(), room)).await;
     let (response, room) = done.map_err(|error| broke_off(&error))?;
     let (mut head, body) = response?.into_parts();
-    let body = to_bytes(body, usize::MAX).await.map_err(|error| broke_off(&error))?;
-    let held = match head.extensions.remove::<Large>() {
-        Some(large) => Some(Held::Large(large)),
-        None if body.len() > PIECE => {
-            let kibibytes = (body.len() >> 10).min(UNREAD) as u32;
+    let (pieces, written) = match head.extensions.remove::<Written>() {
+        Some(written) => (body, written),
+        None => {
+            let body = to_bytes(body, usize::MAX).await.map_err(|error| broke_off(&error))?;
+            let written = Written { bytes: body.len(), large: None };
+            (Body::new(Pieces::of(body)), written)
+        }
+    };
+    let held = match written {
+        Written { large: Some(large), .. } => Some(Held::Large(large)),
+        Written { bytes, large: None } if bytes > PIECE => {
+            let kibibytes = (bytes >> 10).min(UNREAD) as u32;
             let unread = timeout(PATIENCE, UNREAD_ROOM.acquire_many(kibibytes)).await;
             Some(Held::Unread(unread.ok().and_then(Result::ok).ok_or(Unanswered::Busy)?))
         }
-        None => None,
+        Written { .. } => None,
     };
     drop(room);
-    Ok(Response::from_parts(head, Body::new(Delivery::of(body, held))))
+    Ok(Response::from_parts(head, Body::new(Delivery::of(pieces, held))))
 }
 
 fn broke_off(error: &dyn std::fmt::Display) -> Unanswered {

@@ -1,9 +1,11 @@
 //! A long answer on its way, a piece at a time: what its reader has not asked for yet still takes room.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use axum::body::Body as AnyBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::SemaphorePermit;
@@ -13,6 +15,13 @@ use super::Large;
 /// The server buffers some of these. An answer that is no longer than one takes no room.
 pub(super) const PIECE: usize = 256 << 10;
 
+/// An answer in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    rest: VecDeque<Bytes>,
+    bytes: usize,
+}
+
 /// The room that an answer takes.
 #[derive(Debug)]
 pub(super) enum Held {
@@ -20,20 +29,29 @@ pub(super) enum Held {
     Large(#[expect(dead_code, reason = "freed when dropped")] Large),
 }
 
+/// Pieces that take room.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    rest: Bytes,
+    pieces: AnyBody,
     held: Option<Held>,
 }
 
-impl Delivery {
-    /// What is held is free again when the last piece has left.
-    pub(super) fn of(answer: Bytes, held: Option<Held>) -> Self {
-        Self { rest: answer, held }
+impl Pieces {
+    pub(super) fn of(mut answer: Bytes) -> Self {
+        let mut pieces = Self::default();
+        while !answer.is_empty() {
+            pieces.push(answer.split_to(answer.len().min(PIECE)));
+        }
+        pieces
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.rest.push_back(piece);
     }
 }
 
-impl Body for Delivery {
+impl Body for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -41,12 +59,9 @@ impl Body for Delivery {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.rest.len().min(PIECE);
-        let piece = self.rest.split_to(piece);
-        if self.rest.is_empty() {
-            self.held = None;
-        }
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+        let piece = self.rest.pop_front();
+        self.bytes -= piece.as_ref().map_or(0, Bytes::len);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -54,7 +69,38 @@ impl Body for Delivery {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.bytes as u64)
+    }
+}
+
+impl Delivery {
+    /// What is held is free again when the last piece has left.
+    pub(super) fn of(pieces: AnyBody, held: Option<Held>) -> Self {
+        Self { pieces, held }
+    }
+}
+
+impl Body for Delivery {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.pieces).poll_frame(cx));
+        if self.pieces.is_end_stream() {
+            self.held = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.pieces.size_hint()
     }
 }
 
@@ -68,9 +114,12 @@ mod tests {
     #[tokio::test]
     async fn an_answer_takes_room_until_its_last_piece_has_left() {
         static ROOM: Semaphore = Semaphore::const_new(1);
-        let room = || Some(Held::Unread(ROOM.try_acquire().unwrap()));
+        let deliver = |answer: &Bytes| {
+            let held = Some(Held::Unread(ROOM.try_acquire().unwrap()));
+            Delivery::of(AnyBody::new(Pieces::of(answer.clone())), held)
+        };
         let answer: Bytes = (0..PIECE * 2 + 1).map(|position| position as u8).collect();
-        let mut long = Delivery::of(answer.clone(), room());
+        let mut long = deliver(&answer);
         assert_eq!(long.size_hint().exact(), Some(answer.len() as u64));
         let mut got = Vec::new();
         while !long.is_end_stream() {
@@ -82,7 +131,7 @@ mod tests {
         assert_eq!((got, ROOM.available_permits()), (answer.to_vec(), 1));
         assert!(long.frame().await.is_none());
 
-        drop(Delivery::of(answer, room()));
+        drop(deliver(&answer));
         assert_eq!(ROOM.available_permits(), 1, "nobody waits for it any more");
     }
 }
