@@ -2,14 +2,17 @@
 //!
 //! Whatever a sender wrote is shown as text, and even if it were not, the policy sent with each page lets nothing run.
 
+mod attributes;
 mod bars;
 mod details;
 mod fields;
 mod form;
 mod frame;
+mod origins;
 mod overview;
 mod quantity;
 mod results;
+mod room;
 mod search;
 mod tags;
 mod text;

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::quantity;
+use super::room::Room;
 use crate::critical_path::Segment;
 
 /// Colours in the style sheet; more services than that share them.
@@ -72,16 +73,17 @@ pub(super) fn shares(parts_ns: &[u64]) -> Markup {
 }
 
 /// A span's bar, and below it the stretches in which the whole trace waited for this span alone.
-pub(super) fn span(axis: Axis, bar: Segment, class: &str, critical: &[Segment]) -> Markup {
+pub(super) fn span(axis: Axis, bar: Segment, class: &str, critical: &[Segment], room: &Room) -> Markup {
+    let stretches = room.list(joined(critical, axis.length_ns / FINEST), |stretch| {
+        let length = axis.length(stretch.end_ns - stretch.start_ns);
+        html! { rect.critical x=(axis.place(stretch.start_ns)) y="19" width=(length) height="3" {} }
+    });
     html! {
         svg.span aria-hidden="true" {
             @for quarter in ["25%", "50%", "75%"] { line.grid x1=(quarter) x2=(quarter) y1="0" y2="100%" {} }
             rect class={ "bar " (class) } x=(axis.place(bar.start_ns)) y="5"
                 width=(axis.length(bar.end_ns - bar.start_ns)) height="12" rx="2" {}
-            @for stretch in joined(critical, axis.length_ns / FINEST) {
-                rect.critical x=(axis.place(stretch.start_ns)) y="19"
-                    width=(axis.length(stretch.end_ns - stretch.start_ns)) height="3" {}
-            }
+            @for stretch in &stretches { (stretch) }
         }
     }
 }

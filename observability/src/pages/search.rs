@@ -5,18 +5,23 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::form::{Form, Mistakes};
-use super::{fields, frame, quantity, results};
+use super::results::{self, Row};
+use super::{fields, frame, quantity};
 use crate::collector::BasePath;
 use crate::ingest::Ingest;
-use crate::span::Trace;
+
+/// Services and operations offered, and the longest name of one: a sender can make up any number, of any length.
+const NAMES_OFFERED: usize = 500;
+const LONGEST_OFFERED: usize = 256;
 
 /// The page with what the form finds, or with what is wrong with it and status 400.
 pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -> Response {
-    let services = services(ingest);
+    let (services, more_services) = services(ingest);
     let operations = operations(ingest, form.service.trim());
     let (status, mistakes, found) = match form.query(now_ns) {
         Ok(query) => (StatusCode::OK, Mistakes::new(), {
-            let traces: Vec<Trace> = ingest.store.search(&query).map(bare).collect();
+            // One trace at a time is decoded.
+            let traces: Vec<Row> = ingest.store.search(&query).filter_map(|trace| Row::of(&trace)).collect();
             found(base, form, &traces)
         }),
         Err(mistakes) => (StatusCode::BAD_REQUEST, mistakes, refused()),
@@ -30,7 +35,7 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
             }
             .found {
                 (found)
-                (results::services(base, &services))
+                (results::services(base, &services, more_services))
             }
         }
     };
@@ -38,15 +43,7 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
     (status, frame::page(base, title, &main)).into_response()
 }
 
-/// Without what a list does not show: all of them are held at once.
-fn bare(mut trace: Trace) -> Trace {
-    for span in &mut trace.spans {
-        (span.attributes, span.events, span.links) = (Vec::new(), Vec::new(), Vec::new());
-    }
-    trace
-}
-
-fn found(base: &BasePath, form: &Form, traces: &[Trace]) -> Markup {
+fn found(base: &BasePath, form: &Form, traces: &[Row]) -> Markup {
     let searched = *form != Form::default();
     let count = quantity::count(traces.len(), "trace");
     html! {
@@ -77,20 +74,31 @@ fn refused() -> Markup {
     }
 }
 
-/// Every service, with the number of its operations.
-fn services(ingest: &Ingest) -> Vec<(String, usize)> {
-    let services = ingest.services();
+/// Services, each with the number of its operations, and how many others there are.
+fn services(ingest: &Ingest) -> (Vec<(String, usize)>, usize) {
+    let mut services = ingest.services();
+    let all = services.len();
+    services.retain(is_offered);
+    services.truncate(NAMES_OFFERED);
+    let more = all - services.len();
     let latencies = ingest.latencies();
-    let operations = |service: &str| distinct(latencies.operations(service)).len();
     let counted = |service: String| {
-        let count = operations(&service);
-        (service, count)
+        let operations = distinct(latencies.operations(&service)).len();
+        (service, operations)
     };
-    services.into_iter().map(counted).collect()
+    (services.into_iter().map(counted).collect(), more)
 }
 
 fn operations(ingest: &Ingest, service: &str) -> Vec<String> {
-    distinct(ingest.latencies().operations(service))
+    let mut operations = distinct(ingest.latencies().operations(service));
+    operations.retain(is_offered);
+    operations.truncate(NAMES_OFFERED);
+    operations
+}
+
+#[allow(clippy::ptr_arg, reason = "what `retain` hands over")]
+fn is_offered(name: &String) -> bool {
+    name.len() <= LONGEST_OFFERED
 }
 
 /// One operation can be of several kinds. `operations` come sorted.

@@ -6,8 +6,10 @@ use axum::response::Html;
 use maud::{Markup, html};
 
 use super::bars::{self, Axis};
-use super::details::{self, Times};
+use super::details::{self, Details, Times};
+use super::origins::Origins;
 use super::overview::Overview;
+use super::room::Room;
 use super::waterfall::{self, Place, Row};
 use super::{frame, quantity, text};
 use crate::collector::BasePath;
@@ -17,6 +19,9 @@ use crate::store::Reason;
 
 /// Spans shown. A page of more is slow to draw, and nobody reads it.
 pub(super) const SPANS_SHOWN: usize = 1_000;
+
+/// Bytes of the stretches of the critical path that are drawn: some twenty-five thousand.
+const STRETCHES_BYTES: usize = 2 << 20;
 
 /// Services named of a trace.
 const SERVICES_SHOWN: usize = 30;
@@ -51,6 +56,7 @@ pub(super) fn page(base: &BasePath, id: TraceId, trace: &Trace) -> Html<String> 
         (shown.head())
         (shown.services())
         (shown.spans())
+        (shown.origins.sections())
     };
     let title: String = format!("{}: {}", root.service(), root.name).chars().take(80).collect();
     frame::page(base, &text::visible(&title), &main)
@@ -67,6 +73,9 @@ struct Shown<'a> {
     /// The critical path by span, each in the order of time.
     critical: HashMap<usize, Vec<Segment>>,
     self_ns: Vec<u64>,
+    origins: Origins,
+    details: Room,
+    stretches: Room,
 }
 
 impl<'a> Shown<'a> {
@@ -78,7 +87,9 @@ impl<'a> Shown<'a> {
         }
         let axis = Axis::new(overview.start_ns, overview.duration_ns());
         let (rows, self_ns) = (waterfall::rows(trace), self_time(trace));
-        Some(Self { base, id, trace, overview, axis, rows, critical, self_ns })
+        let origins = Origins::of(rows.iter().take(SPANS_SHOWN).map(|row| &trace.spans[row.span]));
+        let (details, stretches) = (Room::of(details::BYTES), Room::of(STRETCHES_BYTES));
+        Some(Self { base, id, trace, overview, axis, rows, critical, self_ns, origins, details, stretches })
     }
 
     fn json(&self) -> String {
@@ -179,6 +190,7 @@ impl<'a> Shown<'a> {
             self_ns: self.self_ns[row.span],
             critical_ns,
         };
+        let details = Details { base: self.base, origins: &self.origins, room: &self.details };
         html! {
             li id={ "s" (span.span_id) } {
                 details {
@@ -190,7 +202,7 @@ impl<'a> Shown<'a> {
                             span.operation { (text::name(&span.name)) }
                             (marks(row, span.is_error()))
                         }
-                        (bars::span(self.axis, bar, &class, self.critical(row.span)))
+                        (bars::span(self.axis, bar, &class, self.critical(row.span), &self.stretches))
                         span.took {
                             (quantity::duration(span.duration_ns()))
                             @if critical_ns > 0 {
@@ -198,7 +210,7 @@ impl<'a> Shown<'a> {
                             }
                         }
                     }
-                    (details::of(self.base, span, row.place, times))
+                    (details.of(span, row.place, times))
                 }
             }
         }
