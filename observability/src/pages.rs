@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 use crate::collector::BasePath;
 use crate::heavy::{self, Unanswered};
 use crate::ingest::Ingest;
-use crate::span::TraceId;
+use crate::span::{ParseIdError, TraceId};
 use crate::store::Found;
 
 use form::Form;
@@ -80,9 +80,17 @@ async fn search(State(site): State<Site>, form: Result<Query<Form>, QueryRejecti
 /// Where the field for an id leads: an id has one address.
 async fn open(State(site): State<Site>, query: Result<Query<Open>, QueryRejection>) -> Response {
     let typed = query.map(|Query(open)| open.id).unwrap_or_default();
-    match typed.trim().parse::<TraceId>() {
+    match typed_id(typed.trim()) {
         Ok(id) => Redirect::to(&format!("{}/trace/{id}", site.base.as_str())).into_response(),
         Err(error) => frame::bad_request(&site.base, &format!("{typed:?} is no trace id: {error}.")),
+    }
+}
+
+/// An id, or a `traceparent` header with one in it.
+fn typed_id(typed: &str) -> Result<TraceId, ParseIdError> {
+    match typed.split('-').collect::<Vec<_>>()[..] {
+        [_version, id, _parent, _flags] => id.parse(),
+        _ => typed.parse(),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> 
                     p.brand { a href={ (base.as_str()) "/" } { "Traces" } }
                     form.open action={ (base.as_str()) "/trace" } role="search" {
                         label for="id" { "Trace id" }
-                        input #id name="id" required autocomplete="off" spellcheck="false" maxlength="32";
+                        input #id name="id" required autocomplete="off" spellcheck="false";
                         button.quiet { "Open" }
                     }
                 }

@@ -415,12 +415,21 @@ async fn a_trace_that_left_is_told_from_one_that_never_came() {
 #[tokio::test]
 async fn an_id_that_is_typed_leads_to_its_trace() {
     let browser = Browser::new(1 << 20, "/jaeger");
-    let page = browser.get("/trace?id=+AB1+").await;
-    assert_eq!(
-        (page.status, &page.headers["location"]),
-        (303, &"/jaeger/trace/00000000000000000000000000000ab1".parse().unwrap())
+    let long = "5b8efff798038103d269b633813fc60c";
+    for (typed, id) in [
+        ("+AB1+", "00000000000000000000000000000ab1"),
+        (&format!("+{long}"), long),
+        (&format!("00-{long}-00f067aa0ba902b7-01"), long),
+    ] {
+        let page = browser.get(&format!("/trace?id={typed}")).await;
+        let expected = format!("/jaeger/trace/{id}");
+        assert_eq!((page.status, page.headers["location"].to_str().unwrap()), (303, expected.as_str()));
+    }
+    assert!(
+        browser.get("/").await.values_of("maxlength").is_empty(),
+        "a blank before a pasted id is no digit"
     );
-    for path in ["/trace?id=xyz", "/trace", "/trace?id=0", "/trace/xyz", "/trace/%ff"] {
+    for path in ["/trace?id=xyz", "/trace?id=00-x-y-z", "/trace", "/trace?id=0", "/trace/xyz", "/trace/%ff"] {
         assert_eq!(browser.get(path).await.status, 400, "{path}");
     }
 }
