@@ -1,9 +1,12 @@
 //! The text of a value, as OpenTelemetry's collector writes it where only text will do.
 
 use std::borrow::Cow;
+use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value as Json, json};
 
 use crate::span::Value;
@@ -17,7 +20,24 @@ pub(crate) fn as_text(value: &Value) -> Cow<'_, str> {
         Value::Int(number) => Cow::Owned(number.to_string()),
         Value::Double(number) => Cow::Owned(double(*number)),
         Value::Bytes(bytes) => Cow::Owned(STANDARD.encode(bytes)),
-        Value::Array(_) | Value::Map(_) => Cow::Owned(as_json(value).to_string()),
+        Value::Array(_) | Value::Map(_) => Cow::Owned(json_text(value)),
+    }
+}
+
+/// JSON whose numbers look as Go writes them.
+fn json_text(value: &Value) -> String {
+    let mut text = Vec::new();
+    // A vector takes all that is written, and JSON has no keys that are not text.
+    let written = as_json(value).serialize(&mut Serializer::with_formatter(&mut text, GoNumbers));
+    debug_assert!(written.is_ok(), "{written:?}");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+struct GoNumbers;
+
+impl Formatter for GoNumbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, number: f64) -> io::Result<()> {
+        writer.write_all(double(number).as_bytes())
     }
 }
 
@@ -33,7 +53,7 @@ fn double(number: f64) -> String {
 }
 
 /// The JSON that a person would write. What is no finite number becomes `null`, for JSON has no word for it.
-pub(crate) fn as_json(value: &Value) -> Json {
+fn as_json(value: &Value) -> Json {
     match value {
         Value::Empty => Json::Null,
         Value::String(text) => json!(text),
@@ -51,6 +71,7 @@ pub(crate) fn as_json(value: &Value) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::Attribute;
 
     #[test]
     fn doubles_are_written_as_go_writes_them() {
@@ -60,5 +81,16 @@ mod tests {
         for (number, text) in doubles.into_iter().zip(texts) {
             assert_eq!(as_text(&Value::Double(number)), text);
         }
+    }
+
+    #[test]
+    fn numbers_within_lists_and_maps_are_no_exception() {
+        let double = Value::Double;
+        let numbers = vec![double(1.0), double(2.5), double(1e16), double(1e21), double(1e-7), double(-0.0)];
+        let list = Value::Array([numbers, vec![Value::Int(7), double(f64::NAN)]].concat());
+        let text = "[1,2.5,10000000000000000,1e+21,1e-7,-0,7,null]";
+        assert_eq!(as_text(&list), text);
+        let map = Value::Map(vec![Attribute { key: "é\"".to_owned(), value: list }]);
+        assert_eq!(as_text(&map), format!("{{\"é\\\"\":{text}}}"));
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::otlp::text::as_json;
+use crate::otlp::text::as_text;
 use crate::span::{Attribute, Value};
 
 /// Beyond these a JavaScript number loses digits.
@@ -42,7 +42,7 @@ fn tag(key: &str, value: &Value) -> Tag {
         Value::Double(number) if number.is_finite() => ("float64", json!(number)),
         Value::Double(number) => ("float64", json!(number.to_string())),
         Value::Bytes(bytes) => ("binary", json!(STANDARD.encode(bytes))),
-        Value::Array(_) | Value::Map(_) => ("string", Json::String(as_json(value).to_string())),
+        Value::Array(_) | Value::Map(_) => ("string", json!(as_text(value))),
     };
     Tag { key: key.to_owned(), kind, value }
 }
