@@ -9,7 +9,8 @@ use crate::collector::BasePath;
 pub(super) fn prepared(page: &str, base: &BasePath) -> Option<String> {
     let capabilities = json!({ "archiveStorage": false, "metricsStorage": true, "aiAssistant": false });
     let replacements = [
-        ("CONFIG", json!({ "archiveEnabled": false, "monitor": { "menuEnabled": true } })),
+        // A `monitor` here would replace the UI's own, which is on, texts and all.
+        ("CONFIG", json!({ "archiveEnabled": false })),
         (
             "VERSION",
             json!({ "gitCommit": "", "gitVersion": concat!("v", env!("CARGO_PKG_VERSION")), "buildDate": "" }),
