@@ -25,14 +25,14 @@ const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000,
 /// Why a folder is no Jaeger UI.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such page, or it cannot be read.
+    /// There is no page, or there are no files, or they cannot be read.
     #[error(
         "{} is not readable: the folder of a Jaeger UI is what the assets.tar.gz of a release of jaeger-ui \
-         (github.com/jaegertracing/jaeger-ui/releases) unpacks to, the one with index.html in it",
+         (github.com/jaegertracing/jaeger-ui/releases) unpacks to, the one with index.html and static/ in it",
         path.display()
     )]
     Unreadable {
-        /// Where the page should be.
+        /// What should be there.
         path: PathBuf,
         /// What the file system says.
         source: io::Error,
@@ -60,19 +60,23 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Reads the page of the UI in `folder`, to be served below `base`.
     pub(crate) fn open(folder: &FilePath, base: &BasePath) -> Result<Self, Error> {
-        let path = folder.join("index.html");
-        let read = std::fs::read_to_string(&path).and_then(|page| Ok((page, folder.canonicalize()?)));
-        let (page, folder) = match read {
-            Ok(read) => read,
-            Err(source) => return Err(Error::Unreadable { path, source }),
-        };
-        let page = index::prepared(&page, base).ok_or(Error::NoHead { path })?;
-        Ok(Self { files: folder.join("static").into(), index: page.into() })
+        let index = folder.join("index.html");
+        let page = read(index.clone(), |path| std::fs::read_to_string(path))?;
+        let page = index::prepared(&page, base).ok_or(Error::NoHead { path: index })?;
+        let files = read(folder.join("static"), |path| {
+            std::fs::read_dir(path)?;
+            path.canonicalize()
+        })?;
+        Ok(Self { files: files.into(), index: page.into() })
     }
 
     pub(crate) fn router(self) -> Router {
         Router::new().route("/static/{*path}", get(file)).fallback(page).with_state(self)
     }
+}
+
+fn read<T>(path: PathBuf, how: impl Fn(&FilePath) -> io::Result<T>) -> Result<T, Error> {
+    how(&path).map_err(|source| Error::Unreadable { path, source })
 }
 
 async fn file(State(bundle): State<Bundle>, Path(path): Path<String>, request: Request) -> Response {

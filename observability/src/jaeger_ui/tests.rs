@@ -155,6 +155,19 @@ async fn nothing_outside_of_the_folder_is_served() {
 }
 
 #[tokio::test]
+async fn the_files_may_lie_elsewhere() {
+    let (folder, elsewhere) = (bundle(), tempfile::tempdir().unwrap());
+    let (files, moved) = (folder.path().join("static"), elsewhere.path().join("files"));
+    fs::rename(&files, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &files).unwrap();
+    fs::write(elsewhere.path().join("secret.txt"), "secret").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("secret.txt"), moved.join("link.txt")).unwrap();
+    let router = open(folder.path()).unwrap().router();
+    assert_eq!(get(&router, "/static/index-3c4d.js").await.status, 200);
+    assert_eq!(get(&router, "/static/link.txt").await.status, 404, "but no further");
+}
+
+#[tokio::test]
 async fn files_that_have_not_changed_are_not_sent_again() {
     let folder = bundle();
     let router = open(folder.path()).unwrap().router();
@@ -174,6 +187,16 @@ fn a_folder_that_is_no_ui_says_what_to_do() {
     assert!(matches!(no_head, Error::NoHead { .. }) && matches!(nothing, Error::Unreadable { .. }));
     for error in [no_head.to_string(), nothing.to_string()] {
         assert!(error.contains("index.html") && error.contains("assets.tar.gz"), "{error}");
+    }
+    fs::write(folder.path().join("index.html"), INDEX).unwrap();
+    fs::remove_dir_all(folder.path().join("static")).unwrap();
+    for is_file in [false, true] {
+        if is_file {
+            fs::write(folder.path().join("static"), "").unwrap();
+        }
+        let error = open(folder.path()).unwrap_err();
+        assert!(matches!(error, Error::Unreadable { .. }), "{error}");
+        assert!(error.to_string().contains("/static is not readable"), "{error}");
     }
     fs::write(folder.path().join("index.html"), b"\xff\xfe<head>").unwrap();
     assert!(matches!(open(folder.path()).unwrap_err(), Error::Unreadable { .. }));
