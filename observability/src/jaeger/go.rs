@@ -35,7 +35,7 @@ pub(super) fn out_of_range(text: &str) -> ParseError {
     ParseError::Number { function: "ParseInt", text: owned(text), reason: "value out of range" }
 }
 
-pub(super) fn parse_bool(text: &str) -> Result<bool, ParseError> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool, ParseError> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

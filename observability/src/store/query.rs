@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::tokens;
+use crate::jaeger::go;
 use crate::otlp::text::as_text;
 use crate::span::{Attribute, Span};
 
@@ -46,7 +47,7 @@ impl Query {
 fn has_tag(span: &Span, key: &str, value: &str) -> bool {
     let special = match key {
         // Jaeger 2.20 takes `false` for a declared success, its successor for anything but an error: this is the latter.
-        "error" => Some(value == if span.is_error() { "true" } else { "false" }),
+        "error" => go::parse_bool(value).ok().map(|asked| asked == span.is_error()),
         "span.status" => Some(value.eq_ignore_ascii_case(span.status.code.as_str())),
         "span.kind" => Some(value.eq_ignore_ascii_case(span.kind.as_str())),
         "scope.name" => Some(value == span.scope.name),

@@ -280,6 +280,49 @@ fn what_is_kept_is_told_from_what_is_not() {
     assert_eq!(inserted(&[(2, 1), (1, 1), (1, 2)]), Inserted { repeated: vec![1], gone: vec![0] });
 }
 
+/// The traces with a span that has this tag.
+fn found(store: &Store, key: &str, value: &str) -> Vec<u128> {
+    let query = Query {
+        service: None,
+        operation: None,
+        tags: vec![(key.to_owned(), value.to_owned())],
+        start_ns: 0..=u64::MAX,
+        duration_ns: 0..=u64::MAX,
+        limit: 10,
+    };
+    let ids = store.search(&query).filter_map(|trace| trace.id());
+    ids.map(|TraceId(id)| id).collect()
+}
+
+#[test]
+fn errors_are_found_by_every_word_that_go_has_for_a_flag() {
+    let store = Store::new(MAX);
+    let attribute = |text: &str| KeyValue {
+        key: "error".to_owned(),
+        value: Some(AnyValue { value: Some(ProtoValue::StringValue(text.to_owned())) }),
+        key_strindex: 0,
+    };
+    let span = |trace: u128, code, attributes| Span {
+        trace_id: trace.to_be_bytes().to_vec(),
+        span_id: vec![1; 8],
+        status: Some(Status { code, ..Status::default() }),
+        attributes,
+        ..Span::default()
+    };
+    let spans =
+        [span(1, 2, vec![]), span(2, 0, vec![attribute("disk full")]), span(3, 1, vec![attribute("1")])];
+    insert_spans(&store, MAX, "a", &spans);
+    for word in ["t", "T", "TRUE", "true", "True"] {
+        assert_eq!(found(&store, "error", word), [1], "{word}");
+    }
+    for word in ["0", "f", "F", "FALSE", "false", "False"] {
+        assert_eq!(found(&store, "error", word), [3, 2], "{word}");
+    }
+    assert_eq!(found(&store, "error", "1"), [3, 1], "an attribute of that name counts, too");
+    assert_eq!(found(&store, "error", "disk full"), [2]);
+    assert!(found(&store, "error", "yes").is_empty());
+}
+
 #[test]
 fn kinds_and_statuses_are_found_in_any_case() {
     let store = Store::new(MAX);
@@ -291,18 +334,7 @@ fn kinds_and_statuses_are_found_in_any_case() {
         ..Span::default()
     });
     insert_spans(&store, MAX, "a", &spans);
-    let found = |key: &str, value: &str| {
-        let query = Query {
-            service: None,
-            operation: None,
-            tags: vec![(key.to_owned(), value.to_owned())],
-            start_ns: 0..=u64::MAX,
-            duration_ns: 0..=u64::MAX,
-            limit: 10,
-        };
-        let ids = store.search(&query).filter_map(|trace| trace.id());
-        ids.map(|TraceId(id)| id).collect::<Vec<_>>()
-    };
+    let found = |key: &str, value: &str| found(&store, key, value);
     assert_eq!([found("span.kind", "SERVER"), found("span.kind", "client")], [[1], [2]]);
     assert_eq!([found("span.status", "ERROR"), found("span.status", "unset")], [[1], [2]]);
     assert!(found("span.kind", "consumer").is_empty());

@@ -8,8 +8,10 @@ use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::FixedState;
 
+use crate::jaeger::go;
 use crate::span::{Kind, StatusCode};
 
+const ERROR: &str = "error";
 const SERVICE: &str = "\0service";
 const OPERATION: &str = "\0operation";
 /// Stands for a value whose text is made only when it is asked for.
@@ -38,12 +40,11 @@ impl Tokens {
 
     /// What else of a span can be searched for.
     pub(crate) fn span(&mut self, name: &str, kind: Kind, status: StatusCode) {
-        let error = if status == StatusCode::Error { "true" } else { "false" };
         self.0.extend([
             token(OPERATION, name),
             token("span.kind", kind.as_str()),
             token("span.status", status.as_str()),
-            token("error", error),
+            error(status == StatusCode::Error),
         ]);
     }
 
@@ -72,10 +73,19 @@ pub(super) fn tag(key: &str, value: &str) -> Vec<u64> {
     if matches!(key, "span.kind" | "span.status") {
         any.push(token(key, &value.to_ascii_lowercase()));
     }
+    if key == ERROR
+        && let Ok(asked) = go::parse_bool(value)
+    {
+        any.push(error(asked));
+    }
     if let Some(key) = key.strip_prefix("resource.") {
         any.extend([token(key, value), token(key, COMPOUND)]);
     }
     any
+}
+
+fn error(is_error: bool) -> u64 {
+    token(ERROR, if is_error { "true" } else { "false" })
 }
 
 /// The hash of two texts.
