@@ -10,7 +10,10 @@ use serde::Serialize;
 use crate::span::{self, Attribute, Kind, Link, Span, SpanId, StatusCode, TraceId};
 
 use process::{Process, Processes};
-use value::{Tag, flag, string, tags};
+use value::{Tag, flag, string, tags, texts};
+
+/// The attribute by which Jaeger keeps warnings of what happened to a span on its way.
+pub(super) const WARNINGS: &str = "@jaeger@warnings";
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,36 +87,43 @@ fn ui_span(span: &Span, process_id: String) -> UiSpan {
         tags: span_tags(span),
         logs: span.events.iter().map(log).collect(),
         process_id,
-        warnings: None,
+        warnings: warnings(span),
     }
 }
 
-/// The parent comes first. A link to the parent says of what type it is, and is no reference of its own.
+/// The parent comes first. A link to the parent says of what type it is, and is no reference of its own: unless another
+/// would then be the first CHILD_OF within the trace, by which Jaeger itself tells the parent.
 fn references(span: &Span) -> Vec<Reference> {
     let reference = |ref_type, trace_id, span_id: SpanId| Reference {
         ref_type,
         trace_id: ui_trace_id(trace_id),
         span_id: span_id.to_string(),
     };
-    let leads_to_parent = |link: &&Link| {
-        span.parent.is_some() && link.span_id == span.parent && link.trace_id == Some(span.trace_id)
-    };
-    let parent = span.parent.map(|parent| {
-        let ref_type = span.links.iter().rfind(leads_to_parent).map_or("CHILD_OF", link_type);
-        reference(ref_type, span.trace_id, parent)
-    });
-    let links = span.links.iter().filter(|link| !leads_to_parent(link)).map(|link| {
+    let is_within = |link: &Link| link.span_id.is_some() && link.trace_id == Some(span.trace_id);
+    let (to_parent, others): (Vec<&Link>, Vec<&Link>) =
+        span.links.iter().partition(|link| is_within(link) && link.span_id == span.parent);
+    let mut types = vec![to_parent.last().map_or(CHILD_OF, |link| link_type(link))];
+    if types != [CHILD_OF] && others.iter().any(|link| is_within(link) && link_type(link) == CHILD_OF) {
+        types.insert(0, CHILD_OF);
+    }
+    let parent = span
+        .parent
+        .into_iter()
+        .flat_map(|parent| types.iter().map(move |ref_type| reference(ref_type, span.trace_id, parent)));
+    let links = others.iter().map(|link| {
         let (trace_id, span_id) = (link.trace_id.unwrap_or(TraceId(0)), link.span_id.unwrap_or(SpanId(0)));
         reference(link_type(link), trace_id, span_id)
     });
-    parent.into_iter().chain(links).collect()
+    parent.chain(links).collect()
 }
+
+const CHILD_OF: &str = "CHILD_OF";
 
 fn link_type(link: &Link) -> &'static str {
     let is_child = |attribute: &Attribute| {
         attribute.key == "opentracing.ref_type" && attribute.value.as_str() == Some("child_of")
     };
-    if link.attributes.iter().any(is_child) { "CHILD_OF" } else { "FOLLOWS_FROM" }
+    if link.attributes.iter().any(is_child) { CHILD_OF } else { "FOLLOWS_FROM" }
 }
 
 /// The order is Jaeger's: scope, attributes, kind, status.
@@ -126,7 +136,7 @@ fn span_tags(span: &Span) -> Vec<Tag> {
     };
     text(&mut list, "otel.scope.name", &span.scope.name);
     text(&mut list, "otel.scope.version", &span.scope.version);
-    list.extend(tags(&span.attributes));
+    list.extend(tags(span.attributes.iter().filter(|attribute| attribute.key != WARNINGS)));
     if span.kind != Kind::Unspecified {
         text(&mut list, "span.kind", span.kind.as_str());
     }
@@ -141,6 +151,13 @@ fn span_tags(span: &Span) -> Vec<Tag> {
     text(&mut list, "otel.status_description", &span.status.message);
     text(&mut list, "w3c.tracestate", &span.trace_state);
     list
+}
+
+/// Whatever its type, as Jaeger does.
+fn warnings(span: &Span) -> Option<Vec<String>> {
+    let said = span.attributes.iter().filter(|attribute| attribute.key == WARNINGS);
+    let list: Vec<String> = said.flat_map(|attribute| texts(&attribute.value)).collect();
+    (!list.is_empty()).then_some(list)
 }
 
 /// An attribute `event` says it better than the name.

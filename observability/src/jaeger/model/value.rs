@@ -19,8 +19,14 @@ pub(super) struct Tag {
     value: Json,
 }
 
-pub(super) fn tags(attributes: &[Attribute]) -> impl Iterator<Item = Tag> {
-    attributes.iter().map(|Attribute { key, value }| tag(key, value))
+pub(super) fn tags<'a>(attributes: impl IntoIterator<Item = &'a Attribute>) -> impl Iterator<Item = Tag> {
+    attributes.into_iter().map(|Attribute { key, value }| tag(key, value))
+}
+
+/// A list as its elements, anything else as a list of one.
+pub(super) fn texts(value: &Value) -> Vec<String> {
+    let list = if let Value::Array(list) = value { list.as_slice() } else { std::slice::from_ref(value) };
+    list.iter().map(|value| as_text(value).into_owned()).collect()
 }
 
 pub(super) fn string(key: &str, text: &str) -> Tag {

@@ -10,6 +10,7 @@ use super::list::List;
 use super::reference::{self, Reference};
 use super::reserved;
 use super::tag::Tag;
+use crate::jaeger::model::WARNINGS;
 use crate::span::{self, Attribute, Event, Resource, Scope, SpanId, TraceId, Value};
 
 /// What is read of a trace.
@@ -47,6 +48,8 @@ struct Span {
     logs: List<Log>,
     #[serde(rename = "processID")]
     process_id: String,
+    #[serde(default)]
+    warnings: List<String>,
 }
 
 /// Becomes an event while it is read: a file may have millions.
@@ -124,7 +127,7 @@ fn read_span(span: Span, resource: Arc<Resource>, scopes: &mut Scopes) -> Result
         kind: reserved::kind(&mut attributes),
         status: reserved::status(&mut attributes),
         trace_state: reserved::trace_state(&mut attributes),
-        attributes,
+        attributes: with_warnings(attributes, span.warnings),
         events: span.logs.0.into_iter().map(|Log(event)| event).collect(),
         links: reference::links(references, parent.map(|(index, _)| index)),
         flags: 0,
@@ -132,6 +135,14 @@ fn read_span(span: Span, resource: Arc<Resource>, scopes: &mut Scopes) -> Result
         resource,
         scope: Arc::clone(scope),
     })
+}
+
+fn with_warnings(mut attributes: Vec<Attribute>, List(warnings): List<String>) -> Vec<Attribute> {
+    if !warnings.is_empty() {
+        let list = warnings.into_iter().map(Value::String).collect();
+        attributes.push(Attribute { key: WARNINGS.to_owned(), value: Value::Array(list) });
+    }
+    attributes
 }
 
 impl TryFrom<UiLog> for Log {
