@@ -342,6 +342,20 @@ fn a_receiver_without_room_is_asked_again_when_it_says_so() {
 }
 
 #[test]
+fn a_receiver_that_rejects_more_than_it_was_sent_ends_no_import_with_a_panic() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, example().to_string()).unwrap();
+    let (url, answering) = receiver(&[
+        "200 OK\r\nContent-Length: 60\r\nConnection: close\r\n\r\n{\"partialSuccess\":{\"rejectedSpans\":\"5\",\"errorMessage\":\"no\"}}",
+    ]);
+    let output = import(&url, &file);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(said(&output), "of 2 traces 0 spans sent, 5 rejected: no\n");
+    answering.join().unwrap();
+}
+
+#[test]
 fn a_receiver_that_does_not_take_the_spans_fails_the_import() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");

@@ -24,7 +24,8 @@ impl Patience {
 
     /// How long to wait before the next attempt; `None` if that would be too late.
     pub(super) fn pause(&mut self, now: Instant, asked_for: Option<Duration>) -> Option<Duration> {
-        let pause = asked_for.unwrap_or(self.pause);
+        // A receiver that asks for no pause at all still gets one.
+        let pause = asked_for.map_or(self.pause, |asked_for| asked_for.max(FIRST_PAUSE));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let left = self.end.saturating_duration_since(now);
         (pause <= left && !left.is_zero()).then_some(pause)
@@ -64,6 +65,7 @@ mod tests {
         let mut patience = Patience::from(now);
         let seconds = Duration::from_secs;
         assert_eq!(patience.pause(now, Some(seconds(60))), Some(seconds(60)));
+        assert_eq!(patience.pause(now, Some(Duration::ZERO)), Some(FIRST_PAUSE), "not without a pause");
         assert_eq!(patience.pause(now, Some(seconds(61))), None);
         assert_eq!(patience.pause(now + seconds(50), Some(seconds(11))), None);
         assert_eq!(patience.pause(now + seconds(60), Some(Duration::ZERO)), None, "not for ever");
