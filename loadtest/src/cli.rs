@@ -56,11 +56,11 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     /// Which one
     pub(crate) role: Service,
-    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases
-    #[arg(long, value_name = "DIR", env = "JAEGER_UI")]
+    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases [env: JAEGER_UI]
+    #[arg(long, value_name = "DIR")]
     pub(crate) jaeger_ui: Option<PathBuf>,
-    /// Collector: what a browser sees is below this path, such as /jaeger
-    #[arg(long, value_name = "PATH", env = "BASE_PATH")]
+    /// Collector: what a browser sees is below this path, such as /jaeger [env: BASE_PATH]
+    #[arg(long, value_name = "PATH")]
     pub(crate) base_path: Option<String>,
     /// Collector: show what it had at the end of this run, and take no spans
     #[arg(long, value_name = "RUN")]

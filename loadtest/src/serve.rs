@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use observability::collector::{Hosting, Opened};
+use anyhow::{Context as _, ensure};
+use observability::collector::Opened;
 use observability::telemetry;
 use system::config::Config;
 use system::service::{self, Service};
@@ -21,22 +21,33 @@ const LEFT_OVERS: Duration = Duration::from_secs(1);
 /// Serves until SIGTERM, SIGINT or, if the environment says so, the end of stdin.
 pub(crate) fn serve(arguments: &Serve) -> anyhow::Result<ExitCode> {
     let service = arguments.role;
+    check(arguments).map_err(Misuse)?;
     let mut config = Config::from_env(service)?;
-    config.collector.hosting =
-        Hosting { jaeger_ui: arguments.jaeger_ui.clone(), base_path: arguments.base_path.clone() };
-    let opened = match &arguments.open {
-        Some(_) if service != Service::Collector => {
-            return Err(Misuse(anyhow!("only the collector opens a run: serve collector --open RUN")).into());
-        }
-        Some(run) => Some(kept::open(run).map_err(Misuse)?),
-        None => None,
-    };
+    let hosting = &mut config.collector.hosting;
+    hosting.jaeger_ui = arguments.jaeger_ui.clone().or(hosting.jaeger_ui.take());
+    hosting.base_path = arguments.base_path.clone().or(hosting.base_path.take());
+    let opened = arguments.open.as_deref().map(kept::open).transpose().map_err(Misuse)?;
     // Lives longer than the runtime, so that the spans of the last request are flushed too.
     let _telemetry = telemetry::init(config.telemetry(service))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(run(service, config, opened));
     runtime.shutdown_timeout(LEFT_OVERS);
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Nobody is left to believe that a flag did something.
+fn check(arguments: &Serve) -> anyhow::Result<()> {
+    let is_collector = arguments.role == Service::Collector;
+    ensure!(
+        is_collector || arguments.open.is_none(),
+        "only the collector opens a run: serve collector --open RUN"
+    );
+    for (flag, is_given) in
+        [("--jaeger-ui", arguments.jaeger_ui.is_some()), ("--base-path", arguments.base_path.is_some())]
+    {
+        ensure!(is_collector || !is_given, "only the collector has a {flag}: serve collector {flag}");
+    }
+    Ok(())
 }
 
 async fn run(service: Service, config: Config, opened: Option<Opened>) -> anyhow::Result<()> {

@@ -37,6 +37,9 @@ impl Collector {
             .env("OTLP_GRPC_LISTEN", free())
             .env("OTLP_HTTP_LISTEN", &otlp)
             .env("STORE_MAX_BYTES", room)
+            // Set but empty is as good as not set.
+            .env("JAEGER_UI", "")
+            .env("BASE_PATH", "")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -20,6 +20,8 @@ fn what_is_wrong_with_the_setup_is_named() {
         ("balancer", "GATEWAY_URLS", "nonsense", "GATEWAY_URLS is not usable"),
         ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
         ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is not usable"),
+        ("collector", "JAEGER_UI", "/nonexistent", "/nonexistent/index.html is not readable"),
+        ("collector", "BASE_PATH", "nonsense", "\"nonsense\" is no base path"),
         ("notification", "NOTIFICATION_CONCURRENCY", "0", "must be in 1 to 1000"),
     ] {
         let mut serve = workbench();
@@ -47,6 +49,9 @@ fn what_is_wrong_with_the_command_line_is_named() {
         (vec!["load", "--duration", "1h"], "at most 50 minutes"),
         (vec!["load", "--otlp", "nonsense"], "an OTLP/gRPC address is http://HOST:PORT"),
         (vec!["load", "--rate", "0"], "a rate is a number"),
+        (vec!["serve", "queue", "--jaeger-ui", "/ui"], "only the collector has a --jaeger-ui"),
+        (vec!["serve", "queue", "--base-path", "/jaeger"], "only the collector has a --base-path"),
+        (vec!["serve", "queue", "--open", "/run"], "only the collector opens a run"),
         (vec!["serve", "kitchen"], "invalid value 'kitchen'"),
     ] {
         let output = workbench().args(&arguments).output().unwrap();

@@ -3,6 +3,7 @@
 mod env;
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use observability::collector::Hosting;
@@ -120,7 +121,7 @@ pub struct Collector {
     pub store_max_bytes: usize,
     /// A second OTLP/gRPC backend that gets everything too.
     pub forward: Option<String>,
-    /// What a browser gets; set by the command line.
+    /// What a browser gets; the command line may say otherwise.
     pub hosting: Hosting,
 }
 
@@ -174,7 +175,10 @@ impl Config {
                 http_listen: env.address("OTLP_HTTP_LISTEN", "127.0.0.1:4318")?,
                 store_max_bytes: env.positive("STORE_MAX_BYTES", 96 << 20)?,
                 forward: env.optional_url("OTLP_FORWARD_ENDPOINT", "")?,
-                hosting: Hosting::default(),
+                hosting: Hosting {
+                    jaeger_ui: env.get("JAEGER_UI").map(PathBuf::from),
+                    base_path: env.get("BASE_PATH"),
+                },
             },
             otlp_endpoint: env.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")?,
             log_filter: env.text("RUST_LOG", "info"),
