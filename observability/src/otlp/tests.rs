@@ -155,6 +155,8 @@ fn any_trace() -> impl Strategy<Value = Trace> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_trace_survives_a_line_of_json_and_the_store(trace in any_trace()) {
         let line = to_json_line(&trace).unwrap();
