@@ -19,6 +19,9 @@ use tonic::transport::{Channel, Endpoint};
 /// What may wait, in bytes.
 const QUEUE_BYTES: usize = 8 << 20;
 
+/// What a waiting message takes beside its bytes: its place in the queue, its allocation's head.
+const WAITING_OVERHEAD: usize = 128;
+
 /// One attempt, and the pauses before the second, third and fourth.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSES: [Duration; 3] =
@@ -61,6 +64,13 @@ struct Waiting {
     spans: u64,
 }
 
+impl Waiting {
+    /// What it takes in the queue.
+    fn bytes(&self) -> usize {
+        self.message.len() + WAITING_OVERHEAD
+    }
+}
+
 impl Forward {
     /// Starts passing on to `endpoint` (`http://host:port`), which need not be there yet. The task ends once `stop`
     /// fired and the queue is empty or its time is up.
@@ -84,13 +94,15 @@ impl Forward {
     }
 
     /// Queues a message with so many spans, or drops and counts it. Never waits.
-    pub(crate) fn offer(&self, message: Bytes, spans: u64) {
-        let bytes = message.len();
+    pub(crate) fn offer(&self, message: &[u8], spans: u64) {
+        let bytes = message.len() + WAITING_OVERHEAD;
         let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // A copy, for the message may be a small part of a buffer that it would keep.
+        let waiting = || Waiting { message: Bytes::copy_from_slice(message), spans };
         // An empty queue takes a message of any size.
         let reason = if queued > 0 && queued + bytes > QUEUE_BYTES {
             &self.shared.counts.queue_full
-        } else if self.queue.send(Waiting { message, spans }).is_err() {
+        } else if self.queue.send(waiting()).is_err() {
             &self.shared.counts.stopped
         } else {
             return;
@@ -128,8 +140,9 @@ async fn pass_on(
             // Only when nothing waits: what does is passed on first.
             () = stop.cancelled() => None,
         };
-        let Some(Waiting { message, spans }) = next else { break };
-        let bytes = message.len();
+        let Some(waiting) = next else { break };
+        let bytes = waiting.bytes();
+        let Waiting { message, spans } = waiting;
         let outcome = tokio::select! {
             biased;
             outcome = send(&channel, message, &mut health) => outcome,
@@ -143,9 +156,9 @@ async fn pass_on(
         }
     }
     waiting.close();
-    while let Ok(Waiting { message, spans }) = waiting.try_recv() {
-        shared.queued_bytes.fetch_sub(message.len(), Ordering::Relaxed);
-        shared.counts.add(&Outcome::Stopped, spans);
+    while let Ok(left) = waiting.try_recv() {
+        shared.queued_bytes.fetch_sub(left.bytes(), Ordering::Relaxed);
+        shared.counts.add(&Outcome::Stopped, left.spans);
     }
     let spans = shared.counts.stopped.load(Ordering::Relaxed);
     if spans > 0 {

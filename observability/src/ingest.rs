@@ -87,8 +87,8 @@ impl Ingest {
             spans += batch.len() as u64;
         });
         let Rest { reports, rejected } = read.inspect_err(|_| self.count_refusal())?;
-        for (service, report) in reports {
-            self.losses().record(service, &report);
+        for report in reports {
+            self.losses().record(report);
         }
         let by_transport = match transport {
             Transport::Grpc => &self.counts.grpc_spans,
@@ -96,7 +96,7 @@ impl Ingest {
         };
         by_transport.inc_by(spans);
         if let Some(forward) = &self.forward {
-            forward.offer(message.clone(), spans);
+            forward.offer(message, spans);
         }
         let Some((rejected, why)) = rejected else { return Ok(None) };
         self.counts.rejected_spans.inc_by(rejected);
@@ -129,6 +129,7 @@ impl Ingest {
     fn keep(&self, batch: &Batch<'_>) {
         let mut latencies = self.latencies();
         let inserted = self.store.insert(batch);
+        latencies.forget(&inserted.left);
         let mut changes = measure(&mut latencies, batch, &inserted);
         let taken = latencies.bytes() + self.max_bytes / PAST_SHARE;
         let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
@@ -136,7 +137,7 @@ impl Ingest {
             changes.clear();
             latencies.shrink(|id| self.store.bytes_of(id), &mut changes);
             if changes.is_empty() {
-                self.store.force_room(for_traces);
+                latencies.forget(&self.store.force_room(for_traces));
             }
         }
         if latencies.is_shrunk() && self.store.has_room_for_telling(for_traces) {
@@ -149,13 +150,14 @@ impl Ingest {
 fn measure(
     latencies: &mut Latencies,
     batch: &Batch<'_>,
-    Inserted { repeated, gone }: &Inserted,
+    Inserted { repeated, gone, left }: &Inserted,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
     for (service, spans) in batch.by_service() {
         let new = spans.filter(|(position, _)| repeated.binary_search(position).is_err());
+        let is_here = |position, id| gone.binary_search(&position).is_err() && !left.contains(&id);
         let samples = new.map(|(position, head)| Sample {
-            trace_id: gone.binary_search(&position).is_err().then_some(head.trace_id),
+            trace_id: is_here(position, head.trace_id).then_some(head.trace_id),
             operation: head.name,
             kind: head.kind,
             start_ns: head.start_ns,
@@ -166,3 +168,6 @@ fn measure(
     }
     changes
 }
+
+#[cfg(test)]
+mod tests;

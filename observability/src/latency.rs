@@ -254,6 +254,13 @@ impl Latencies {
         }
     }
 
+    /// Forgets what traces that left otherwise than by [`Self::shrink`] had to tell.
+    pub(crate) fn forget(&mut self, left: &[TraceId]) {
+        if !left.is_empty() {
+            all(&mut self.services).for_each(|series| series.forget(left));
+        }
+    }
+
     /// Every series as a row, by service, operation and kind.
     pub fn hops(&self, histograms: bool) -> Vec<Hop> {
         let mut hops: Vec<Hop> = self.rows().map(|(row, series)| series.hop(row, histograms)).collect();

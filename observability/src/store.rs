@@ -93,19 +93,22 @@ pub(crate) struct Stats {
     pub(crate) repeated_spans: u64,
 }
 
-/// Positions in a batch of the spans that are not kept, or not once more.
+/// What of a batch is not kept, or not once more: positions of spans, and whole traces.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inserted {
     /// Spans that were here already.
     pub(crate) repeated: Vec<usize>,
-    /// Spans of traces that have left.
+    /// Spans of traces that had left.
     pub(crate) gone: Vec<usize>,
+    /// Traces that became too large, and left.
+    pub(crate) left: Vec<TraceId>,
 }
 
 enum Fate {
     Kept,
     Repeated,
     Gone,
+    TooLarge,
 }
 
 /// The store. Its one lock is held for a copy of a batch's bytes, and never while anything is decoded.
@@ -150,7 +153,7 @@ impl Store {
     pub(crate) fn insert(&self, batch: &Batch<'_>) -> Inserted {
         let mut inserted = Inserted::default();
         let mut inner = self.lock();
-        for group in &batch.groups {
+        for group in batch.filled() {
             let origin = inner.origins.intern(group);
             for position in group.spans.clone() {
                 let span = &batch.spans[position];
@@ -159,6 +162,7 @@ impl Store {
                     Fate::Kept => {}
                     Fate::Repeated => inserted.repeated.push(position),
                     Fate::Gone => inserted.gone.push(position),
+                    Fate::TooLarge => inserted.left.push(span.head.trace_id),
                 }
             }
         }
@@ -185,15 +189,18 @@ impl Store {
         self.lock().retention.bytes(Class::Telling) < max_bytes / 8
     }
 
-    /// Lets the first-seen go, whatever they are kept for, until the rest fits.
-    pub(crate) fn force_room(&self, max_bytes: usize) {
+    /// Lets the first-seen go, whatever they are kept for, until the rest fits. Returns which.
+    pub(crate) fn force_room(&self, max_bytes: usize) -> Vec<TraceId> {
         let mut inner = self.lock();
+        let mut left = Vec::new();
         while inner.bytes() > max_bytes
             && let Some((_, id)) = inner.line.first_key_value()
         {
             let id = *id;
             inner.evict(id, None);
+            left.push(id);
         }
+        left
     }
 
     pub(crate) fn get(&self, id: TraceId) -> Found {
@@ -244,7 +251,8 @@ impl Store {
     /// One without traces that has another store's past: it would sample the same. What left is taken over at the end, by
     /// [`Self::restore`].
     pub(crate) fn after(max_bytes: usize, past: &Past) -> Self {
-        let store = Self::new(max_bytes);
+        // Each trace fitted there; written anew it may take some bytes more.
+        let store = Self { largest_trace: usize::MAX, ..Self::new(max_bytes) };
         store.lock().retention = Retention::new(past.sampled_below);
         store
     }
@@ -307,9 +315,9 @@ impl Inner {
             let operation = tokens::token(&origin.service, span.head.name);
             self.retention.fail((id, entry.seen, bytes + TRACE_OVERHEAD), &mut entry.marks, operation);
         }
-        if bytes > largest {
+        if entry.is_larger_than(largest) {
             self.evict(id, Some(Reason::TooLarge));
-            return Fate::Gone;
+            return Fate::TooLarge;
         }
         Fate::Kept
     }

@@ -1,7 +1,7 @@
 //! Telemetry of one process: spans over OTLP/gRPC, log lines as JSON on stdout.
 //!
-//! Called once by each process. Promises that a service is never slowed or stopped by its telemetry:
-//! the queue is bounded, what does not fit is counted and reported, an absent collector is retried.
+//! Called once by each process. Promises that no span ever holds up a service: the queue is bounded, what does not fit is
+//! counted and reported, an absent collector is retried. Log lines are kept whole instead: they wait for whoever reads them.
 
 mod export;
 mod lines;

@@ -52,13 +52,14 @@ pub(super) struct Kept {
 impl Kept {
     /// Asks for everything. A collector that does not answer leaves files without anything in them.
     pub(super) async fn fetch(collector: &Collector) -> anyhow::Result<Self> {
-        let state = collector.state().await?;
         let (mut packed, mut crc) = (packer()?, Crc::new());
         let mut traces = collector.all_traces().await?;
         while let Some(some) = traces.chunk().await? {
             packed.write_all(&some)?;
             crc.update(&some);
         }
+        // After the traces: one that leaves meanwhile is in both, and opened again it is there.
+        let state = collector.state().await?;
         let state = State { traces: Digest::of(&crc), collector: serde_json::from_slice(&state)? };
         Ok(Self { traces: packed.finish()?, state: pack(&serde_json::to_vec(&state)?)? })
     }

@@ -20,6 +20,16 @@ const MAX_SENDERS: usize = 100;
 /// Characters of a service's name, or of a reason.
 const LABEL: usize = 128;
 
+/// One report: who dropped how many spans, why, and of which traces. A few hundred of the spans that bring them could take
+/// a gigabyte when they are decoded.
+#[derive(Debug)]
+pub(super) struct Report {
+    service: String,
+    reason: String,
+    spans: u64,
+    traces: Vec<TraceId>,
+}
+
 /// The reports so far.
 #[derive(Debug)]
 pub(crate) struct Losses {
@@ -41,18 +51,11 @@ impl Default for Losses {
 }
 
 impl Losses {
-    pub(super) fn record(&mut self, service: &str, report: &Span) {
-        for link in &report.links {
-            if let Some(id) = TraceId::from_bytes(&link.trace_id) {
-                self.traces.insert(id, 0);
-            }
+    pub(super) fn record(&mut self, Report { service, reason, spans: count, traces }: Report) {
+        for id in traces {
+            self.traces.insert(id, 0);
         }
-        let count = match value(&report.attributes, "otel.dropped.count") {
-            Some(Value::IntValue(count)) => u64::try_from(*count).unwrap_or(0),
-            _ => 0,
-        };
-        let reason = text(&report.attributes, "otel.dropped.reason").unwrap_or("unknown");
-        let mut key = (label(service), label(reason));
+        let mut key = (service, reason);
         if self.spans.len() >= MAX_SENDERS && !self.spans.contains_key(&key) {
             key = ("other".to_owned(), "unknown".to_owned());
         }
@@ -94,14 +97,21 @@ fn label(text: &str) -> String {
     text.chars().take(LABEL).map(plain).collect()
 }
 
-/// The report that a span is, if it is one.
-pub(super) fn report(scope: &str, span: &[u8]) -> Option<Span> {
+/// The report that a service's span is, if it is one.
+pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> {
     // Checked first: what a few bytes decode to can be large.
     let is_small = || check::span(span, &mut Vec::new(), &mut Tokens::default()).is_ok();
     if scope != "observability.telemetry" || !is_small() {
         return None;
     }
-    Span::decode(span).ok().filter(|span| span.name == "spans dropped")
+    let span = Span::decode(span).ok().filter(|span| span.name == "spans dropped")?;
+    let spans = match value(&span.attributes, "otel.dropped.count") {
+        Some(Value::IntValue(count)) => u64::try_from(*count).unwrap_or(0),
+        _ => 0,
+    };
+    let reason = text(&span.attributes, "otel.dropped.reason").unwrap_or("unknown");
+    let traces = span.links.iter().filter_map(|link| TraceId::from_bytes(&link.trace_id));
+    Some(Report { service: label(service), reason: label(reason), spans, traces: traces.collect() })
 }
 
 fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {

@@ -1,16 +1,14 @@
 //! An encoded `ExportTraceServiceRequest`, taken apart in place.
 
-use opentelemetry_proto::tonic::trace::v1::Span;
-
-use super::loss;
+use super::loss::{self, Report};
 use crate::otlp::wire::{Fields, Malformed};
 use crate::store::{Batch, Described};
 
 /// What a message holds beside the spans to keep.
 #[derive(Debug, Default)]
-pub(super) struct Rest<'m> {
-    /// Which service's exporter reports losses.
-    pub(super) reports: Vec<(&'m str, Span)>,
+pub(super) struct Rest {
+    /// What exporters say they lost.
+    pub(super) reports: Vec<Report>,
     /// How many spans are not what they should be, and what is wrong with the first.
     pub(super) rejected: Option<(u64, Malformed)>,
 }
@@ -26,7 +24,7 @@ enum Part<'m> {
 
 /// Hands the spans to `keep`, a part of a long message at a time. Fails before the first when the message breaks off, or is
 /// something else: what its spans are cannot be told then.
-pub(super) fn read<'m>(message: &'m [u8], keep: impl FnMut(&Batch<'m>)) -> Result<Rest<'m>, Malformed> {
+pub(super) fn read<'m>(message: &'m [u8], keep: impl FnMut(&Batch<'m>)) -> Result<Rest, Malformed> {
     walk(message, &mut |_| {})?;
     let mut reading = Reading {
         batch: Batch::for_message(message.len()),
@@ -43,7 +41,7 @@ struct Reading<'m, K> {
     batch: Batch<'m>,
     /// Whether the spans' resource or scope is, and they were rejected with it.
     is_malformed: bool,
-    rest: Rest<'m>,
+    rest: Rest,
     keep: K,
 }
 
@@ -63,8 +61,8 @@ impl<'m, K: FnMut(&Batch<'m>)> Reading<'m, K> {
     }
 
     fn span(&mut self, span: &'m [u8]) {
-        if let Some(report) = loss::report(self.batch.scope(), span) {
-            self.rest.reports.push((self.batch.service(), report));
+        if let Some(report) = loss::report(self.batch.service(), self.batch.scope(), span) {
+            self.rest.reports.push(report);
         } else if let Err(why) = self.batch.push(span) {
             self.reject(1, why);
         } else if self.batch.is_full() {

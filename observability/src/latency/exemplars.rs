@@ -64,8 +64,15 @@ impl ByBucket {
         changes.push(Change { trace_id: id, telling: true });
     }
 
+    /// Forgets those of these traces.
+    pub(super) fn forget(&mut self, left: &[TraceId]) {
+        for exemplar in self.0.iter_mut().flatten() {
+            exemplar.take_if(|(_, id)| left.contains(id));
+        }
+    }
+
     /// Forgets all of them.
-    pub(super) fn forget(&mut self, changes: &mut Vec<Change>) {
+    pub(super) fn forget_all(&mut self, changes: &mut Vec<Change>) {
         let all = self.0.iter_mut().flatten().filter_map(Option::take);
         changes.extend(all.map(|(_, trace_id)| Change { trace_id, telling: false }));
     }
@@ -138,7 +145,7 @@ mod tests {
         by_bucket.offer(1000, TraceId(1), &mut changes);
         let count = |changes: &[Change]| changes.iter().map(|c| if c.telling { 1 } else { -1 }).sum::<i64>();
         assert_eq!(count(&changes), by_bucket.0.iter().flatten().flatten().count() as i64);
-        by_bucket.forget(&mut changes);
+        by_bucket.forget_all(&mut changes);
         assert_eq!(count(&changes), 0);
         assert!(by_bucket.of(500_000).is_empty());
     }

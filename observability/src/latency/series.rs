@@ -7,7 +7,7 @@ use super::slowest::Slowest;
 use super::state::{SeriesState, decode, encode};
 use super::timeline::Timeline;
 use super::{Hop, Sample, Summary};
-use crate::span::Kind;
+use crate::span::{Kind, TraceId};
 use crate::store::Change;
 
 /// Longer spans count as this long: an hour.
@@ -63,8 +63,13 @@ impl Series {
         *bytes = *bytes + self.timeline.bytes() - before;
     }
 
+    pub(super) fn forget(&mut self, left: &[TraceId]) {
+        self.slowest.forget(left);
+        self.exemplars.forget(left);
+    }
+
     pub(super) fn forget_exemplars(&mut self, changes: &mut Vec<Change>) {
-        self.exemplars.forget(changes);
+        self.exemplars.forget_all(changes);
     }
 
     /// Without its slots.

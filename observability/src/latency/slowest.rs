@@ -1,7 +1,4 @@
-//! The slowest spans of one operation, and whose traces they are.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! The slowest spans of one operation, one of each trace, and whose traces they are.
 
 use crate::span::TraceId;
 use crate::store::Change;
@@ -9,49 +6,59 @@ use crate::store::Change;
 /// As many are remembered while there is room for their traces.
 const MOST: usize = 128;
 
-/// The fastest of them on top.
 #[derive(Debug)]
 pub(super) struct Slowest {
-    spans: BinaryHeap<Reverse<(u64, TraceId)>>,
+    /// The fastest of them first.
+    spans: Vec<(u64, TraceId)>,
     /// How many are remembered.
     limit: usize,
 }
 
 impl Default for Slowest {
     fn default() -> Self {
-        Self { spans: BinaryHeap::new(), limit: MOST }
+        Self { spans: Vec::new(), limit: MOST }
     }
 }
 
 impl Slowest {
     /// Remembers the span if it is among the slowest.
     pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<Change>) {
-        if self.spans.len() < self.limit {
-            self.spans.push(Reverse((duration_ns, id)));
-        } else if let Some(mut fastest) = self.spans.peek_mut()
-            && fastest.0.0 < duration_ns
-        {
-            changes.push(Change { trace_id: fastest.0.1, telling: false });
-            *fastest = Reverse((duration_ns, id));
-        } else {
+        let is_full = self.spans.len() >= self.limit;
+        if is_full && self.spans.first().is_none_or(|(fastest, _)| duration_ns <= *fastest) {
             return;
         }
-        changes.push(Change { trace_id: id, telling: true });
+        // One trace may call an operation a thousand times, and must not be all that is remembered.
+        let known = self.spans.iter().position(|(_, known)| *known == id);
+        if known.is_some_and(|at| self.spans[at].0 >= duration_ns) {
+            return;
+        }
+        match known {
+            Some(at) => drop(self.spans.remove(at)),
+            None => changes.push(Change { trace_id: id, telling: true }),
+        }
+        if known.is_none() && is_full {
+            let (_, trace_id) = self.spans.remove(0);
+            changes.push(Change { trace_id, telling: false });
+        }
+        let place = self.spans.partition_point(|slow| *slow < (duration_ns, id));
+        self.spans.insert(place, (duration_ns, id));
     }
 
     /// What the traces weigh together.
     pub(super) fn weight(&self, weigh: impl Fn(TraceId) -> usize) -> usize {
-        self.spans.iter().map(|Reverse((_, id))| weigh(*id)).sum()
+        self.spans.iter().map(|(_, id)| weigh(*id)).sum()
     }
 
     /// Forgets the faster half.
     pub(super) fn halve(&mut self, changes: &mut Vec<Change>) {
         self.limit = self.spans.len() / 2;
-        while self.spans.len() > self.limit
-            && let Some(Reverse((_, trace_id))) = self.spans.pop()
-        {
-            changes.push(Change { trace_id, telling: false });
-        }
+        let faster = self.spans.drain(..self.spans.len() - self.limit);
+        changes.extend(faster.map(|(_, trace_id)| Change { trace_id, telling: false }));
+    }
+
+    /// Forgets those of these traces.
+    pub(super) fn forget(&mut self, left: &[TraceId]) {
+        self.spans.retain(|(_, id)| !left.contains(id));
     }
 
     /// Remembers some more from now on. Returns whether it could be more still.
@@ -62,17 +69,56 @@ impl Slowest {
 
     /// The slowest span of all.
     pub(super) fn first(&self) -> Option<(u64, TraceId)> {
-        self.spans.iter().map(|Reverse(slow)| *slow).max()
+        self.spans.last().copied()
     }
 
     /// The slowest first.
     pub(super) fn all(&self) -> Vec<(u64, TraceId)> {
-        let mut all: Vec<_> = self.spans.iter().map(|Reverse(slow)| *slow).collect();
-        all.sort_unstable_by(|a, b| b.cmp(a));
-        all
+        self.spans.iter().rev().copied().collect()
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.spans.capacity() * size_of::<(u64, TraceId)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_trace_has_one_place_and_the_changes_add_up() {
+        let (mut slowest, mut changes) = (Slowest::default(), Vec::new());
+        // A hundred spans of each of three hundred traces, all slower than those of the trace before, in no order.
+        for number in 0..30_000_u64 {
+            let mixed = number * 7919 % 30_000;
+            slowest.offer(mixed, TraceId(u128::from(mixed / 100) + 1), &mut changes);
+        }
+        let expected: Vec<_> = (173..=300).rev().map(|id| (id * 100 - 1, TraceId(u128::from(id)))).collect();
+        assert_eq!(slowest.all(), expected);
+        let told = |id: TraceId| {
+            let of_it = changes.iter().filter(|change| change.trace_id == id);
+            of_it.map(|change| if change.telling { 1 } else { -1 }).sum::<i32>()
+        };
+        for id in (1..=300).map(TraceId) {
+            assert_eq!(told(id), i32::from(expected.iter().any(|(_, slow)| *slow == id)), "{id}");
+        }
+        slowest.forget(&[TraceId(300)]);
+        assert_eq!(slowest.first(), Some((29_899, TraceId(299))));
+        assert_eq!(slowest.all().len(), 127);
+    }
+
+    #[test]
+    fn what_is_halved_grows_again() {
+        let (mut slowest, mut changes) = (Slowest::default(), Vec::new());
+        (1..=200).for_each(|ns| slowest.offer(ns, TraceId(u128::from(ns)), &mut changes));
+        changes.clear();
+        slowest.halve(&mut changes);
+        assert_eq!((slowest.all().len(), changes.len()), (64, 64));
+        slowest.offer(1, TraceId(1000), &mut changes);
+        assert_eq!((slowest.all().len(), changes.len()), (64, 64));
+        assert!(slowest.grow());
+        slowest.offer(1, TraceId(1000), &mut changes);
+        assert_eq!((slowest.all().len(), changes.len()), (65, 65));
     }
 }

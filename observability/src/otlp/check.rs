@@ -33,6 +33,8 @@ pub(crate) struct Head<'m> {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
     pub(crate) error: bool,
+    /// Attributes, events, links and items of lists.
+    pub(crate) parts: usize,
 }
 
 /// Reads a span's head; copies the fields that are not in it (but for name, kind and status, which are in both) to
@@ -77,9 +79,10 @@ pub(crate) fn span<'m>(
     body.extend_from_slice(&message[uncopied..]);
     let (Some(trace_id), Some(span_id)) = (trace_id, span_id) else { return Err(Malformed::Id) };
     let (kind, status) = (super::kind(kind), super::status_code(status));
+    let parts = walk.parts;
     tokens.span(name, kind, status);
     let error = status == StatusCode::Error;
-    Ok(Head { trace_id, span_id, parent, name, kind, start_ns, end_ns, error })
+    Ok(Head { trace_id, span_id, parent, name, kind, start_ns, end_ns, error, parts })
 }
 
 /// Checks a resource. Returns its `service.name`, if that is a text.

@@ -65,6 +65,8 @@ impl<'m> Batch<'m> {
         let name = check::scope(scope.message, &mut tokens)?;
         tokens.service(service);
         let spans = self.spans.len();
+        // Millions of groups whose spans were all refused fit into one message.
+        self.groups.pop_if(|last| last.spans.is_empty());
         self.groups.push(Group {
             origin: super::origins::key(resource, scope),
             service,
@@ -124,9 +126,14 @@ impl<'m> Batch<'m> {
     pub(crate) fn by_service(
         &self,
     ) -> impl Iterator<Item = (&'m str, impl Iterator<Item = (usize, &Head<'m>)>)> {
-        self.groups.iter().map(|group| {
+        self.filled().map(|group| {
             let spans = group.spans.clone();
             (group.service, spans.map(|position| (position, &self.spans[position].head)))
         })
+    }
+
+    /// The groups that have spans: a resource without any is not worth keeping.
+    pub(super) fn filled(&self) -> impl Iterator<Item = &Group<'m>> {
+        self.groups.iter().filter(|group| !group.spans.is_empty())
     }
 }

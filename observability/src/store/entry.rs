@@ -5,12 +5,12 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::trace::v1::Span as ProtoSpan;
 use prost::Message as _;
 
-use super::origins::Shared;
+use super::origins::{self, Shared};
 use super::retention::Marks;
 use super::tokens::Filters;
 use crate::otlp;
 use crate::otlp::check::Head;
-use crate::span::{Span, SpanId, Trace, TraceId};
+use crate::span::{Attribute, Span, SpanId, Trace, TraceId};
 
 /// Before each span's body, little-endian: which origin and how long the body is (4 bytes each), the span's id, its
 /// parent's (0 is none), its start and its end (8 bytes each).
@@ -19,8 +19,18 @@ const HEADER: usize = 40;
 /// A trace of more spans than this is not searched for one that comes again: that would take ever longer.
 const SEARCHED: u32 = 1000;
 
+/// Spans of one id and the same times that are compared byte by byte. Honest senders have one.
+const ALIKE: usize = 4;
+
 /// An answer that says the origin of spans anew wherever it changes may grow by so many times what the spans take.
 const REPEATED: usize = 4;
+
+/// What a part of a span takes when it is decoded, beside its texts.
+const PART: usize = size_of::<Attribute>();
+
+/// Of what a trace may take, what it may take when it is decoded, and what its resources and scopes may.
+const DECODED: usize = 4;
+const ORIGINS: usize = 2;
 
 /// Buffers grow by at least this much, and by a quarter, lest each of a trace's spans move it.
 const GROWTH: usize = 512;
@@ -36,6 +46,10 @@ pub(super) struct Entry {
     origins: Vec<Shared>,
     filters: Filters,
     spans: u32,
+    /// Attributes, events, links and items of lists.
+    parts: usize,
+    /// What its origins take, of which it may be the only one.
+    origins_bytes: usize,
 }
 
 /// One span in its buffer.
@@ -59,6 +73,8 @@ impl Entry {
             origins: Vec::new(),
             filters: Filters::default(),
             spans: 0,
+            parts: 0,
+            origins_bytes: 0,
         }
     }
 
@@ -66,6 +82,7 @@ impl Entry {
         let known = self.origins.iter().position(|other| Arc::ptr_eq(other, origin));
         let index = known.unwrap_or_else(|| {
             self.origins.push(Arc::clone(origin));
+            self.origins_bytes += origins::cost(origin.bytes);
             for token in &origin.tokens {
                 self.filters.add(*token);
             }
@@ -88,21 +105,30 @@ impl Entry {
         }
         self.longest_ns = self.longest_ns.max(head.end_ns.saturating_sub(head.start_ns));
         self.spans += 1;
+        self.parts += head.parts;
     }
 
     /// Whether this very span is here: an exporter that heard no answer sends its batch again.
     pub(super) fn holds(&self, head: &Head<'_>, body: &[u8]) -> bool {
         let parent = head.parent.map_or(0, |SpanId(id)| id);
-        self.spans <= SEARCHED
-            && self.records().any(|record| {
-                (record.span_id, record.parent, record.start_ns, record.end_ns)
-                    == (head.span_id.0, parent, head.start_ns, head.end_ns)
-                    && record.body == body
-            })
+        let has_its_head = |record: &Record<'_>| {
+            (record.span_id, record.parent, record.start_ns, record.end_ns)
+                == (head.span_id.0, parent, head.start_ns, head.end_ns)
+        };
+        let mut alike = self.records().filter(has_its_head).take(ALIKE);
+        self.spans <= SEARCHED && alike.any(|record| record.body == body)
     }
 
     pub(super) fn spans(&self) -> u32 {
         self.spans
+    }
+
+    /// Whether it, or what it needs, takes more than one trace should.
+    pub(super) fn is_larger_than(&self, largest: usize) -> bool {
+        let decoded = self.spans as usize * size_of::<Span>() + self.parts * PART + self.records.len();
+        self.bytes() > largest
+            || self.origins_bytes > largest.saturating_mul(ORIGINS)
+            || decoded > largest.saturating_mul(DECODED)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -85,7 +85,7 @@ impl Origins {
             tokens: group.tokens.clone(),
             bytes: group.origin.len(),
         });
-        self.bytes += cost(&group.origin);
+        self.bytes += cost(group.origin.len());
         self.known.insert(group.origin.clone(), Arc::clone(&decoded));
         decoded
     }
@@ -110,7 +110,7 @@ impl Origins {
         self.known.retain(|key, origin| {
             let used = Arc::strong_count(origin) > 1;
             if !used {
-                *bytes -= cost(key);
+                *bytes -= cost(key.len());
             }
             used
         });
@@ -121,6 +121,7 @@ impl Origins {
     }
 }
 
-fn cost(key: &[u8]) -> usize {
-    key.len() * (1 + DECODED_FACTOR) + ORIGIN_OVERHEAD
+/// What an origin of so many bytes takes here.
+pub(super) fn cost(bytes: usize) -> usize {
+    bytes * (1 + DECODED_FACTOR) + ORIGIN_OVERHEAD
 }

@@ -13,7 +13,7 @@ use crate::span::{Trace, TraceId};
 /// Traces looked at without letting go of the lock.
 const SLICE: usize = 512;
 
-/// Bytes of traces that are copied at once, to be looked into without the lock.
+/// Bytes of traces that are copied at once, to be looked into without the lock, or are looked into with it.
 const COPIED: usize = 4 << 20;
 
 /// Spans of a trace that are searched one after another.
@@ -47,10 +47,14 @@ impl Store {
             let inner = self.lock();
             let slice = inner.line.range(..before).rev().take(SLICE);
             before = 0;
+            let mut looked_at = 0;
             for (seen, id) in slice {
                 before = *seen;
-                if let Some(entry) = inner.traces.get(id) {
-                    count_calls(entry, start_ns, &mut calls);
+                let Some(entry) = inner.traces.get(id) else { continue };
+                count_calls(entry, start_ns, &mut calls);
+                looked_at += entry.bytes();
+                if looked_at > COPIED {
+                    break;
                 }
             }
         }

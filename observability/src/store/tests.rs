@@ -1,6 +1,7 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message as _;
 
@@ -276,8 +277,42 @@ fn what_is_kept_is_told_from_what_is_not() {
         spans.iter().for_each(|span| batch.push(span).unwrap());
         store.insert(&batch)
     };
-    assert_eq!(inserted(&[(1, 1), (2, 9)]), Inserted { repeated: vec![], gone: vec![1] }, "too large");
-    assert_eq!(inserted(&[(2, 1), (1, 1), (1, 2)]), Inserted { repeated: vec![1], gone: vec![0] });
+    let too_large = Inserted { left: vec![TraceId(2)], ..Inserted::default() };
+    assert_eq!(inserted(&[(1, 1), (2, 9)]), too_large);
+    let after = Inserted { repeated: vec![1], gone: vec![0], ..Inserted::default() };
+    assert_eq!(inserted(&[(2, 1), (1, 1), (1, 2)]), after);
+}
+
+#[test]
+fn a_trace_is_as_large_as_what_it_needs() {
+    let plain = || Span { trace_id: vec![1; 16], span_id: vec![1; 8], ..Span::default() };
+    let id = TraceId(u128::from_be_bytes([1; 16]));
+    // A few bytes each on the wire.
+    let many_parts = Span { links: vec![Link::default(); 10_000], ..plain() };
+    let store = Store::new(MAX);
+    insert_spans(&store, MAX, "a", &[many_parts]);
+    assert!(matches!(store.get(id), Found::Evicted(Reason::TooLarge)), "{:?}", store.stats());
+
+    let store = Store::new(MAX);
+    for number in 0..300_u64 {
+        let span = Span { span_id: (number + 1).to_be_bytes().to_vec(), ..plain() };
+        insert_spans(&store, MAX, &format!("service {number}"), &[span]);
+    }
+    assert!(matches!(store.get(id), Found::Evicted(Reason::TooLarge)), "{:?}", store.stats());
+}
+
+#[test]
+fn a_resource_without_spans_is_not_kept() {
+    let store = Store::new(MAX);
+    let resources: Vec<Vec<u8>> = (0..3).map(|n| resource(&format!("service {n}")).encode_to_vec()).collect();
+    let mut batch = Batch::for_message(0);
+    for message in &resources {
+        batch.group(Described { message, schema: "" }, Described::default()).unwrap();
+        batch.push(b"no span").unwrap_err();
+    }
+    assert_eq!(batch.filled().count(), 0);
+    store.insert(&batch);
+    assert_eq!((store.services().count(), store.stats().bytes), (0, 0));
 }
 
 /// The traces with a span that has this tag.
