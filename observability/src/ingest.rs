@@ -82,7 +82,7 @@ impl Ingest {
         transport: Transport,
     ) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
         let mut spans = 0;
-        let read = read::read(message, |batch| {
+        let read = read::read(message, Batch::for_message(message.len()), |batch| {
             self.keep(batch);
             spans += batch.len() as u64;
         });

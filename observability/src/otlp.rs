@@ -9,16 +9,14 @@ mod encode;
 mod envelope;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod json;
 mod raw;
 mod room;
 mod take;
 pub(crate) mod text;
 pub(crate) mod wire;
 
-use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
-use prost::Message as _;
 
 use crate::span::Trace;
 
@@ -26,6 +24,7 @@ use decode::{kind, status_code};
 pub(crate) use decode::{resource, scope, span};
 pub(crate) use encode::resource_spans;
 pub use envelope::Envelope;
+pub(crate) use json::to_protobuf as json_to_protobuf;
 pub use raw::Raw;
 pub(crate) use room::Room;
 
@@ -46,24 +45,13 @@ pub fn from_json_line(line: &str) -> serde_json::Result<Trace> {
     Ok(Trace { spans: decode::spans(data.resource_spans) })
 }
 
-/// Objects and lists in a message of JSON: the largest object, a span, takes some three hundred bytes when it is read,
-/// however few it has on the wire.
-const MAX_OBJECTS: usize = 400_000;
+/// Objects, lists and their members in a message of JSON that is read at once: the largest object, a span, takes some three
+/// hundred bytes when it is read, however few it has on the wire.
+const MAX_PARTS: usize = 800_000;
 
 /// Whether a message of JSON is not much larger when it is read than its length lets one think.
 pub(crate) fn has_few_objects(json: &[u8]) -> bool {
-    json.len() < MAX_OBJECTS
-        || json.iter().filter(|byte| matches!(**byte, b'{' | b'[')).count() <= MAX_OBJECTS
-}
-
-/// An `ExportTraceServiceRequest` in JSON into one in protobuf, which is what is worked with.
-pub(crate) fn json_to_protobuf(json: &[u8]) -> serde_json::Result<Bytes> {
-    // A list would be taken for the message's fields in their order.
-    if !json.trim_ascii_start().starts_with(b"{") {
-        return Err(serde::de::Error::custom("not a JSON object"));
-    }
-    let request: ExportTraceServiceRequest = serde_json::from_slice(json)?;
-    Ok(request.encode_to_vec().into())
+    json::has_few_parts(json, MAX_PARTS)
 }
 
 #[cfg(test)]

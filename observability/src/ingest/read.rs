@@ -24,14 +24,13 @@ enum Part<'m> {
 
 /// Hands the spans to `keep`, a part of a long message at a time. Fails before the first when the message breaks off, or is
 /// something else: what its spans are cannot be told then.
-pub(super) fn read<'m>(message: &'m [u8], keep: impl FnMut(&Batch<'m>)) -> Result<Rest, Malformed> {
+pub(super) fn read<'m>(
+    message: &'m [u8],
+    batch: Batch<'m>,
+    keep: impl FnMut(&Batch<'m>),
+) -> Result<Rest, Malformed> {
     walk(message, &mut |_| {})?;
-    let mut reading = Reading {
-        batch: Batch::for_message(message.len()),
-        is_malformed: false,
-        rest: Rest::default(),
-        keep,
-    };
+    let mut reading = Reading { batch, is_malformed: false, rest: Rest::default(), keep };
     walk(message, &mut |part| reading.part(part))?;
     (reading.keep)(&reading.batch);
     Ok(reading.rest)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ingest, loss, read};
 use crate::latency::{self, Latencies};
 use crate::otlp;
-use crate::store::{Past, Store};
+use crate::store::{Batch, Past, Store};
 
 /// Of the file that says what it knew; another one is not read.
 const SCHEMA: u32 = 1;
@@ -107,7 +107,7 @@ fn load(store: &Store, mut traces: impl BufRead) -> Result<(), OpenError> {
         }
         let refused = |why: &dyn std::fmt::Display| OpenError::Line { number, why: why.to_string() };
         let message = otlp::json_to_protobuf(&line).map_err(|error| refused(&error))?;
-        let read = read::read(&message, |batch| drop(store.insert(batch)));
+        let read = read::read(&message, Batch::of_kept(), |batch| drop(store.insert(batch)));
         if let Some((_, why)) = read.map_err(|error| refused(&error))?.rejected {
             return Err(refused(&why));
         }

@@ -1,10 +1,14 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 
 use super::*;
+use crate::otlp;
+use crate::span::TraceId;
 use crate::store::Found;
 
 fn span(trace: u8, id: u8, duration_ns: u64) -> Span {
@@ -18,9 +22,14 @@ fn span(trace: u8, id: u8, duration_ns: u64) -> Span {
 }
 
 fn accept(ingest: &Ingest, spans: Vec<Span>) -> u64 {
+    accept_of(ingest, Resource::default(), spans)
+}
+
+/// Returns how many were rejected.
+fn accept_of(ingest: &Ingest, resource: Resource, spans: Vec<Span>) -> u64 {
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
-    let resource = Some(Resource::default());
-    let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
+    let resource_spans =
+        vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
     let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
     let partial = ingest.accept(&message.into(), Transport::Grpc).unwrap();
     partial.map_or(0, |partial| partial.rejected_spans as u64)
@@ -50,4 +59,30 @@ fn a_service_whose_spans_were_all_refused_is_not_remembered() {
     assert_eq!(ingest.services(), [""; 0]);
     accept(&ingest, vec![span(1, 1, 1)]);
     assert_eq!(ingest.services(), ["unknown_service"]);
+}
+
+#[test]
+fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
+    let ingest = Ingest::new(256 << 20, None);
+    let resource = |letter: &str| Resource {
+        attributes: vec![KeyValue {
+            key: "long".to_owned(),
+            value: Some(AnyValue { value: Some(Value::StringValue(letter.repeat(60_000))) }),
+            ..KeyValue::default()
+        }],
+        ..Resource::default()
+    };
+    let resources = [resource("a"), resource("b")];
+    for id in 1..=300_u64 {
+        let span = Span { span_id: id.to_be_bytes().to_vec(), name: "n".repeat(16_000), ..span(1, 1, id) };
+        accept_of(&ingest, resources[id as usize % 2].clone(), vec![span]);
+    }
+    let kept = |ingest: &Ingest| match ingest.store.get(TraceId(u128::from_be_bytes([1; 16]))) {
+        Found::Kept(trace) => trace,
+        other => panic!("{other:?}"),
+    };
+    let line = otlp::to_json_line(&kept(&ingest)).unwrap();
+    let knowledge = serde_json::to_vec(&ingest.knowledge()).unwrap();
+    let opened = Ingest::open(&knowledge, line.as_bytes()).unwrap();
+    assert_eq!(kept(&opened), kept(&ingest));
 }

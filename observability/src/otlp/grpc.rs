@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
@@ -24,8 +25,8 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::Service;
 
-use super::room::{NoRoom, Paying, RETRY_AFTER};
-use super::take::take;
+use super::room::{Held, NoRoom, Paying, RETRY_AFTER, Room};
+use super::take::{NotTaken, take};
 use super::{MAX_MESSAGE, Raw};
 use crate::ingest::{Ingest, Transport};
 use crate::server::DRAIN_DEADLINE;
@@ -63,6 +64,12 @@ impl Service<http::Request<Body>> for Receiver {
             if request.uri().path().rsplit('/').next() != Some("Export") {
                 return Ok(Status::unimplemented("TraceService has Export alone").into_http());
             }
+            if request.headers().contains_key("grpc-encoding") {
+                request = match whole(request, &receiver.0.room).await {
+                    Ok(request) => request,
+                    Err(status) => return Ok(status.into_http()),
+                };
+            }
             let mut grpc = Grpc::new(Raw)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE);
@@ -80,14 +87,34 @@ impl UnaryService<Bytes> for Receiver {
         let ingest = Arc::clone(&self.0);
         Box::pin(async move {
             let (_, mut extensions, message) = request.into_parts();
-            let taken = take(&ingest, extensions.remove(), message, Transport::Grpc).await;
-            let refused = |why| Status::invalid_argument(format!("not an OTLP trace export: {why}"));
+            let held = extensions.remove::<Arc<Held>>();
+            if let (Some(_unpacked), Some(held)) = (extensions.remove::<Unpacking>(), &held) {
+                held.take(message.len()).map_err(|why| no_room(&why))?;
+            }
+            let taken = take(&ingest, held, message, Transport::Grpc).await;
             let reply = |partial_success| {
                 Response::new(ExportTraceServiceResponse { partial_success }.encode_to_vec().into())
             };
-            taken.map(reply).map_err(refused)
+            taken.map(reply).map_err(|why| match why {
+                NotTaken::NoRoom(why) => no_room(&why),
+                NotTaken::Malformed(_) => Status::invalid_argument(why.to_string()),
+            })
         })
     }
+}
+
+/// A packed message takes this place until it is unpacked and has paid for what it is then.
+#[derive(Debug, Clone)]
+struct Unpacking(#[expect(dead_code, reason = "freed when dropped")] Arc<OwnedSemaphorePermit>);
+
+/// A packed message, when all of it is here and there is a place for it: nobody knows how long it will be, and a slow sender
+/// must not take that place.
+async fn whole(request: http::Request<Body>, room: &Room) -> Result<http::Request<Body>, Status> {
+    let (mut head, body) = request.into_parts();
+    let packed = body.collect().await?.to_bytes();
+    let place = room.work().await.map_err(|why| no_room(&why))?;
+    head.extensions.insert(Unpacking(Arc::new(place)));
+    Ok(http::Request::from_parts(head, Body::new(Full::new(packed))))
 }
 
 /// tonic says OUT_OF_RANGE of a message that is too long, or RESOURCE_EXHAUSTED of one that is so once unpacked, and senders
@@ -108,15 +135,18 @@ fn refused_for_good(ingest: &Ingest, response: http::Response<Body>) -> http::Re
     }
 }
 
-/// What OTLP asks of a receiver that is overloaded: senders try again after a while.
+/// Why no more of a message is read.
 fn refusal(error: axum::BoxError) -> Status {
     match error.downcast::<NoRoom>() {
-        Ok(error) => {
-            let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-            Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
-        }
+        Ok(error) => no_room(&error),
         Err(error) => Status::from_error(error),
     }
+}
+
+/// What OTLP asks of a receiver that is overloaded: senders try again after a while.
+fn no_room(error: &NoRoom) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
 }
 
 /// Serves until `shutdown`, then answers what is in flight.

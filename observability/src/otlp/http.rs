@@ -22,7 +22,7 @@ use tower::util::MapRequestLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::room::{Held, LIGHT, NoRoom, Paying, RETRY_AFTER};
-use super::take::take;
+use super::take::{NotTaken, take};
 use super::{MAX_MESSAGE, Room};
 use crate::ingest::{Ingest, Transport};
 
@@ -82,7 +82,8 @@ async fn export(
     match read {
         Ok(message) => match take(&ingest, Some(held), message, Transport::Http).await {
             Ok(partial_success) => reply(partial_success, format),
-            Err(why) => answer(&not_otlp(&why), format),
+            Err(NotTaken::NoRoom(why)) => answer(&no_room(&why), format),
+            Err(NotTaken::Malformed(why)) => answer(&not_otlp(&why), format),
         },
         Err(refusal) => refuse(&ingest, &refusal, format),
     }
@@ -128,11 +129,11 @@ async fn read(
     }
     // What is packed may be anything.
     let is_heavy = body.len() > LIGHT / 4 || headers.contains_key(header::CONTENT_ENCODING);
-    let permit = if is_heavy { Arc::clone(&room.heavy).acquire_owned().await.ok() } else { None };
+    let place = if is_heavy { Some(room.work().await.map_err(|error| no_room(&error))?) } else { None };
     let held = Arc::clone(held);
     let reading = tokio::task::spawn_blocking(move || {
         // Held until the work is done, though its sender may have gone away long before.
-        let _permit = permit;
+        let _place = place;
         encoded(inflate(&headers, body, &held)?, format)
     });
     reading.await.unwrap_or_else(|error| {
@@ -176,10 +177,6 @@ fn inflate(headers: &HeaderMap, body: Bytes, held: &Held) -> Result<Bytes, Refus
 fn encoded(body: Bytes, format: Format) -> Result<Bytes, Refusal> {
     match format {
         Format::Protobuf => Ok(body),
-        Format::Json if !super::has_few_objects(&body) => {
-            let message = "more objects than a message may have: send it in parts".to_owned();
-            Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, message })
-        }
         Format::Json => super::json_to_protobuf(&body).map_err(|error| not_otlp(&error)),
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::MAX_MESSAGE;
 
@@ -24,6 +25,12 @@ const LARGEST_AT_LEAST: usize = 3;
 /// Longer messages are large.
 pub(super) const LIGHT: usize = 1 << 20;
 
+/// Large messages are unpacked, turned from JSON and taken in so many at a time: that takes several times their bytes.
+const PLACES: usize = 2;
+
+/// As long may a message wait for such a place.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Of a store's bound, for what is not in it yet.
 const SHARE: usize = 8;
 
@@ -32,8 +39,7 @@ const SHARE: usize = 8;
 pub(crate) struct Room {
     max: usize,
     used: AtomicUsize,
-    /// Large messages are unpacked, and turned from JSON, two at a time: that takes several times their bytes.
-    pub(super) heavy: Arc<Semaphore>,
+    heavy: Arc<Semaphore>,
     pub(crate) refused: crate::ingest::Counter,
 }
 
@@ -62,7 +68,7 @@ impl Room {
         Self {
             max: (store_max_bytes / SHARE).max(LARGEST_AT_LEAST * MAX_MESSAGE),
             used: AtomicUsize::new(0),
-            heavy: Arc::new(Semaphore::new(2)),
+            heavy: Arc::new(Semaphore::new(PLACES)),
             refused: crate::ingest::Counter::default(),
         }
     }
@@ -70,6 +76,15 @@ impl Room {
     /// Bytes taken.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
+    }
+
+    /// A place for work on a large message. Fails, and counts that there was none, after a while.
+    pub(super) async fn work(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
+        let place = timeout(PATIENCE, Arc::clone(&self.heavy).acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or_else(|| {
+            self.refused.inc();
+            NoRoom
+        })
     }
 
     pub(super) fn hold(self: &Arc<Self>) -> Arc<Held> {

@@ -5,9 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
-use super::room::{Held, LIGHT};
+use super::room::{Held, LIGHT, NoRoom};
 use super::wire::Malformed;
 use crate::ingest::{Ingest, Transport};
+
+/// Why nothing of a message was taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotTaken {
+    #[error("not an OTLP trace export: {0}")]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
 
 /// A large one is taken apart from the runtime's own threads, which have others to answer, and keeps what it holds until then.
 pub(super) async fn take(
@@ -15,16 +24,16 @@ pub(super) async fn take(
     held: Option<Arc<Held>>,
     message: Bytes,
     transport: Transport,
-) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
+) -> Result<Option<ExportTracePartialSuccess>, NotTaken> {
     if message.len() <= LIGHT {
-        return ingest.accept(&message, transport);
+        return Ok(ingest.accept(&message, transport)?);
     }
-    let permit = Arc::clone(&ingest.room.heavy).acquire_owned().await;
+    let place = ingest.room.work().await?;
     let ingest = Arc::clone(ingest);
     let taking = tokio::task::spawn_blocking(move || {
         // All of it is taken, though its sender may have gone away long before.
-        let _held = (permit, held);
+        let _held = (place, held);
         ingest.accept(&message, transport)
     });
-    taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    Ok(taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?)
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
 use crate::ingest::{Ingest, Transport};

@@ -19,8 +19,9 @@ pub(crate) struct Batch<'m> {
     pub(super) tokens: Tokens,
     pub(super) spans: Vec<Pending<'m>>,
     pub(super) groups: Vec<Group<'m>>,
-    /// Bytes of the groups' resources and scopes.
+    /// Bytes of the groups' resources and scopes, and how many there may be.
     origins: usize,
+    most_origins: usize,
 }
 
 #[derive(Debug)]
@@ -51,13 +52,19 @@ pub(crate) struct Described<'m> {
 impl<'m> Batch<'m> {
     /// Room for the spans of a message of so many bytes.
     pub(crate) fn for_message(bytes: usize) -> Self {
-        Self { bodies: Vec::with_capacity(bytes.min(MOST_BYTES)), ..Self::default() }
+        let bodies = Vec::with_capacity(bytes.min(MOST_BYTES));
+        Self { bodies, most_origins: MAX_ORIGINS, ..Self::default() }
+    }
+
+    /// For spans that a collector kept: it may say their resources and scopes more often than any sender may.
+    pub(crate) fn of_kept() -> Self {
+        Self { most_origins: usize::MAX, ..Self::default() }
     }
 
     /// Begins the group of one resource and scope. Fails, and takes nothing, if one of them is not what it should be.
     pub(crate) fn group(&mut self, resource: Described<'m>, scope: Described<'m>) -> Result<(), Malformed> {
         self.origins += resource.message.len() + scope.message.len();
-        if self.origins > MAX_ORIGINS {
+        if self.origins > self.most_origins {
             return Err(Malformed::ManyOrigins);
         }
         let mut tokens = Tokens::default();

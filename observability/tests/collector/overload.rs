@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::Trac
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tonic::codec::CompressionEncoding;
 use tonic_types::StatusExt as _;
 
 use crate::support::{Collector, export, protobuf, span};
@@ -53,5 +54,27 @@ async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
     collector.metric_becomes("collector_receiving_bytes", 0).await;
     client.export(large).await.unwrap();
     assert_eq!(collector.get("/api/traces/2").await.status, StatusCode::OK);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_packed_pays_for_what_it_is_when_it_is_unpacked() {
+    let collector = Collector::with(1 << 20, None).await;
+    let slow = (stalled(&collector).await, stalled(&collector).await);
+    collector.metric_becomes("collector_receiving_bytes", 2 * LARGE as u64).await;
+
+    let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let mut client = client.send_compressed(CompressionEncoding::Gzip);
+    let mut long = span(8, 1, 0, 2);
+    long["name"] = json!("x".repeat(LARGE));
+    let packed = protobuf(&export("web", "test", json!([long])));
+    let refused = client.export(packed.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    assert!(refused.get_details_retry_info().is_some(), "{refused}");
+
+    drop(slow);
+    collector.metric_becomes("collector_receiving_bytes", 0).await;
+    client.export(packed).await.unwrap();
+    collector.metric_becomes("collector_receiving_bytes", 0).await;
     collector.stop().await;
 }

@@ -266,11 +266,14 @@ async fn a_report_of_losses_cannot_break_the_metrics() {
 #[tokio::test]
 async fn json_that_is_larger_than_it_looks_is_refused() {
     let collector = Collector::start().await;
-    let many = |item: &str| format!(r#"{{"resourceSpans":[{}{item}]}}"#, format!("{item},").repeat(450_000));
-    for body in [many("{}"), many("[]")] {
-        let reply = collector.otlp(&[JSON, GZIP], gzip(body.as_bytes())).await;
-        assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{:?}", reply.body);
-    }
+    let of = |spans: String| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    let many = |item: &str| format!("{}{item}", format!("{item},").repeat(450_000));
+    let reply = collector.otlp(&[JSON, GZIP], gzip(of(many("{}")).as_bytes())).await;
+    assert_eq!(reply.json()["partialSuccess"]["rejectedSpans"], "450001", "each alone");
+    let links = of(format!(r#"{{"links":[{}]}}"#, many("{}")));
+    let reply = collector.otlp(&[JSON, GZIP], gzip(links.as_bytes())).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.json()["message"].as_str().unwrap().contains("more parts"), "{:?}", reply.body);
     assert_eq!(collector.otlp(&[JSON], "[]").await.status, StatusCode::BAD_REQUEST);
     collector.stop().await;
 }
