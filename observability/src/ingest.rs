@@ -14,9 +14,10 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
 use crate::forward::Forward;
-use crate::latency::{Latencies, Sample};
+use crate::latency::{self, Hop, Latencies, Name, Sample, Series};
 use crate::otlp::Room;
 use crate::otlp::wire::Malformed;
+use crate::span::Kind;
 use crate::store::{Batch, Change, Inserted, Store};
 
 pub(crate) use loss::Losses;
@@ -106,9 +107,31 @@ impl Ingest {
 
     /// Every service that is known, sorted: those of spans that no histogram had room for, too.
     pub(crate) fn services(&self) -> Vec<String> {
-        let measured = self.latencies().services();
-        let services: BTreeSet<String> = self.store.services().chain(measured).collect();
+        let measured = self.latencies().services().into_iter().filter(|name| latency::is_whole(name));
+        let services: BTreeSet<String> = self.store.services().into_iter().chain(measured).collect();
         services.into_iter().collect()
+    }
+
+    /// A service's operations with their kinds, sorted: those that no histogram had room for, too.
+    pub(crate) fn operations(&self, service: &str) -> Vec<(String, Kind)> {
+        let measured = self.latencies().operations(service).into_iter();
+        let measured = measured.filter(|(name, _)| latency::is_whole(name));
+        let operations: BTreeSet<_> = self.store.operations(service).into_iter().chain(measured).collect();
+        operations.into_iter().collect()
+    }
+
+    /// Every series as a row, by service, operation and kind.
+    pub(crate) fn hops(&self, histograms: bool) -> Vec<Hop> {
+        self.series().map(|(name, series)| series.hop(name, histograms)).collect()
+    }
+
+    /// One after another, so that spans wait for the copy of one alone.
+    fn series(&self) -> impl Iterator<Item = (Name, Series)> {
+        let names = self.latencies().names();
+        names.into_iter().filter_map(|name| {
+            let series = self.latencies().copy(&name)?;
+            Some((name, series))
+        })
     }
 
     /// A message that could not be read at all.

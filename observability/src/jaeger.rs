@@ -136,7 +136,7 @@ fn kept(ingest: &Ingest, id: TraceId) -> Option<Trace> {
 /// Names and kinds, of one kind only if that is given. A span that did not say its kind has the empty one.
 fn operations_of(ingest: &Ingest, service: &str, kind: Option<&str>) -> Vec<(String, &'static str)> {
     let text = |kind: Kind| if kind == Kind::Unspecified { "" } else { kind.as_str() };
-    let operations = ingest.latencies().operations(service).into_iter();
+    let operations = ingest.operations(service).into_iter();
     operations
         .map(|(name, of_kind)| (name, text(of_kind)))
         .filter(|(_, of_kind)| kind.is_none_or(|kind| kind == *of_kind))

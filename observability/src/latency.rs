@@ -26,12 +26,12 @@ use crate::store::Change;
 
 pub use exemplars::{Exemplar, Exemplars};
 pub(crate) use hour::{SLOT_MS, SLOTS};
+pub(crate) use series::Series;
+pub(crate) use state::State;
 pub(crate) use timeline::Slot;
 pub(crate) use window::Window;
 
 use hour::Hour;
-use series::Series;
-pub(crate) use state::State;
 
 /// Series kept at most, however much room there is, and as many as are kept however little there is.
 pub const MAX_SERIES: usize = 1000;
@@ -103,6 +103,9 @@ pub struct Hop {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
 }
+
+/// Service, operation and kind.
+pub(crate) type Name = (String, String, Kind);
 
 /// What the histograms need to know of a span.
 #[derive(Debug, Clone, Copy)]
@@ -261,11 +264,19 @@ impl Latencies {
         }
     }
 
-    /// Every series as a row, by service, operation and kind.
-    pub fn hops(&self, histograms: bool) -> Vec<Hop> {
-        let mut hops: Vec<Hop> = self.rows().map(|(row, series)| series.hop(row, histograms)).collect();
-        hops.sort_by(|a, b| (&a.service, &a.operation, a.kind).cmp(&(&b.service, &b.operation, b.kind)));
-        hops
+    /// The series there are, sorted.
+    pub(crate) fn names(&self) -> Vec<Name> {
+        let owned =
+            |(service, operation, kind): (&str, &str, _)| (service.to_owned(), operation.to_owned(), kind);
+        let mut names: Vec<Name> = self.rows().map(|(name, _)| owned(name)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// One series, without its last hour: a copy, for to sum it up takes long, and spans would wait meanwhile.
+    pub(crate) fn copy(&self, (service, operation, kind): &Name) -> Option<Series> {
+        let of_service = self.services.get(service.as_str())?;
+        Some(of_service.operations[*kind as usize].get(operation.as_str())?.copy())
     }
 
     /// The names of all services, sorted.
@@ -335,6 +346,11 @@ impl Service {
 
 fn all(services: &mut HashMap<Box<str>, Service, RandomState>) -> impl Iterator<Item = &mut Series> {
     services.values_mut().flat_map(|service| &mut service.operations).flat_map(HashMap::values_mut)
+}
+
+/// Whether a series' service or operation is called so in the spans, too: at this length it may be cut.
+pub(crate) fn is_whole(name: &str) -> bool {
+    name.len() + 3 < MAX_NAME
 }
 
 fn clip(name: &str) -> &str {

@@ -223,7 +223,8 @@ impl Value {
 impl Resource {
     /// `service.name`, or OpenTelemetry's own word for a process that gave none.
     pub fn service(&self) -> &str {
-        find(&self.attributes, "service.name").and_then(Value::as_str).unwrap_or(UNKNOWN_SERVICE)
+        let name = find(&self.attributes, "service.name").and_then(Value::as_str);
+        name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod entry;
+mod operations;
 mod origins;
 mod query;
 mod recent_ids;
@@ -19,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
-use crate::span::{Trace, TraceId};
+use crate::span::{Kind, Trace, TraceId};
 
 pub(crate) use batch::{Batch, Described};
 pub(crate) use query::Query;
@@ -29,6 +30,7 @@ pub(crate) use tokens::Tokens;
 
 use batch::Pending;
 use entry::Entry;
+use operations::Operations;
 use origins::Origins;
 use retention::{Retention, Step};
 
@@ -41,6 +43,9 @@ const LARGEST_TRACE_SHARE: usize = 16;
 
 /// Beyond this share, resources and scopes that no kept trace needs are let go of.
 const LARGEST_ORIGINS_SHARE: usize = 16;
+
+/// Names of operations take this share at most.
+const OPERATIONS_SHARE: usize = 64;
 
 /// Twice 5.3 bytes are kept for each trace that left and is sure to be remembered: for this share, a fourteenth of the
 /// bound in all.
@@ -70,6 +75,9 @@ pub(crate) struct Kept {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Past {
     sampled_below: u64,
+    /// Also of traces that are kept.
+    #[serde(default)]
+    operations: Vec<(String, String, Kind)>,
     evicted: recent_ids::State,
     stats: Stats,
 }
@@ -127,6 +135,7 @@ struct Inner {
     line: BTreeMap<u64, TraceId>,
     last_seen: u64,
     origins: Origins,
+    operations: Operations,
     retention: Retention,
     evicted: RecentIds,
     /// All but the bytes of the origins.
@@ -142,6 +151,7 @@ impl Store {
             line: BTreeMap::new(),
             last_seen: 0,
             origins: Origins::default(),
+            operations: Operations::new(max_bytes / OPERATIONS_SHARE),
             retention: Retention::new(u64::MAX),
             evicted: RecentIds::new(remembered),
             stats: Stats::default(),
@@ -157,6 +167,7 @@ impl Store {
             let origin = inner.origins.intern(group);
             for position in group.spans.clone() {
                 let span = &batch.spans[position];
+                inner.operations.see(group.service, span.head.name, span.head.kind);
                 let (body, tokens) = (&batch.bodies[span.body.clone()], &batch.tokens.0[span.tokens.clone()]);
                 match inner.insert(&origin, span, body, tokens, self.largest_trace) {
                     Fate::Kept => {}
@@ -215,9 +226,14 @@ impl Store {
     }
 
     /// The services of the kept traces, and of some that left.
-    pub(crate) fn services(&self) -> impl Iterator<Item = String> {
-        let services: BTreeSet<String> = self.lock().origins.services().map(str::to_owned).collect();
-        services.into_iter()
+    pub(crate) fn services(&self) -> BTreeSet<String> {
+        let inner = self.lock();
+        inner.origins.services().chain(inner.operations.services()).map(str::to_owned).collect()
+    }
+
+    /// A service's operations: those of the kept traces, and of some that left.
+    pub(crate) fn operations(&self, service: &str) -> BTreeSet<(String, Kind)> {
+        self.lock().operations.of(service)
     }
 
     /// The ids of everything kept, the first seen first.
@@ -245,7 +261,12 @@ impl Store {
     pub(crate) fn past(&self) -> Past {
         let inner = self.lock();
         let stats = Stats { bytes: 0, traces: 0, spans: 0, ..inner.stats };
-        Past { sampled_below: inner.retention.sampled_below(), evicted: inner.evicted.state(), stats }
+        Past {
+            sampled_below: inner.retention.sampled_below(),
+            operations: inner.operations.all(),
+            evicted: inner.evicted.state(),
+            stats,
+        }
     }
 
     /// One without traces that has another store's past: it would sample the same. What left is taken over at the end, by
@@ -258,10 +279,11 @@ impl Store {
     }
 
     /// Takes over what left another store. Returns whether that can be read.
-    pub(crate) fn restore(&self, Past { evicted, stats, .. }: &Past) -> bool {
+    pub(crate) fn restore(&self, Past { evicted, operations, stats, .. }: &Past) -> bool {
         let Some(evicted) = RecentIds::restore(evicted) else { return false };
         let mut inner = self.lock();
         inner.evicted = evicted;
+        operations.iter().for_each(|(service, name, kind)| inner.operations.see(service, name, *kind));
         let Stats { bytes, traces, spans, .. } = inner.stats;
         inner.stats = Stats { bytes, traces, spans, ..*stats };
         true
@@ -361,7 +383,7 @@ impl Inner {
     }
 
     fn bytes(&self) -> usize {
-        self.stats.bytes + self.origins.bytes()
+        self.stats.bytes + self.origins.bytes() + self.operations.bytes()
     }
 }
 

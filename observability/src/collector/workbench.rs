@@ -82,7 +82,7 @@ async fn ledger(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json
 /// Latencies of every (service, operation, kind) since the start, with their histograms if asked for.
 async fn hops(State(ingest): State<Arc<Ingest>>, Query(Hops { histograms }): Query<Hops>) -> Response {
     off_runtime(move || {
-        let hops = ingest.latencies().hops(histograms);
+        let hops = ingest.hops(histograms);
         Json(json!({ "hops": hops })).into_response()
     })
     .await

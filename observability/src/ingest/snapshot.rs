@@ -57,10 +57,11 @@ pub enum OpenError {
 
 impl Ingest {
     pub(crate) fn knowledge(&self) -> Knowledge {
+        let overflow = self.latencies().overflow();
         Knowledge {
             schema: SCHEMA,
             max_bytes: self.max_bytes,
-            latencies: self.latencies().state(),
+            latencies: latency::State::of(self.series(), overflow),
             losses: self.losses().state(),
             past: self.store.past(),
         }

@@ -42,7 +42,7 @@ fn a_trace_that_became_too_large_tells_nothing_any_more() {
     let large = Span { links: vec![Link::default(); 10_000], ..span(2, 3, 5_000_000) };
     // Of one message, too, what came before the span that was too much.
     accept(&ingest, vec![span(2, 1, 9_000_000), span(2, 2, 8_000_000), large]);
-    let hop = ingest.latencies().hops(false).remove(0);
+    let hop = ingest.hops(false).remove(0);
     assert_eq!(hop.count, 4, "all are measured");
     let told = &hop.exemplars;
     let told = [&told.p50, &told.p90, &told.p99, &told.p999, &told.max].map(Vec::as_slice).concat();
@@ -85,4 +85,28 @@ fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
     let knowledge = serde_json::to_vec(&ingest.knowledge()).unwrap();
     let opened = Ingest::open(&knowledge, line.as_bytes()).unwrap();
     assert_eq!(kept(&opened), kept(&ingest));
+}
+
+#[test]
+fn operations_without_a_histogram_and_with_long_names_are_told_whole() {
+    let ingest = Ingest::new(1 << 20, None);
+    let long = "SELECT ".repeat(100);
+    let named = |number: u8, name: String| Span { name, ..span(number, 1, 1) };
+    accept(&ingest, (1..=100).map(|number| named(number, format!("GET /{number}"))).collect());
+    accept(&ingest, vec![named(101, long.clone()), named(102, "GET /102".to_owned())]);
+    assert!(ingest.latencies().overflow() > 0, "not all have a histogram");
+    let names: Vec<String> = ingest.operations("unknown_service").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 102);
+    assert!(names.contains(&long) && names.contains(&"GET /102".to_owned()), "{names:?}");
+}
+
+#[test]
+fn who_gives_an_empty_name_gives_none() {
+    let ingest = Ingest::new(1 << 20, None);
+    let value = AnyValue { value: Some(Value::StringValue(String::new())) };
+    let name = KeyValue { key: "service.name".to_owned(), value: Some(value), ..KeyValue::default() };
+    accept_of(&ingest, Resource { attributes: vec![name], ..Resource::default() }, vec![span(1, 1, 1)]);
+    assert_eq!(ingest.services(), ["unknown_service"]);
+    let Found::Kept(trace) = ingest.store.get(TraceId(u128::from_be_bytes([1; 16]))) else { panic!() };
+    assert_eq!(trace.spans[0].service(), "unknown_service");
 }

@@ -59,7 +59,7 @@ async fn operation_names(
     RawQuery(asked): RawQuery,
 ) -> Reply {
     let parameters = Parameters::parse(asked.as_deref())?;
-    let operations = ingest.latencies().operations(&path_text(service)?);
+    let operations = ingest.operations(&path_text(service)?);
     let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
     names.dedup();
     let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };

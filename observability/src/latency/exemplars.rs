@@ -39,7 +39,7 @@ pub struct Exemplars {
 type Bucket = [Option<(u64, TraceId)>; EACH];
 
 /// By bucket, from the shortest durations to the longest.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ByBucket(Vec<Bucket>);
 
 impl ByBucket {

@@ -6,15 +6,15 @@ use super::exemplars::ByBucket;
 use super::slowest::Slowest;
 use super::state::{SeriesState, decode, encode};
 use super::timeline::Timeline;
-use super::{Hop, Sample, Summary};
-use crate::span::{Kind, TraceId};
+use super::{Hop, Name, Sample, Summary};
+use crate::span::TraceId;
 use crate::store::Change;
 
 /// Longer spans count as this long: an hour.
 const MAX_NS: u64 = 3_600_000_000_000;
 
 #[derive(Debug)]
-pub(super) struct Series {
+pub(crate) struct Series {
     histogram: Histogram<u32>,
     errors: u64,
     /// Of the spans whose end a clock like ours can have told, and how many these are.
@@ -80,12 +80,23 @@ impl Series {
             + self.exemplars.bytes()
     }
 
-    pub(super) fn hop(&self, (service, operation, kind): (&str, &str, Kind), histograms: bool) -> Hop {
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            histogram: self.histogram.clone(),
+            slowest: self.slowest.clone(),
+            exemplars: self.exemplars.clone(),
+            timeline: Timeline::default(),
+            ..*self
+        }
+    }
+
+    /// As a row of the hops table.
+    pub(crate) fn hop(&self, (service, operation, kind): Name, histograms: bool) -> Hop {
         let histogram = if histograms { encode(&self.histogram) } else { None };
         let seconds = self.last_end_ns.saturating_sub(self.first_end_ns) as f64 / 1e9;
         Hop {
-            service: service.to_owned(),
-            operation: operation.to_owned(),
+            service,
+            operation,
             kind,
             count: self.histogram.len(),
             errors: self.errors,
@@ -97,10 +108,10 @@ impl Series {
         }
     }
 
-    pub(super) fn state(&self, (service, operation, kind): (&str, &str, Kind)) -> Option<SeriesState> {
+    pub(super) fn state(&self, (service, operation, kind): Name) -> Option<SeriesState> {
         Some(SeriesState {
-            service: service.to_owned(),
-            operation: operation.to_owned(),
+            service,
+            operation,
             kind,
             histogram: encode(&self.histogram)?,
             errors: self.errors,

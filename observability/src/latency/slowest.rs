@@ -6,7 +6,7 @@ use crate::store::Change;
 /// As many are remembered while there is room for their traces.
 const MOST: usize = 128;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Slowest {
     /// The fastest of them first.
     spans: Vec<(u64, TraceId)>,

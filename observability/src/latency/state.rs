@@ -7,7 +7,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerial
 use serde::{Deserialize, Serialize};
 
 use super::series::Series;
-use super::{Latencies, MAX_SERIES};
+use super::{Latencies, MAX_SERIES, Name};
 use crate::span::{Kind, TraceId};
 use crate::store::Change;
 
@@ -45,14 +45,14 @@ pub(crate) enum Unusable {
     TooMany,
 }
 
-impl Latencies {
-    pub(crate) fn state(&self) -> State {
-        let mut series: Vec<SeriesState> =
-            self.rows().filter_map(|(row, series)| series.state(row)).collect();
-        series.sort_by(|a, b| (&a.service, &a.operation, a.kind).cmp(&(&b.service, &b.operation, b.kind)));
-        State { series, overflow: self.overflow }
+impl State {
+    /// Of all the series, and of the spans that found none.
+    pub(crate) fn of(series: impl Iterator<Item = (Name, Series)>, overflow: u64) -> Self {
+        Self { series: series.filter_map(|(name, series)| series.state(name)).collect(), overflow }
     }
+}
 
+impl Latencies {
     /// The histograms as they were, and the traces that tell something about them.
     pub(crate) fn restore(state: State) -> Result<(Self, Vec<Change>), Unusable> {
         if state.series.len() > MAX_SERIES {

@@ -85,7 +85,7 @@ pub(crate) fn span<'m>(
     Ok(Head { trace_id, span_id, parent, name, kind, start_ns, end_ns, error, parts })
 }
 
-/// Checks a resource. Returns its `service.name`, if that is a text.
+/// Checks a resource. Returns its `service.name`, if that is a text and not empty.
 pub(crate) fn resource<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<Option<&'m str>, Malformed> {
     within_origin(message)?;
     let mut walk = Walk { tokens, parts: 0 };
@@ -106,7 +106,7 @@ pub(crate) fn resource<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<Opt
             _ => {}
         }
     }
-    Ok(service.flatten())
+    Ok(service.flatten().filter(|name| !name.is_empty()))
 }
 
 /// Checks a scope. Returns its name.

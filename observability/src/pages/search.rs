@@ -81,16 +81,15 @@ fn services(ingest: &Ingest) -> (Vec<(String, usize)>, usize) {
     services.retain(is_offered);
     services.truncate(NAMES_OFFERED);
     let more = all - services.len();
-    let latencies = ingest.latencies();
     let counted = |service: String| {
-        let operations = distinct(latencies.operations(&service)).len();
-        (service, operations)
+        let count = names(ingest, &service).len();
+        (service, count)
     };
     (services.into_iter().map(counted).collect(), more)
 }
 
 fn operations(ingest: &Ingest, service: &str) -> Vec<String> {
-    let mut operations = distinct(ingest.latencies().operations(service));
+    let mut operations = names(ingest, service);
     operations.retain(is_offered);
     operations.truncate(NAMES_OFFERED);
     operations
@@ -101,9 +100,10 @@ fn is_offered(name: &String) -> bool {
     name.len() <= LONGEST_OFFERED
 }
 
-/// One operation can be of several kinds. `operations` come sorted.
-fn distinct<K>(operations: Vec<(String, K)>) -> Vec<String> {
-    let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
+/// The names of a service's operations: one can be of several kinds.
+fn names(ingest: &Ingest, service: &str) -> Vec<String> {
+    let operations = ingest.operations(service).into_iter();
+    let mut names: Vec<String> = operations.map(|(name, _)| name).collect();
     names.dedup();
     names
 }

@@ -312,7 +312,7 @@ fn a_resource_without_spans_is_not_kept() {
     }
     assert_eq!(batch.filled().count(), 0);
     store.insert(&batch);
-    assert_eq!((store.services().count(), store.stats().bytes), (0, 0));
+    assert_eq!((store.services().len(), store.stats().bytes), (0, 0));
 }
 
 /// The traces with a span that has this tag.

@@ -363,7 +363,8 @@ fn any_trace<V: Strategy<Value = Value> + Clone + 'static>(
     value: V,
     unit: u64,
 ) -> impl Strategy<Value = Trace> {
-    let resource = (".{0,3}", attributes(value.clone())).prop_map(|(service, mut attributes)| {
+    // An empty name is as good as none.
+    let resource = (".{1,3}", attributes(value.clone())).prop_map(|(service, mut attributes)| {
         attributes.insert(0, text("service.name", &service));
         Arc::new(Resource { attributes, ..Resource::default() })
     });
