@@ -122,14 +122,18 @@ impl Ingest {
 
     /// Every series as a row, by service, operation and kind.
     pub(crate) fn hops(&self, histograms: bool) -> Vec<Hop> {
-        self.series().map(|(name, series)| series.hop(name, histograms)).collect()
+        if histograms {
+            return self.series().map(|(name, series)| series.hop(name, true)).collect();
+        }
+        let names = self.latencies().names().into_iter();
+        names.filter_map(|name| Some(self.latencies().get(&name)?.hop(name, false))).collect()
     }
 
-    /// One after another, so that spans wait for the copy of one alone.
+    /// Copies, for to encode one takes long: spans wait while it is copied alone.
     fn series(&self) -> impl Iterator<Item = (Name, Series)> {
         let names = self.latencies().names();
         names.into_iter().filter_map(|name| {
-            let series = self.latencies().copy(&name)?;
+            let series = self.latencies().get(&name)?.copy();
             Some((name, series))
         })
     }

@@ -73,8 +73,10 @@ pub(crate) fn empty_spans(count: usize) -> Box<Messages> {
 }
 
 fn batches(count: usize, make: impl Fn(usize) -> (String, Span) + 'static) -> Box<Messages> {
-    let batch = move |number: usize| message((number * IN_A_MESSAGE..(number + 1) * IN_A_MESSAGE).map(&make));
-    Box::new((0..count / IN_A_MESSAGE).map(batch))
+    let batch = move |number: usize| {
+        message((number * IN_A_MESSAGE..count.min((number + 1) * IN_A_MESSAGE)).map(&make))
+    };
+    Box::new((0..count.div_ceil(IN_A_MESSAGE)).map(batch))
 }
 
 fn message(spans: impl IntoIterator<Item = (String, Span)>) -> Bytes {

@@ -30,6 +30,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STORE_BYTES: usize = 1 << 30;
 /// Traces to search through.
 const TRACES: usize = 100_000;
+/// Operations beside those of the traces.
+const OPERATIONS: usize = 100;
 /// What comes in while questions are asked.
 const SPANS_A_SECOND: u32 = 150_000;
 /// Messages that are on their way at once.
@@ -96,6 +98,7 @@ fn asking(time: Duration, traces: usize) {
     let mut batches = Batches::new();
     let messages = traces * spans::IN_A_TRACE / spans::IN_A_BATCH + 1;
     collector.send((0..messages).map(|_| batches.next()), IN_FLIGHT);
+    collector.send(hostile::operations(OPERATIONS), IN_FLIGHT);
     let trace = batches.last_trace();
     let window = "query.startTimeMin=2020-01-01T00:00:00Z&query.startTimeMax=2100-01-01T00:00:00Z";
     let by_tag = |value: &str| {
@@ -110,7 +113,7 @@ fn asking(time: Duration, traces: usize) {
             format!("/api/v3/trace-summaries?{window}&query.serviceName=booking&query.durationMin=9s"),
         ),
         ("a trace by its id", format!("/api/traces/{trace}")),
-        ("the hops table", "/api/workbench/hops".to_owned()),
+        ("the hops table of some hundred operations", "/api/workbench/hops".to_owned()),
         ("the dependency graph", "/api/dependencies?endTs=4102444800000&lookback=4102444800000".to_owned()),
     ];
     println!("\nwith {} traces in the store; ratio to the bare request", traces);

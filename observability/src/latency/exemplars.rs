@@ -3,8 +3,6 @@
 //! A bucket's exemplars are the traces with the smallest ranks, as the store's uniform sample is: so they are the same
 //! traces for all operations of a request, and those that the store keeps anyway.
 
-use hdrhistogram::Histogram;
-
 use super::slowest::Slowest;
 use crate::span::TraceId;
 use crate::store::Change;
@@ -81,11 +79,11 @@ impl ByBucket {
         (0..self.0.len()).flat_map(|index| self.in_bucket(index)).collect()
     }
 
-    pub(super) fn at_percentiles(&self, histogram: &Histogram<u32>, slowest: &Slowest) -> Exemplars {
-        let at = |quantile| self.of(histogram.value_at_quantile(quantile));
+    pub(super) fn at_percentiles(&self, percentiles_ns: [u64; 4], slowest: &Slowest) -> Exemplars {
+        let [p50, p90, p99, p999] = percentiles_ns.map(|ns| self.of(ns));
         let exemplar = |(duration_ns, trace_id)| Exemplar { trace_id, duration_us: duration_ns as f64 / 1e3 };
         let max = slowest.first().map(exemplar).into_iter().collect();
-        Exemplars { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max }
+        Exemplars { p50, p90, p99, p999, max }
     }
 
     fn of(&self, duration_ns: u64) -> Vec<Exemplar> {

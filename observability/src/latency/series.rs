@@ -16,6 +16,8 @@ const MAX_NS: u64 = 3_600_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Series {
     histogram: Histogram<u32>,
+    /// All durations together: their mean would take a slow walk through the histogram.
+    total_ns: f64,
     errors: u64,
     /// Of the spans whose end a clock like ours can have told, and how many these are.
     first_end_ns: u64,
@@ -32,6 +34,7 @@ impl Series {
     pub(super) fn new() -> Option<Self> {
         Some(Self {
             histogram: Histogram::new(3).ok()?,
+            total_ns: 0.0,
             errors: 0,
             first_end_ns: u64::MAX,
             last_end_ns: 0,
@@ -46,6 +49,7 @@ impl Series {
         let duration_ns = duration_ns(sample);
         // Cannot fail: the histogram resizes itself up to MAX_NS.
         let _ = self.histogram.record(duration_ns);
+        self.total_ns += duration_ns as f64;
         self.errors += u64::from(sample.error);
         if let Some(id) = sample.trace_id {
             self.slowest.offer(duration_ns, id, changes);
@@ -80,7 +84,8 @@ impl Series {
             + self.exemplars.bytes()
     }
 
-    pub(super) fn copy(&self) -> Self {
+    /// Without its last hour.
+    pub(crate) fn copy(&self) -> Self {
         Self {
             histogram: self.histogram.clone(),
             slowest: self.slowest.clone(),
@@ -93,6 +98,9 @@ impl Series {
     /// As a row of the hops table.
     pub(crate) fn hop(&self, (service, operation, kind): Name, histograms: bool) -> Hop {
         let histogram = if histograms { encode(&self.histogram) } else { None };
+        let mut percentiles_ns = [0; 4];
+        let values = self.histogram.value_at_quantiles([0.5, 0.9, 0.99, 0.999]);
+        percentiles_ns.iter_mut().zip(values).for_each(|(percentile, value)| *percentile = value);
         let seconds = self.last_end_ns.saturating_sub(self.first_end_ns) as f64 / 1e9;
         Hop {
             service,
@@ -101,11 +109,17 @@ impl Series {
             count: self.histogram.len(),
             errors: self.errors,
             rate_per_s: if seconds > 0.0 { self.timed.saturating_sub(1) as f64 / seconds } else { 0.0 },
-            latency_us: Summary::of(&self.histogram),
-            exemplars: self.exemplars.at_percentiles(&self.histogram, &self.slowest),
+            latency_us: self.summary(percentiles_ns),
+            exemplars: self.exemplars.at_percentiles(percentiles_ns, &self.slowest),
             unit: histogram.is_some().then(|| "ns".to_owned()),
             histogram,
         }
+    }
+
+    fn summary(&self, percentiles_ns: [u64; 4]) -> Summary {
+        let [p50, p90, p99, p999] = percentiles_ns.map(|ns| ns as f64 / 1e3);
+        let mean = self.total_ns / self.histogram.len().max(1) as f64 / 1e3;
+        Summary { p50, p90, p99, p999, max: self.histogram.max() as f64 / 1e3, mean }
     }
 
     pub(super) fn state(&self, (service, operation, kind): Name) -> Option<SeriesState> {
@@ -114,6 +128,7 @@ impl Series {
             operation,
             kind,
             histogram: encode(&self.histogram)?,
+            total_ns: Some(self.total_ns),
             errors: self.errors,
             first_end_ns: self.first_end_ns,
             last_end_ns: self.last_end_ns,
@@ -132,8 +147,10 @@ impl Series {
         for (duration_ns, id) in &state.exemplars {
             exemplars.offer(*duration_ns, *id, telling);
         }
+        let histogram = decode(&state.histogram)?;
         Some(Self {
-            histogram: decode(&state.histogram)?,
+            total_ns: state.total_ns.unwrap_or_else(|| histogram.mean() * histogram.len() as f64),
+            histogram,
             errors: state.errors,
             first_end_ns: state.first_end_ns,
             last_end_ns: state.last_end_ns,

@@ -26,6 +26,8 @@ pub(super) struct SeriesState {
     pub(super) kind: Kind,
     /// Nanoseconds; HdrHistogram V2 + DEFLATE in base64.
     pub(super) histogram: String,
+    /// Earlier files lack it.
+    pub(super) total_ns: Option<f64>,
     pub(super) errors: u64,
     pub(super) first_end_ns: u64,
     pub(super) last_end_ns: u64,

@@ -1,8 +1,9 @@
-//! Finding traces. The store's lock is held for a few hundred traces at a time, and nothing is decoded under it, so that
-//! a search through everything holds up nobody who sends spans.
+//! Finding traces. The store's lock is held for half a millisecond at a time, and nothing is decoded under it, so that a
+//! search through everything holds up nobody who sends spans.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
@@ -10,10 +11,13 @@ use super::entry::{Entry, Record};
 use super::{Inner, Query, Store};
 use crate::span::{Trace, TraceId};
 
-/// Traces looked at without letting go of the lock.
-const SLICE: usize = 512;
+/// How long the lock is held: to get it again while spans come in may take as long.
+const HELD: Duration = Duration::from_micros(500);
 
-/// Bytes of traces that are copied at once, to be looked into without the lock, or are looked into with it.
+/// Traces looked at before it is asked how long that took.
+const SLICE: usize = 256;
+
+/// Bytes of traces that are copied at once, to be looked into without the lock.
 const COPIED: usize = 4 << 20;
 
 /// Spans of a trace that are searched one after another.
@@ -44,19 +48,7 @@ impl Store {
         let mut calls = Calls::new();
         let mut before = u64::MAX;
         while before > 0 {
-            let inner = self.lock();
-            let slice = inner.line.range(..before).rev().take(SLICE);
-            before = 0;
-            let mut looked_at = 0;
-            for (seen, id) in slice {
-                before = *seen;
-                let Some(entry) = inner.traces.get(id) else { continue };
-                count_calls(entry, start_ns, &mut calls);
-                looked_at += entry.bytes();
-                if looked_at > COPIED {
-                    break;
-                }
-            }
+            before = self.lock().count_calls(start_ns, before, &mut calls);
         }
         let edges = calls.into_iter().flat_map(|(parent, children)| {
             children.into_iter().map(move |(child, count)| ((parent.clone(), child), count))
@@ -67,7 +59,7 @@ impl Store {
 
 impl Inner {
     /// Of the traces first seen before `before`, the latest that may hold an answer, as many as are asked for and copied at
-    /// once; and where the next slice begins, 0 at the end.
+    /// once; and before which the next are, 0 at the end.
     fn candidates(
         &self,
         query: &Query,
@@ -76,7 +68,11 @@ impl Inner {
     ) -> (Vec<(TraceId, Box<Entry>)>, u64) {
         let mut candidates = Vec::new();
         let (mut rest, mut copied) = (0, 0);
-        for (seen, id) in self.line.range(..before).rev().take(SLICE) {
+        let started = Instant::now();
+        for (number, (seen, id)) in self.line.range(..before).rev().enumerate() {
+            if number % SLICE == SLICE - 1 && started.elapsed() > HELD {
+                return (candidates, rest);
+            }
             rest = *seen;
             let Some(entry) = self.traces.get(id) else { continue };
             if entry.longest_ns >= *query.duration_ns.start()
@@ -86,11 +82,26 @@ impl Inner {
                 candidates.push((*id, entry.clone()));
                 copied += entry.bytes();
                 if candidates.len() == query.limit || copied > COPIED {
-                    break;
+                    return (candidates, rest);
                 }
             }
         }
-        (candidates, rest)
+        (candidates, 0)
+    }
+
+    /// Counts those of traces first seen before `before`, the latest first, for a while. Returns before which the next are, 0
+    /// at the end.
+    fn count_calls(&self, start_ns: &RangeInclusive<u64>, before: u64, calls: &mut Calls) -> u64 {
+        let started = Instant::now();
+        for (seen, id) in self.line.range(..before).rev() {
+            if let Some(entry) = self.traces.get(id) {
+                count_calls(entry, start_ns, calls);
+            }
+            if started.elapsed() > HELD {
+                return *seen;
+            }
+        }
+        0
     }
 }
 
