@@ -112,7 +112,7 @@ struct Unpacking(#[expect(dead_code, reason = "freed when dropped")] Arc<OwnedSe
 async fn whole(request: http::Request<Body>, room: &Room) -> Result<http::Request<Body>, Status> {
     let (mut head, body) = request.into_parts();
     let packed = body.collect().await?.to_bytes();
-    let place = room.work().await.map_err(|why| no_room(&why))?;
+    let place = room.place().await.map_err(|why| no_room(&why))?;
     head.extensions.insert(Unpacking(Arc::new(place)));
     Ok(http::Request::from_parts(head, Body::new(Full::new(packed))))
 }

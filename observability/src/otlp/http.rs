@@ -17,6 +17,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message as _;
 use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
 use tower::util::MapRequestLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -127,14 +129,13 @@ async fn read(
     if format == Format::Protobuf && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(body);
     }
-    // What is packed may be anything.
-    let is_heavy = body.len() > LIGHT / 4 || headers.contains_key(header::CONTENT_ENCODING);
-    let place = if is_heavy { Some(room.work().await.map_err(|error| no_room(&error))?) } else { None };
-    let held = Arc::clone(held);
+    let reader = room.reader().await.map_err(|error| no_room(&error))?;
+    let (room, held) = (Arc::clone(room), Arc::clone(held));
     let reading = tokio::task::spawn_blocking(move || {
         // Held until the work is done, though its sender may have gone away long before.
-        let _place = place;
-        encoded(inflate(&headers, body, &held)?, format)
+        let _reader = reader;
+        let mut place = Place { room: &room, taken: None };
+        encoded(inflate(&headers, body, &held, &mut place)?, format, &mut place)
     });
     reading.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a message could not be read");
@@ -143,7 +144,24 @@ async fn read(
     })
 }
 
-fn inflate(headers: &HeaderMap, body: Bytes, held: &Held) -> Result<Bytes, Refusal> {
+/// What a message takes as soon as it is large.
+struct Place<'r> {
+    room: &'r Room,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Place<'_> {
+    /// For a message of so many bytes. Called on a thread for work that blocks.
+    fn take_for(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if bytes > LIGHT && self.taken.is_none() {
+            let place = Handle::current().block_on(self.room.place());
+            self.taken = Some(place.map_err(|error| no_room(&error))?);
+        }
+        Ok(())
+    }
+}
+
+fn inflate(headers: &HeaderMap, body: Bytes, held: &Held, place: &mut Place<'_>) -> Result<Bytes, Refusal> {
     let encoding =
         headers.get(header::CONTENT_ENCODING).map_or(b"identity".as_slice(), |value| value.as_bytes());
     if encoding.eq_ignore_ascii_case(b"identity") {
@@ -157,6 +175,7 @@ fn inflate(headers: &HeaderMap, body: Bytes, held: &Held) -> Result<Bytes, Refus
     let mut limited = flate2::read::MultiGzDecoder::new(&*body).take(MAX_MESSAGE as u64 + 1);
     // Paid for bit by bit, for nobody knows how long it will be.
     loop {
+        inflated.reserve_exact(LIGHT.max(inflated.len() / 4));
         let piece = limited.by_ref().take(LIGHT as u64).read_to_end(&mut inflated);
         let piece = piece.map_err(|error| Refusal {
             status: StatusCode::BAD_REQUEST,
@@ -166,6 +185,7 @@ fn inflate(headers: &HeaderMap, body: Bytes, held: &Held) -> Result<Bytes, Refus
             break;
         }
         held.take(piece).map_err(|error| no_room(&error))?;
+        place.take_for(inflated.len())?;
     }
     if inflated.len() > MAX_MESSAGE {
         let message = format!("longer than {MAX_MESSAGE} bytes once decompressed");
@@ -174,10 +194,13 @@ fn inflate(headers: &HeaderMap, body: Bytes, held: &Held) -> Result<Bytes, Refus
     Ok(inflated.into())
 }
 
-fn encoded(body: Bytes, format: Format) -> Result<Bytes, Refusal> {
+fn encoded(body: Bytes, format: Format, place: &mut Place<'_>) -> Result<Bytes, Refusal> {
     match format {
         Format::Protobuf => Ok(body),
-        Format::Json => super::json_to_protobuf(&body).map_err(|error| not_otlp(&error)),
+        Format::Json => {
+            place.take_for(body.len())?;
+            super::json_to_protobuf(&body).map_err(|error| not_otlp(&error))
+        }
     }
 }
 

@@ -25,10 +25,13 @@ const LARGEST_AT_LEAST: usize = 3;
 /// Longer messages are large.
 pub(super) const LIGHT: usize = 1 << 20;
 
-/// Large messages are unpacked, turned from JSON and taken in so many at a time: that takes several times their bytes.
-const PLACES: usize = 2;
+/// Messages that are packed, or JSON, are read so many at a time: each thread that does it keeps some of what it worked with.
+const READERS: usize = 2;
 
-/// As long may a message wait for such a place.
+/// Large messages are unpacked, turned from JSON and taken in one at a time: that takes several times their bytes.
+const PLACES: usize = 1;
+
+/// As long may a message wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Of a store's bound, for what is not in it yet.
@@ -39,7 +42,8 @@ const SHARE: usize = 8;
 pub(crate) struct Room {
     max: usize,
     used: AtomicUsize,
-    heavy: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     pub(crate) refused: crate::ingest::Counter,
 }
 
@@ -68,7 +72,8 @@ impl Room {
         Self {
             max: (store_max_bytes / SHARE).max(LARGEST_AT_LEAST * MAX_MESSAGE),
             used: AtomicUsize::new(0),
-            heavy: Arc::new(Semaphore::new(PLACES)),
+            readers: Arc::new(Semaphore::new(READERS)),
+            places: Arc::new(Semaphore::new(PLACES)),
             refused: crate::ingest::Counter::default(),
         }
     }
@@ -78,10 +83,19 @@ impl Room {
         self.used.load(Relaxed)
     }
 
-    /// A place for work on a large message. Fails, and counts that there was none, after a while.
-    pub(super) async fn work(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
-        let place = timeout(PATIENCE, Arc::clone(&self.heavy).acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or_else(|| {
+    /// A turn to unpack a message or to read its JSON. Fails, and counts that there was none, after a while.
+    pub(super) async fn reader(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
+        self.turn(&self.readers).await
+    }
+
+    /// A place for a large message, to be unpacked, read or taken in. Fails like [`Self::reader`].
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
+        self.turn(&self.places).await
+    }
+
+    async fn turn(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NoRoom> {
+        let turn = timeout(PATIENCE, Arc::clone(of).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
             self.refused.inc();
             NoRoom
         })

@@ -28,7 +28,7 @@ pub(super) async fn take(
     if message.len() <= LIGHT {
         return Ok(ingest.accept(&message, transport)?);
     }
-    let place = ingest.room.work().await?;
+    let place = ingest.room.place().await?;
     let ingest = Arc::clone(ingest);
     let taking = tokio::task::spawn_blocking(move || {
         // All of it is taken, though its sender may have gone away long before.

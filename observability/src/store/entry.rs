@@ -32,6 +32,9 @@ const PART: usize = size_of::<Attribute>();
 const DECODED: usize = 4;
 const ORIGINS: usize = 2;
 
+/// Allocators round up to one of four or eight sizes an octave: on average by about this part.
+const ROUNDED: usize = 8;
+
 /// Buffers grow by at least this much, and by a quarter, lest each of a trace's spans move it.
 const GROWTH: usize = 512;
 
@@ -132,7 +135,8 @@ impl Entry {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.records.capacity() + self.origins.capacity() * size_of::<Shared>() + self.filters.bytes()
+        let records = self.records.capacity();
+        records + records / ROUNDED + self.origins.capacity() * size_of::<Shared>() + self.filters.bytes()
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {

@@ -229,7 +229,7 @@ fn services_of_traces_that_left_take_no_room() {
 
 #[test]
 fn a_single_message_larger_than_the_store_leaves_it_usable() {
-    let max_bytes = 10_000;
+    let max_bytes = 20_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1)], 1 << 20);
     assert!(matches!(store.get(TraceId(1)), Found::Evicted(Reason::TooLarge)));
