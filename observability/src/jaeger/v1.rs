@@ -47,9 +47,8 @@ pub(super) fn router() -> Router<Arc<Ingest>> {
 type Reply = Result<Response, Problem>;
 
 async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let parameters = Parameters::parse(asked.as_deref())?;
-    let services = ingest.services();
-    Ok(Envelope::counted(services).shown(is_pretty(&parameters))?)
+    let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
+    Ok(off_runtime(move || Envelope::counted(ingest.services()).shown(pretty)).await?)
 }
 
 /// Names alone, each once. Without any, `data` is null: that is Jaeger's way.
@@ -58,20 +57,27 @@ async fn operation_names(
     service: Result<Path<String>, PathRejection>,
     RawQuery(asked): RawQuery,
 ) -> Reply {
-    let parameters = Parameters::parse(asked.as_deref())?;
-    let operations = ingest.operations(&path_text(service)?);
-    let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
-    names.dedup();
-    let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };
-    Ok(envelope.shown(is_pretty(&parameters))?)
+    let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
+    let service = path_text(service)?;
+    let work = move || {
+        let operations = ingest.operations(&service);
+        let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
+        names.dedup();
+        let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };
+        envelope.shown(pretty)
+    };
+    Ok(off_runtime(work).await?)
 }
 
 async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let parameters = Parameters::parse(asked.as_deref())?;
-    let (service, kind) = query::operations(&parameters)?;
-    let operations = operations_of(&ingest, &service, kind.as_deref()).into_iter();
-    let data = operations.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect();
-    Ok(Envelope::counted(data).shown(is_pretty(&parameters))?)
+    let ((service, kind), pretty) = (query::operations(&parameters)?, is_pretty(&parameters));
+    let work = move || {
+        let operations = operations_of(&ingest, &service, kind.as_deref()).into_iter();
+        let data = operations.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect();
+        Envelope::counted(data).shown(pretty)
+    };
+    Ok(off_runtime(work).await?)
 }
 
 /// A search, or traces by their ids; of these, `errors` names the ones that are not there.

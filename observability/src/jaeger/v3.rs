@@ -48,17 +48,19 @@ impl IntoResponse for Problem {
 }
 
 async fn services(State(ingest): State<Arc<Ingest>>) -> Reply {
-    let services = ingest.services();
-    Ok(json(&json!({ "services": services }))?)
+    Ok(off_runtime(move || json(&json!({ "services": ingest.services() }))).await?)
 }
 
 /// A span that did not say its kind counts as internal here, though a search for internal ones does not find it.
 async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let (service, kind) = query::operations(&Parameters::parse(asked.as_deref())?);
     let operation = |(name, kind): (String, &str)| json!({ "name": name, "spanKind": if kind.is_empty() { "internal" } else { kind } });
-    let operations = operations_of(&ingest, &service, kind.as_deref());
-    let operations: Vec<_> = operations.into_iter().map(operation).collect();
-    Ok(json(&json!({ "operations": operations }))?)
+    let work = move || {
+        let operations = operations_of(&ingest, &service, kind.as_deref());
+        let operations: Vec<_> = operations.into_iter().map(operation).collect();
+        json(&json!({ "operations": operations }))
+    };
+    Ok(off_runtime(work).await?)
 }
 
 async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {

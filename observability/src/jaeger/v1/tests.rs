@@ -43,6 +43,40 @@ async fn services_and_operations_look_as_jaeger_shows_them() {
 }
 
 #[tokio::test]
+async fn names_may_be_long_together() {
+    // Six characters of JSON for each.
+    let name = |number: u64, length| format!("{number}{}", "\u{1}".repeat(length));
+    let ingest = Arc::new(Ingest::new(256 << 20, None));
+    let send = |service: &str, spans: &[Value]| {
+        let attribute = json!({ "key": "service.name", "value": { "stringValue": service } });
+        let of_service =
+            json!({ "resource": { "attributes": [attribute] }, "scopeSpans": [{ "spans": spans }] });
+        let message = json!({ "resourceSpans": [of_service] }).to_string();
+        let message = crate::otlp::json_to_protobuf(message.as_bytes()).unwrap();
+        assert_eq!(ingest.accept(&message, Transport::Http).unwrap(), None);
+    };
+    let span = |number: u64| json!({ "traceId": ID, "spanId": format!("{number:016x}"), "name": name(number, 4000) });
+    send("shop", &(1..=400).map(span).collect::<Vec<_>>());
+    let services: Vec<_> = (1..=24).map(|number| name(number, 64_000)).collect();
+    services.iter().for_each(|service| send(service, &[span(1)]));
+
+    let router = router(Arc::clone(&ingest));
+    for (path, list) in [("/api/services", "data"), ("/api/v3/services", "services")] {
+        let (status, reply) = get(&router, path).await;
+        let listed: Vec<_> = reply[list].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(status == 200 && services.iter().all(|service| listed.contains(&&**service)), "{path}");
+    }
+    for (path, list) in [
+        ("/api/services/shop/operations", "data"),
+        ("/api/operations?service=shop", "data"),
+        ("/api/v3/operations?service=shop", "operations"),
+    ] {
+        let (status, reply) = get(&router, path).await;
+        assert_eq!((status, reply[list].as_array().map(Vec::len)), (200, Some(400)), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn one_name_of_two_kinds_is_listed_once_by_name_and_twice_with_kinds() {
     let name = json!({ "key": "service.name", "value": { "stringValue": "a/b c" } });
     let span = |id: u8, kind: u8| json!({ "traceId": ID, "spanId": format!("{id:016x}"), "name": "x", "kind": kind });
