@@ -62,19 +62,20 @@ pub struct Example {
 }
 
 impl Ledger {
-    /// Enters a trace. `lost` says whether an exporter reported that it dropped spans of it.
-    pub(crate) fn enter(&mut self, trace_id: TraceId, found: &Found, lost: bool) {
+    /// Enters a trace that was asked for so many `times`. `lost` says whether an exporter reported that it dropped spans of
+    /// it.
+    pub(crate) fn enter(&mut self, trace_id: TraceId, times: u64, found: &Found, lost: bool) {
         let (row, why) = classify(found, lost);
-        self.expected += 1;
+        self.expected += times;
         *match row {
             Row::Complete => &mut self.complete,
             Row::Evicted => &mut self.evicted,
             Row::DroppedByExporter => &mut self.dropped_by_exporter,
             Row::Orphaned => &mut self.orphaned,
             Row::Missing => &mut self.missing,
-        } += 1;
+        } += times;
         if let Found::Evicted(reason) = found {
-            *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += 1;
+            *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += times;
         }
         if row != Row::Complete && self.examples.len() < MAX_EXAMPLES {
             self.examples.push(Example { trace_id, row, why });

@@ -106,11 +106,11 @@ fn eviction_goes_before_a_reported_drop_and_that_before_the_rest() {
 #[test]
 fn the_rows_sum_to_what_was_expected_and_examples_are_few() {
     let mut ledger = Ledger::default();
-    ledger.enter(TraceId(1), &Found::Kept(complete()), false);
+    ledger.enter(TraceId(1), 1, &Found::Kept(complete()), false);
     for id in 2..40 {
-        ledger.enter(TraceId(id), &Found::Nothing, id % 2 == 0);
+        ledger.enter(TraceId(id), 1, &Found::Nothing, id % 2 == 0);
     }
-    ledger.enter(TraceId(40), &Found::Evicted(Reason::Old), false);
+    ledger.enter(TraceId(40), 1, &Found::Evicted(Reason::Old), false);
     let Ledger {
         expected,
         complete,

@@ -133,6 +133,21 @@ async fn a_small_store_keeps_whole_traces_and_remembers_the_rest_as_evicted() {
 }
 
 #[tokio::test]
+async fn a_trace_that_is_asked_for_again_counts_again_and_is_told_of_once() {
+    let collector = Collector::start().await;
+    collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
+    collector.accept("shop", json!([span(3, 1, 7, SERVER)])).await;
+    let ledger = ledger(&collector, [4, 1, 3, 1, 4, 2, 3, 4]).await;
+    assert_eq!(
+        (&ledger["complete"], &ledger["orphaned"], &ledger["missing"]),
+        (&json!(3), &json!(2), &json!(3))
+    );
+    let examples: Vec<_> = ledger["examples"].as_array().unwrap().iter().map(|e| &e["trace_id"]).collect();
+    assert_eq!(examples, [&hex(4), &hex(3)]);
+    collector.stop().await;
+}
+
+#[tokio::test]
 async fn kept_traces_are_given_as_lines() {
     let collector = Collector::start().await;
     collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
