@@ -1,39 +1,63 @@
-//! Answers that take long, and are long: worked out apart from the runtime's own threads, lest they hold up the receivers,
+//! Answers that take long, or are long: worked out apart from the runtime's own threads, lest they hold up the receivers,
 //! a few at a time; and bounded in what they take until their readers have them.
 
 mod delivery;
+mod lazily;
 mod writing;
 
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::response::Response;
-use tokio::sync::Semaphore;
+use axum::body::{Bytes, to_bytes};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use delivery::{Delivery, Held, PIECE, Pieces};
+use delivery::{Delivery, PIECE};
+pub(crate) use lazily::Lazily;
 pub(crate) use writing::Writing;
-use writing::{Large, Written};
 
 /// Kibibytes of answers that wait for readers to read on.
 const UNREAD: usize = 128 << 10;
 static UNREAD_ROOM: Semaphore = Semaphore::const_new(UNREAD);
 
+/// A long answer keeps its place among the questions that are worked at for as long as its reader takes. Others want to have
+/// places left.
+pub(crate) static LONG_ROOM: Semaphore = Semaphore::const_new(1);
+
 /// As long is waited for others' readers; longer, and nobody would know what the wait is for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Why there is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to tell who asked when others' answers take all the room.
+pub(crate) const BUSY: &str = "too much is on its way already; ask again in some seconds, or for less";
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unanswered {
-    /// The work broke off; the log says why.
+    /// The work broke off; the log says why, unless it is because nobody reads on.
+    #[error("the work broke off")]
     BrokeOff,
-    /// Too many long answers wait for readers who do not read on.
+    /// Others take all the room.
+    #[error("{BUSY}")]
     Busy,
 }
 
-/// What to tell who asked when others' answers take all the room.
-pub(crate) const BUSY: &str =
-    "too many long answers are on their way; ask again in some seconds, or for less";
+impl From<serde_json::Error> for Unanswered {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_io() { io::Error::from(error).into() } else { broke_off(&error) }
+    }
+}
+
+/// Of writing, which fails when nobody reads on.
+impl From<io::Error> for Unanswered {
+    fn from(_: io::Error) -> Self {
+        Self::BrokeOff
+    }
+}
 
 /// Does `work` once there is `room` for it; others wait.
 pub(crate) async fn answer<E: From<Unanswered> + Send + 'static>(
@@ -43,31 +67,75 @@ pub(crate) async fn answer<E: From<Unanswered> + Send + 'static>(
     // Never closed.
     let room = room.acquire().await.map_err(|_| Unanswered::BrokeOff)?;
     // The room goes along: the work is done even when its caller has gone away long before.
-    let done = tokio::task::spawn_blocking(move || (work(), room)).await;
-    let (response, room) = done.map_err(|error| broke_off(&error))?;
-    let (mut head, body) = response?.into_parts();
-    let (pieces, written) = match head.extensions.remove::<Written>() {
-        Some(written) => (body, written),
-        None => {
-            let body = to_bytes(body, usize::MAX).await.map_err(|error| broke_off(&error))?;
-            let written = Written { bytes: body.len(), large: None };
-            (Body::new(Pieces::of(body)), written)
-        }
-    };
-    let held = match written {
-        Written { large: Some(large), .. } => Some(Held::Large(large)),
-        Written { bytes, large: None } if bytes > PIECE => {
-            let kibibytes = (bytes >> 10).min(UNREAD) as u32;
-            let unread = timeout(PATIENCE, UNREAD_ROOM.acquire_many(kibibytes)).await;
-            Some(Held::Unread(unread.ok().and_then(Result::ok).ok_or(Unanswered::Busy)?))
-        }
-        Written { .. } => None,
-    };
-    drop(room);
-    Ok(Response::from_parts(head, Body::new(Delivery::of(pieces, held))))
+    let done = spawn_blocking(move || (work(), room)).await;
+    let (response, _room) = done.map_err(|error| broke_off(&error))?;
+    let (head, body) = response?.into_parts();
+    let mut body = to_bytes(body, usize::MAX).await.map_err(|error| broke_off(&error))?;
+    let mut pieces = VecDeque::new();
+    while !body.is_empty() {
+        pieces.push_back(body.split_to(body.len().min(PIECE)));
+    }
+    Ok((head, whole(pieces).await?).into_response())
 }
 
-fn broke_off(error: &dyn std::fmt::Display) -> Unanswered {
+/// Answers with what `work` writes, once there is `room` for it; others wait. A long answer is sent while it is written, no
+/// faster than it is read: for that there has to be room in `long`, too, if `room` is not enough. Its head has left long
+/// before its end, so `work` refuses, if it does, before it writes: what fails later can only break off.
+pub(crate) async fn written<E: From<Unanswered> + Send + 'static>(
+    room: &'static Semaphore,
+    long: Option<&'static Semaphore>,
+    content_type: &'static str,
+    work: impl FnOnce(&mut Writing) -> Result<(), E> + Send + 'static,
+) -> Result<Response, E> {
+    let room = room.acquire().await.map_err(|_| Unanswered::BrokeOff)?;
+    let (mut writing, becomes_long, more) = Writing::begin();
+    let mut work = spawn_blocking(move || {
+        let done = work(&mut writing).and_then(|()| Ok(writing.end()?));
+        (done, room)
+    });
+    let body = tokio::select! {
+        // Work that is done may have become long.
+        biased;
+        Ok(pieces) = becomes_long => {
+            let held = match long {
+                Some(long) => Some(patiently(long, 1).await?),
+                None => None,
+            };
+            let end = async move {
+                let (done, _room) = work.await.map_err(|error| broke_off(&error))?;
+                done.map(drop).map_err(|_| Unanswered::BrokeOff)
+            };
+            Delivery { pieces, more, end: Box::pin(end), held }.into_body().into_response()
+        }
+        done = &mut work => {
+            let (done, _room) = done.map_err(|error| broke_off(&error))?;
+            whole(done?).await?
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+}
+
+/// Room that others give back before long.
+async fn patiently(room: &'static Semaphore, share: u32) -> Result<SemaphorePermit<'static>, Unanswered> {
+    let acquired = timeout(PATIENCE, room.acquire_many(share)).await;
+    acquired.ok().and_then(Result::ok).ok_or(Unanswered::Busy)
+}
+
+/// An answer that is all there.
+async fn whole(pieces: VecDeque<Bytes>) -> Result<Response, Unanswered> {
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    let held = if bytes > PIECE {
+        Some(patiently(&UNREAD_ROOM, (bytes >> 10).min(UNREAD) as u32).await?)
+    } else {
+        None
+    };
+    Ok(([(header::CONTENT_LENGTH, bytes)], Delivery::of(pieces, held).into_body()).into_response())
+}
+
+fn broke_off(error: &dyn Display) -> Unanswered {
     tracing::error!(%error, "a query failed");
     Unanswered::BrokeOff
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,13 +20,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::any;
-use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use crate::heavy::{self, Unanswered};
+use crate::heavy::{self, Unanswered, Writing};
 use crate::ingest::Ingest;
 use crate::span::{Kind, Trace, TraceId};
 use crate::store::Found;
@@ -72,49 +71,23 @@ impl Refusal {
     fn not_found(message: impl Into<String>) -> Self {
         Self { status: StatusCode::NOT_FOUND, message: message.into() }
     }
-
-    fn internal(error: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%error, "a query failed");
-        Self::broke_off()
-    }
-
-    fn busy() -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, message: heavy::BUSY.to_owned() }
-    }
-
-    /// A long answer could not be written.
-    fn unwritten(error: &serde_json::Error) -> Self {
-        if error.is_io() { Self::busy() } else { Self::internal(error) }
-    }
-
-    /// The log says why.
-    fn broke_off() -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: "internal error".to_owned() }
-    }
 }
 
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
-        match unanswered {
-            Unanswered::BrokeOff => Self::broke_off(),
-            Unanswered::Busy => Self::busy(),
-        }
+        let (status, message) = match unanswered {
+            Unanswered::BrokeOff => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+            Unanswered::Busy => (StatusCode::SERVICE_UNAVAILABLE, heavy::BUSY),
+        };
+        Self { status, message: message.to_owned() }
     }
 }
 
-async fn off_runtime(
-    work: impl FnOnce() -> Result<Response, Refusal> + Send + 'static,
+/// Answers with the JSON that `work` writes.
+async fn written(
+    work: impl FnOnce(&mut Writing) -> Result<(), Refusal> + Send + 'static,
 ) -> Result<Response, Refusal> {
-    heavy::answer(&ROOM, work).await
-}
-
-fn json(body: &impl Serialize) -> Result<Response, Refusal> {
-    let bytes = serde_json::to_vec(body).map_err(|error| Refusal::internal(&error))?;
-    Ok(json_response(StatusCode::OK, bytes))
-}
-
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    heavy::written(&ROOM, Some(&heavy::LONG_ROOM), "application/json", work).await
 }
 
 fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {

@@ -1,40 +1,41 @@
 //! What the workbench asks of the collector: the ledger, the hops, traces to keep.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use opentelemetry_proto::tonic::trace::v1::TracesData;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::heavy::{self, Unanswered};
+use crate::heavy::{self, Lazily, Unanswered, Writing};
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
-use crate::otlp;
+use crate::otlp::resource_spans;
 use crate::span::TraceId;
 use crate::store::{Class, Found};
 
 const LEDGER_TRACES: usize = 10_000;
 const EXPORT_TRACES: usize = 500;
 
-/// Traces that are written before the first of them is sent.
-const LINES_AT_ONCE: usize = 64;
-
-/// Everything is given to so many at once; others wait.
+/// Traces are given to so many at once; others wait.
 static EXPORTS: Semaphore = Semaphore::const_new(4);
+/// What it knows is copied for whoever asks: once at a time.
+static COPIES: Semaphore = Semaphore::const_new(1);
 /// Other questions that take long are answered so many at a time; the rest wait.
 static ROOM: Semaphore = Semaphore::const_new(4);
 
 /// A peer that takes longer to send its question does not get an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 
 /// Room for [`LEDGER_TRACES`] ids with their quotes and commas, and some blanks.
@@ -68,7 +69,7 @@ async fn ledger(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json
     if traces.len() > LEDGER_TRACES {
         return too_many(LEDGER_TRACES);
     }
-    off_runtime(move || {
+    written(move |body| {
         let mut times: HashMap<TraceId, u64> = HashMap::new();
         traces.iter().for_each(|id| *times.entry(*id).or_default() += 1);
         let mut ledger = Ledger::default();
@@ -79,16 +80,16 @@ async fn ledger(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json
                 ledger.enter(id, times, &ingest.store.get(id), lost);
             }
         }
-        Json(ledger).into_response()
+        body.json(&ledger)
     })
     .await
 }
 
 /// Latencies of every (service, operation, kind) since the start, with their histograms if asked for.
 async fn hops(State(ingest): State<Arc<Ingest>>, Query(Hops { histograms }): Query<Hops>) -> Response {
-    off_runtime(move || {
+    written(move |body| {
         let hops = ingest.hops(histograms);
-        Json(json!({ "hops": hops })).into_response()
+        body.json(&BTreeMap::from([("hops", Lazily::of(hops.iter().map(|hop| json!(hop))))]))
     })
     .await
 }
@@ -100,54 +101,32 @@ async fn traces(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json
     }
     // A large trace that is named five hundred times would be a reply of gigabytes.
     let traces = once_each(traces);
-    off_runtime(move || match lines(&ingest, &traces) {
-        Ok(lines) => ([(header::CONTENT_TYPE, NDJSON)], lines).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a trace could not be written");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-        }
-    })
-    .await
+    let work = move |body: &mut Writing| write_lines(&ingest, traces, body);
+    answered(heavy::written(&EXPORTS, None, NDJSON, work).await)
 }
 
 /// Everything that is kept, each trace a line of OTLP JSON, the first seen first.
 async fn all_traces(State(ingest): State<Arc<Ingest>>) -> Response {
-    let Ok(room) = EXPORTS.acquire().await else {
-        return problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
-    };
-    let (written, lines) = mpsc::channel::<Result<Bytes, axum::BoxError>>(2);
-    tokio::spawn(async move {
-        let _room = room;
-        for ids in ingest.store.ids().chunks(LINES_AT_ONCE) {
-            let (from, ids) = (Arc::clone(&ingest), ids.to_vec());
-            let some = tokio::task::spawn_blocking(move || self::lines(&from, &ids).map(Bytes::from)).await;
-            let some = some.map_err(Into::into).and_then(|some| some.map_err(Into::into));
-            // Nobody reads on.
-            if written.send(some).await.is_err() {
-                return;
-            }
-        }
-    });
-    let lines =
-        futures::stream::unfold(lines, async |mut lines| lines.recv().await.map(|some| (some, lines)));
-    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(lines)).into_response()
+    let work = move |body: &mut Writing| write_lines(&ingest, ingest.store.ids(), body);
+    answered(heavy::written(&EXPORTS, None, NDJSON, work).await)
 }
 
 /// What the collector knows beside its traces; with them it can be opened again.
 async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
-    off_runtime(move || Json(ingest.knowledge()).into_response()).await
+    let work = move |body: &mut Writing| body.json(&ingest.knowledge());
+    answered(heavy::written(&COPIES, None, JSON, work).await)
 }
 
 /// What is kept for what, and the ids of the uniform sample: what holds of it holds of all traces that ever came.
 async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
-    off_runtime(move || {
+    written(move |body| {
         let kept = ingest.store.kept();
         let class = |(class, traces, bytes): (Class, usize, usize)| {
             (class.as_str().to_owned(), json!({ "traces": traces, "bytes": bytes }))
         };
         let classes: serde_json::Map<_, _> = kept.classes.into_iter().map(class).collect();
         let sample = json!({ "share": kept.sampled_share, "traces": kept.sample });
-        Json(json!({ "classes": classes, "sample": sample })).into_response()
+        body.json(&json!({ "classes": classes, "sample": sample }))
     })
     .await
 }
@@ -158,20 +137,22 @@ fn once_each(mut traces: Vec<TraceId>) -> Vec<TraceId> {
     traces
 }
 
-fn lines(ingest: &Ingest, ids: &[TraceId]) -> Result<String, serde_json::Error> {
-    let mut lines = String::new();
+fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut Writing) -> Result<(), Unanswered> {
     for id in ids {
-        if let Found::Kept(trace) = ingest.store.get(*id) {
-            lines += &otlp::to_json_line(&trace)?;
-            lines.push('\n');
+        if let Found::Kept(trace) = ingest.store.get(id) {
+            body.json(&TracesData { resource_spans: resource_spans(&trace) })?;
+            body.write_all(b"\n")?;
         }
     }
-    Ok(lines)
+    Ok(())
 }
 
-async fn off_runtime(work: impl FnOnce() -> Response + Send + 'static) -> Response {
-    let done = heavy::answer(&ROOM, || Ok(work())).await;
-    done.unwrap_or_else(|unanswered| match unanswered {
+async fn written(work: impl FnOnce(&mut Writing) -> Result<(), Unanswered> + Send + 'static) -> Response {
+    answered(heavy::written(&ROOM, Some(&heavy::LONG_ROOM), JSON, work).await)
+}
+
+fn answered(answer: Result<Response, Unanswered>) -> Response {
+    answer.unwrap_or_else(|unanswered| match unanswered {
         Unanswered::BrokeOff => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         Unanswered::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, heavy::BUSY),
     })

@@ -1,31 +1,23 @@
 //! OTLP JSON as Jaeger writes it, which differs from other OTLP JSON in that nothing is said that has its default value.
 
-use std::io;
+use std::collections::BTreeMap;
 
-use serde_json::Value as Json;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
 
+use crate::heavy::Lazily;
 use crate::otlp::resource_spans;
 use crate::span::Trace;
 
 /// `{"result":{"resourceSpans":[…]}}` of all these traces. They are written one by one, for what lies between a trace
 /// and its text is many times as large as both.
-pub(super) fn result(
-    traces: impl Iterator<Item = Trace>,
-    body: &mut impl io::Write,
-) -> serde_json::Result<()> {
-    let mut write = |text: &[u8]| body.write_all(text).map_err(serde_json::Error::io);
-    write(br#"{"result":{"resourceSpans":["#)?;
-    let mut between: &[u8] = b"";
-    for trace in traces {
-        for envelope in resource_spans(&trace) {
-            let mut envelope = serde_json::to_value(envelope)?;
-            drop_defaults(&mut envelope);
-            write(between)?;
-            write(&serde_json::to_vec(&envelope)?)?;
-            between = b",";
-        }
-    }
-    write(b"]}}")
+pub(super) fn result(traces: impl Iterator<Item = Trace>) -> impl Serialize {
+    let envelopes = traces.flat_map(|trace| resource_spans(&trace)).map(|envelope| {
+        let mut envelope = json!(envelope);
+        drop_defaults(&mut envelope);
+        envelope
+    });
+    BTreeMap::from([("result", BTreeMap::from([("resourceSpans", Lazily::of(envelopes))]))])
 }
 
 fn drop_defaults(json: &mut Json) {
@@ -66,9 +58,7 @@ mod tests {
         let mut span = crate::span::tests::span((1, 0, 0, 1));
         let deep = (0..45).fold(Value::Bool(true), |value, _| Value::Array(vec![value]));
         span.attributes = vec![Attribute { key: "deep".to_owned(), value: deep }];
-        let mut body = Vec::new();
-        result(std::iter::once(Trace { spans: vec![span] }), &mut body).unwrap();
-        let text = String::from_utf8(body).unwrap();
+        let text = serde_json::to_string(&result(std::iter::once(Trace { spans: vec![span] }))).unwrap();
         assert_eq!(text.matches("arrayValue").count(), 45);
     }
 

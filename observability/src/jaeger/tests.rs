@@ -64,7 +64,7 @@ async fn what_the_api_does_not_know_is_not_found_in_any_method() {
 
 #[tokio::test]
 async fn a_failure_of_ours_says_nothing_of_the_inside() {
-    let response = off_runtime(|| panic!("the secret is 42")).await.unwrap_err();
+    let response = written(|_| panic!("the secret is 42")).await.unwrap_err();
     assert_eq!(
         (response.status, response.message.as_str()),
         (StatusCode::INTERNAL_SERVER_ERROR, "internal error")

@@ -19,11 +19,12 @@ use tower_http::timeout::TimeoutLayer;
 use super::adjust::adjusted;
 use super::parameters::Parameters;
 use super::query::v1::{self as query, Wanted, is_pretty};
-use super::{Refusal, kept, model, off_runtime, operations_of, path_text, trace_id};
+use super::{Refusal, kept, model, operations_of, path_text, trace_id, written};
+use crate::heavy::{Lazily, Writing};
 use crate::ingest::Ingest;
 use crate::otlp;
 use crate::span::{Trace, TraceId};
-use envelope::{Envelope, Lazily, Problem};
+use envelope::{Envelope, Problem};
 
 /// A peer that takes longer to send a file holds memory and gives nothing for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,7 +49,7 @@ type Reply = Result<Response, Problem>;
 
 async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
-    Ok(off_runtime(move || Envelope::counted(ingest.services()).shown(pretty)).await?)
+    Ok(written(move |body| Envelope::counted(ingest.services()).write(pretty, body)).await?)
 }
 
 /// Names alone, each once. Without any, `data` is null: that is Jaeger's way.
@@ -59,25 +60,25 @@ async fn operation_names(
 ) -> Reply {
     let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
     let service = path_text(service)?;
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let operations = ingest.operations(&service);
         let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
         names.dedup();
         let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };
-        envelope.shown(pretty)
+        envelope.write(pretty, body)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let parameters = Parameters::parse(asked.as_deref())?;
     let ((service, kind), pretty) = (query::operations(&parameters)?, is_pretty(&parameters));
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let operations = operations_of(&ingest, &service, kind.as_deref()).into_iter();
         let data = operations.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect();
-        Envelope::counted(data).shown(pretty)
+        Envelope::counted(data).write(pretty, body)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 /// A search, or traces by their ids; of these, `errors` names the ones that are not there.
@@ -85,18 +86,18 @@ async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) ->
     let parameters = Parameters::parse(asked.as_deref())?;
     let pretty = is_pretty(&parameters);
     let wanted = query::traces(&parameters, super::query::now_ns())?;
-    let work = move || match wanted {
+    let work = move |body: &mut Writing| match wanted {
         Wanted::Search(search) => {
-            Envelope::of(shown(ingest.store.search(&search.query), search.raw)).shown(pretty)
+            Envelope::of(shown(ingest.store.search(&search.query), search.raw)).write(pretty, body)
         }
         Wanted::Ids(ids, raw) => {
             let (there, missing): (Vec<_>, Vec<_>) =
                 ids.into_iter().partition(|id| ingest.store.bytes_of(*id) > 0);
             let found = there.into_iter().filter_map(|id| kept(&ingest, id));
-            Envelope::of(shown(found, raw)).missing(missing.into_iter()).shown(pretty)
+            Envelope::of(shown(found, raw)).missing(missing.into_iter()).write(pretty, body)
         }
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 async fn trace(
@@ -107,18 +108,18 @@ async fn trace(
     let id = trace_id(&path_text(id)?)?;
     let parameters = Parameters::parse(asked.as_deref())?;
     let (raw, pretty) = (query::trace(&parameters)?, is_pretty(&parameters));
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let trace = kept(&ingest, id).ok_or_else(|| Refusal::not_found(envelope::NO_TRACE))?;
-        Envelope::of(shown(std::iter::once(trace), raw)).shown(pretty)
+        Envelope::of(shown(std::iter::once(trace), raw)).write(pretty, body)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let parameters = Parameters::parse(asked.as_deref())?;
     let start_ns = query::dependencies(&parameters, super::query::now_ns())?;
     let (service, pretty) = (parameters.first("service").map(str::to_owned), is_pretty(&parameters));
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let calls = ingest.store.dependencies(&start_ns).into_iter();
         let concerns = |parent: &str, child: &str| {
             service.as_deref().is_none_or(|service| service == parent || service == child)
@@ -126,19 +127,19 @@ async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQue
         let data = calls
             .filter(|((parent, child), _)| concerns(parent, child))
             .map(|((parent, child), count)| json!({ "parent": parent, "child": child, "callCount": count }));
-        Envelope::of(data.collect::<Vec<_>>()).shown(pretty)
+        Envelope::of(Lazily::of(data)).write(pretty, body)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 /// Shows a file of OTLP JSON that the UI was given. Nothing of it is kept, and nothing in it adjusted.
-async fn transform(RawQuery(asked): RawQuery, body: Result<String, StringRejection>) -> Reply {
-    let parameters = Parameters::parse(asked.as_deref())?;
-    let body =
-        body.map_err(|rejection| Refusal { status: rejection.status(), message: rejection.body_text() })?;
-    let pretty = is_pretty(&parameters);
-    let work = move || Envelope::of(shown(read(&body)?.into_iter(), true)).shown(pretty);
-    Ok(off_runtime(work).await?)
+async fn transform(RawQuery(asked): RawQuery, file: Result<String, StringRejection>) -> Reply {
+    let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
+    let file =
+        file.map_err(|rejection| Refusal { status: rejection.status(), message: rejection.body_text() })?;
+    let work =
+        move |body: &mut Writing| Envelope::of(shown(read(&file)?.into_iter(), true)).write(pretty, body);
+    Ok(written(work).await?)
 }
 
 /// One by one, for what lies between a trace and its text is several times as large as both.

@@ -1,5 +1,6 @@
 //! Version 3: what the UI's search page asks. Traces are OTLP JSON, and times are nanoseconds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,8 +14,8 @@ use super::adjust::{adjusted, without_repeats};
 use super::parameters::Parameters;
 use super::query::v3 as query;
 use super::summary::Summary;
-use super::{Refusal, json, kept, off_runtime, operations_of, otlp, path_text, trace_id};
-use crate::heavy::Writing;
+use super::{Refusal, kept, operations_of, otlp, path_text, trace_id, written};
+use crate::heavy::{Lazily, Writing};
 use crate::ingest::Ingest;
 use crate::span::Trace;
 
@@ -48,25 +49,25 @@ impl IntoResponse for Problem {
 }
 
 async fn services(State(ingest): State<Arc<Ingest>>) -> Reply {
-    Ok(off_runtime(move || json(&json!({ "services": ingest.services() }))).await?)
+    Ok(written(move |body| Ok(body.json(&BTreeMap::from([("services", ingest.services())]))?)).await?)
 }
 
 /// A span that did not say its kind counts as internal here, though a search for internal ones does not find it.
 async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let (service, kind) = query::operations(&Parameters::parse(asked.as_deref())?);
     let operation = |(name, kind): (String, &str)| json!({ "name": name, "spanKind": if kind.is_empty() { "internal" } else { kind } });
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let operations = operations_of(&ingest, &service, kind.as_deref());
-        let operations: Vec<_> = operations.into_iter().map(operation).collect();
-        json(&json!({ "operations": operations }))
+        let operations = Lazily::of(operations.into_iter().map(operation));
+        Ok(body.json(&BTreeMap::from([("operations", operations)]))?)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let search = query::search(&Parameters::parse(asked.as_deref())?)?;
-    let work = move || result(ingest.store.search(&search.query), search.raw);
-    Ok(off_runtime(work).await?)
+    let work = move |body: &mut Writing| write(ingest.store.search(&search.query), search.raw, body);
+    Ok(written(work).await?)
 }
 
 async fn trace(
@@ -76,31 +77,29 @@ async fn trace(
 ) -> Reply {
     let id = trace_id(&path_text(id)?).map_err(|refusal| query::malformed("trace_id", &refusal.message))?;
     let raw = query::trace(&Parameters::parse(asked.as_deref())?)?;
-    let work = move || result(kept(&ingest, id).into_iter(), raw);
-    Ok(off_runtime(work).await?)
+    let work = move |body: &mut Writing| write(kept(&ingest, id).into_iter(), raw, body);
+    Ok(written(work).await?)
 }
 
 /// Unlike traces, no summaries are no error.
 async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let search = query::search(&Parameters::parse(asked.as_deref())?)?;
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let traces = ingest.store.search(&search.query);
         let counted = traces.map(|trace| if search.raw { trace } else { without_repeats(trace) });
-        let summaries: Vec<_> = counted.map(|trace| Summary::from(&trace)).collect();
-        json(&json!({ "summaries": summaries }))
+        let summaries = Lazily::of(counted.map(|trace| json!(Summary::from(&trace))));
+        Ok(body.json(&BTreeMap::from([("summaries", summaries)]))?)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
-fn result(traces: impl Iterator<Item = Trace>, raw: bool) -> Result<Response, Refusal> {
+fn write(traces: impl Iterator<Item = Trace>, raw: bool, body: &mut Writing) -> Result<(), Refusal> {
     let mut traces = traces.peekable();
     if traces.peek().is_none() {
         return Err(Refusal::not_found("No traces found"));
     }
     let shown = traces.map(|trace| if raw { trace } else { adjusted(trace) });
-    let mut body = Writing::default();
-    otlp::result(shown, &mut body).map_err(|error| Refusal::unwritten(&error))?;
-    Ok(body.into_response("application/json"))
+    Ok(body.json(&otlp::result(shown))?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod exporters;
 mod forward;
 mod jaeger;
 mod ledger;
+mod long;
 mod overload;
 mod receive;
 mod reopen;

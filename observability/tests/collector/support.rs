@@ -32,6 +32,8 @@ pub(crate) struct Collector {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) content_type: String,
+    /// If it was told before.
+    pub(crate) length: Option<usize>,
     pub(crate) body: Bytes,
 }
 
@@ -128,10 +130,11 @@ impl Collector {
 
     async fn send(&self, request: http::request::Builder, body: Bytes) -> Reply {
         let response = self.client.request(request.body(Full::new(body)).unwrap()).await.unwrap();
-        let content_type = response.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap());
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         Reply {
             status: response.status(),
-            content_type: content_type.unwrap_or_default().to_owned(),
+            content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
+            length: header(header::CONTENT_LENGTH).map(|length| length.parse().unwrap()),
             body: response.into_body().collect().await.unwrap().to_bytes(),
         }
     }

@@ -1,13 +1,11 @@
 //! Version 1's envelope, around data and errors alike.
 
-use std::cell::Cell;
-
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::PrettyFormatter;
 
-use crate::heavy::Writing;
+use crate::heavy::{Unanswered, Writing};
 use crate::jaeger::{Refusal, model};
 use crate::span::TraceId;
 
@@ -38,21 +36,6 @@ struct ApiError {
 #[derive(Debug)]
 pub(super) struct Problem(Refusal);
 
-/// A list whose elements are made as they are written.
-pub(super) struct Lazily<I>(Cell<Option<I>>);
-
-impl<I: Iterator<Item: Serialize>> Lazily<I> {
-    pub(super) fn of(list: I) -> Self {
-        Self(Cell::new(Some(list)))
-    }
-}
-
-impl<I: Iterator<Item: Serialize>> Serialize for Lazily<I> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.take().into_iter().flatten())
-    }
-}
-
 impl<T: Serialize> Envelope<Vec<T>> {
     pub(super) fn counted(data: Vec<T>) -> Self {
         Self { total: data.len(), ..Self::of(data) }
@@ -76,16 +59,14 @@ impl<D: Serialize> Envelope<D> {
         Self { errors: (!errors.is_empty()).then_some(errors), ..self }
     }
 
-    pub(super) fn shown(&self, pretty: bool) -> Result<Response, Refusal> {
-        let mut body = Writing::default();
+    pub(super) fn write(&self, pretty: bool, body: &mut Writing) -> Result<(), Refusal> {
         let written = if pretty {
             let formatter = PrettyFormatter::with_indent(b"    ");
-            self.serialize(&mut Serializer::with_formatter(&mut body, formatter))
+            self.serialize(&mut Serializer::with_formatter(body, formatter))
         } else {
-            self.serialize(&mut Serializer::new(&mut body))
+            self.serialize(&mut Serializer::new(body))
         };
-        written.map_err(|error| Refusal::unwritten(&error))?;
-        Ok(body.into_response("application/json"))
+        Ok(written.map_err(Unanswered::from)?)
     }
 }
 

@@ -7,17 +7,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{RawQuery, State};
+use axum::response::IntoResponse as _;
 use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::json;
 
 use super::Reply;
+use crate::heavy::Writing;
 use crate::ingest::Ingest;
 use crate::jaeger::parameters::Parameters;
 use crate::jaeger::query::now_ns;
 use crate::jaeger::query::v1::metrics::{self as query, Asked, Grid};
-use crate::jaeger::{self, Refusal, off_runtime};
+use crate::jaeger::{Refusal, written};
 use crate::latency::{Lately, SLOT_MS, Slot, Window};
 use family::{Family, Gauge, Label, Metric, Point};
 
@@ -63,19 +65,19 @@ async fn errors(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) ->
 async fn min_step(RawQuery(asked): RawQuery) -> Reply {
     Parameters::parse(asked.as_deref())?;
     let envelope = json!({ "data": SLOT_MS, "total": 0, "limit": 0, "offset": 0, "errors": null });
-    Ok(jaeger::json(&envelope)?)
+    Ok(Json(envelope).into_response())
 }
 
 async fn measured(ingest: Arc<Ingest>, measure: Measure, asked: Asked) -> Reply {
-    let work = move || {
+    let work = move |body: &mut Writing| {
         let durations = matches!(measure, Measure::Latencies(_));
         let wanted = |service: &str, kind| asked.services.contains(service) && asked.kinds.contains(&kind);
         let lately = ingest.latencies().lately(&asked.grid.slots_of_all(), durations, wanted);
         let metrics = metrics(measure, &asked, lately)?;
         let (name, help) = measure.name_and_help(asked.by_operation);
-        jaeger::json(&Family { name, kind: "GAUGE", help, metrics })
+        Ok(body.json(&Family { name, kind: "GAUGE", help, metrics })?)
     };
-    Ok(off_runtime(work).await?)
+    Ok(written(work).await?)
 }
 
 impl Measure {

@@ -1,0 +1,74 @@
+//! Answers that are longer than all that is kept of them at once.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Collector, Reply, hex, span};
+
+const TRACES: u128 = 30;
+
+/// A collector whose traces are short, and long when they are written: each says the name of one of its two services, and of
+/// that every character takes six.
+async fn collecting() -> Collector {
+    let collector = Collector::start().await;
+    for (id, service) in [(1, "shop".to_owned()), (2, "\u{1}".repeat(64_000))] {
+        let spans: Vec<Value> = (1..=TRACES).map(|trace| span(trace, id, id - 1, 2)).collect();
+        collector.accept(&service, json!(spans)).await;
+    }
+    collector
+}
+
+fn lines(reply: &Reply) -> usize {
+    reply.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count()
+}
+
+#[tokio::test]
+async fn long_answers_are_sent_while_they_are_written_and_others_say_how_long_they_are() {
+    let collector = collecting().await;
+    let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-01T00:01:00Z";
+    let by_id = |count| {
+        let ids = (1..=count).map(|id| format!("traceID={}", hex(id)));
+        format!("/api/traces?{}", ids.collect::<Vec<_>>().join("&"))
+    };
+    let v1 = "/api/traces?service=shop&start=0&end=60000000";
+    for (long, short, list, of_each) in [
+        (format!("{v1}&limit=10000"), format!("{v1}&limit=3"), "/data", 1),
+        (format!("{v1}&prettyPrint=1"), format!("{v1}&prettyPrint=1&limit=3"), "/data", 1),
+        (by_id(TRACES), by_id(3), "/data", 1),
+        (
+            format!("/api/v3/traces?{window}"),
+            format!("/api/v3/traces?{window}&query.searchDepth=3"),
+            "/result/resourceSpans",
+            2,
+        ),
+        (
+            format!("/api/v3/trace-summaries?{window}"),
+            format!("/api/v3/trace-summaries?{window}&query.searchDepth=3"),
+            "/summaries",
+            1,
+        ),
+    ] {
+        for (path, traces, is_long) in [(long, TRACES as usize, true), (short, 3, false)] {
+            let reply = collector.get(&path).await;
+            assert_eq!((reply.status, &*reply.content_type), (StatusCode::OK, "application/json"), "{path}");
+            assert_eq!(reply.length, (!is_long).then_some(reply.body.len()), "{path}");
+            let listed = reply.json().pointer(list).unwrap().as_array().unwrap().len();
+            assert_eq!(listed, traces * of_each, "{path}");
+        }
+    }
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn traces_as_lines_are_sent_while_they_are_written() {
+    let collector = collecting().await;
+    let named = |count| json!({ "traces": (1..=count).map(hex).collect::<Vec<_>>() });
+    let path = "/api/workbench/traces";
+    let whole = collector.get(path).await;
+    assert_eq!((whole.length, lines(&whole), &*whole.content_type), (None, 30, "application/x-ndjson"));
+    let all = collector.post(path, &named(TRACES)).await;
+    assert!(all.length.is_none() && all.body == whole.body);
+    let few = collector.post(path, &named(3)).await;
+    assert_eq!((few.length, lines(&few)), (Some(few.body.len()), 3));
+    collector.stop().await;
+}
