@@ -116,7 +116,10 @@ pub(crate) async fn written<E: From<Unanswered> + Send + 'static>(
 }
 
 /// Room that others give back before long.
-async fn patiently(room: &'static Semaphore, share: u32) -> Result<SemaphorePermit<'static>, Unanswered> {
+pub(crate) async fn patiently(
+    room: &'static Semaphore,
+    share: u32,
+) -> Result<SemaphorePermit<'static>, Unanswered> {
     let acquired = timeout(PATIENCE, room.acquire_many(share)).await;
     acquired.ok().and_then(Result::ok).ok_or(Unanswered::Busy)
 }

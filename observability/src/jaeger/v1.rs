@@ -8,23 +8,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::{PathRejection, StringRejection};
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tower_http::timeout::TimeoutLayer;
 
 use super::adjust::adjusted;
 use super::parameters::Parameters;
 use super::query::v1::{self as query, Wanted, is_pretty};
 use super::{Refusal, kept, model, operations_of, path_text, trace_id, written};
-use crate::heavy::{Lazily, Writing};
+use crate::heavy::{self, Lazily, Writing};
 use crate::ingest::Ingest;
 use crate::otlp;
 use crate::span::{Trace, TraceId};
 use envelope::{Envelope, Problem};
+
+/// Files that are read and shown at once: each is as long as a message, and larger once it is read.
+static FILES: Semaphore = Semaphore::const_new(4);
 
 /// A peer that takes longer to send a file holds memory and gives nothing for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -133,12 +137,17 @@ async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQue
 }
 
 /// Shows a file of OTLP JSON that the UI was given. Nothing of it is kept, and nothing in it adjusted.
-async fn transform(RawQuery(asked): RawQuery, file: Result<String, StringRejection>) -> Reply {
+async fn transform(RawQuery(asked): RawQuery, request: Request) -> Reply {
     let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
+    // Before any of the file is taken in.
+    let room = heavy::patiently(&FILES, 1).await.map_err(Refusal::from)?;
+    let file = String::from_request(request, &()).await;
     let file =
         file.map_err(|rejection| Refusal { status: rejection.status(), message: rejection.body_text() })?;
-    let work =
-        move |body: &mut Writing| Envelope::of(shown(read(&file)?.into_iter(), true)).write(pretty, body);
+    let work = move |body: &mut Writing| {
+        let _room = room;
+        Envelope::of(shown(read(&file)?.into_iter(), true)).write(pretty, body)
+    };
     Ok(written(work).await?)
 }
 

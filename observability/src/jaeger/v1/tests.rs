@@ -231,6 +231,21 @@ async fn a_message_is_transformed_trace_by_trace_and_not_kept() {
     assert_eq!(transformed(r#"{"resourceSpans":[]}"#).await, (200, enveloped(&json!([]), 0)));
 }
 
+/// The clock leaps to the next timer whenever everybody waits.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_not_taken_in_before_there_is_room_for_it() {
+    let router = example();
+    let endless = || Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
+    let send = |body: Body| ask(&router, Request::post("/api/transform").body(body).unwrap());
+    let mut slow: Vec<_> = (0..4).map(|_| Box::pin(send(endless()))).collect();
+    for sender in &mut slow {
+        assert!(futures::poll!(sender).is_pending());
+    }
+    assert_eq!(send(Body::from(MESSAGE)).await.0, 503);
+    drop(slow);
+    assert_eq!(send(Body::from(MESSAGE)).await.0, 200);
+}
+
 #[tokio::test]
 async fn what_is_no_otlp_is_not_transformed() {
     let deep = format!(r#"{{"resourceSpans":{}"#, "[".repeat(100_000));
