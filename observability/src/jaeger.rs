@@ -87,7 +87,15 @@ impl From<Unanswered> for Refusal {
 async fn written(
     work: impl FnOnce(&mut Writing) -> Result<(), Refusal> + Send + 'static,
 ) -> Result<Response, Refusal> {
-    heavy::written(&ROOM, Some(&heavy::LONG_ROOM), "application/json", work).await
+    written_in(&ROOM, work).await
+}
+
+/// When there is `room` for it.
+async fn written_in(
+    room: &'static Semaphore,
+    work: impl FnOnce(&mut Writing) -> Result<(), Refusal> + Send + 'static,
+) -> Result<Response, Refusal> {
+    heavy::written(room, Some(&heavy::LONG_ROOM), "application/json", work).await
 }
 
 fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {

@@ -20,15 +20,18 @@ use tower_http::timeout::TimeoutLayer;
 use super::adjust::adjusted;
 use super::parameters::Parameters;
 use super::query::v1::{self as query, Wanted, is_pretty};
-use super::{Refusal, kept, model, operations_of, path_text, trace_id, written};
+use super::{Refusal, kept, model, operations_of, path_text, trace_id, written, written_in};
 use crate::heavy::{self, Lazily, Writing};
 use crate::ingest::Ingest;
 use crate::otlp;
 use crate::span::{Trace, TraceId};
 use envelope::{Envelope, Problem};
 
-/// Files that are read and shown at once: each is as long as a message, and larger once it is read.
+/// Files that are taken in, or wait to be read, each as long as a message may be.
 static FILES: Semaphore = Semaphore::const_new(4);
+
+/// Files that are read and shown at once: what is read takes many times its length.
+static READ: Semaphore = Semaphore::const_new(1);
 
 /// A peer that takes longer to send a file holds memory and gives nothing for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -148,7 +151,7 @@ async fn transform(RawQuery(asked): RawQuery, request: Request) -> Reply {
         let _room = room;
         Envelope::of(shown(read(&file)?.into_iter(), true)).write(pretty, body)
     };
-    Ok(written(work).await?)
+    Ok(written_in(&READ, work).await?)
 }
 
 /// One by one, for what lies between a trace and its text is several times as large as both.
