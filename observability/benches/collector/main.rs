@@ -26,10 +26,12 @@ use spans::Batches;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Room for the traces that are searched, and for histograms.
+/// Room for what comes in.
 const STORE_BYTES: usize = 1 << 30;
 /// Traces to search through.
 const TRACES: usize = 100_000;
+/// What each of them takes, with its part of the histograms and of what is remembered of those that left.
+const TRACE_BYTES: usize = 5_000;
 /// Operations beside those of the traces.
 const OPERATIONS: usize = 100;
 /// What comes in while questions are asked.
@@ -94,19 +96,20 @@ fn ingesting(time: Duration, decode: f64) {
 }
 
 fn asking(time: Duration, traces: usize) {
-    let collector = Collector::start(STORE_BYTES, 2);
+    // Full, so that there are as many to search through when more come in.
+    let collector = Collector::start(traces * TRACE_BYTES, 2);
     let mut batches = Batches::new();
-    let messages = traces * spans::IN_A_TRACE / spans::IN_A_BATCH + 1;
+    let messages = traces * 3 / 2 * spans::IN_A_TRACE / spans::IN_A_BATCH + 1;
     collector.send((0..messages).map(|_| batches.next()), IN_FLIGHT);
     collector.send(hostile::operations(OPERATIONS), IN_FLIGHT);
-    let trace = batches.last_trace();
+    let trace = collector.slow_trace();
     let window = "query.startTimeMin=2020-01-01T00:00:00Z&query.startTimeMax=2100-01-01T00:00:00Z";
     let by_tag = |value: &str| {
         format!("/api/v3/trace-summaries?{window}&query.attributes=%7B%22customer.id%22:%22{value}%22%7D")
     };
     let questions = [
         ("a bare request, answered without a look into anything", "/health/live".to_owned()),
-        ("search by a tag that one trace has", by_tag(&batches.some_customer())),
+        ("search by a tag that one trace has", by_tag(&batches.last_customer())),
         ("search by a tag that no trace has", by_tag("nobody")),
         (
             "search by service and duration",
@@ -116,7 +119,7 @@ fn asking(time: Duration, traces: usize) {
         ("the hops table of some hundred operations", "/api/workbench/hops".to_owned()),
         ("the dependency graph", "/api/dependencies?endTs=4102444800000&lookback=4102444800000".to_owned()),
     ];
-    println!("\nwith {} traces in the store; ratio to the bare request", traces);
+    println!("\nwith {} traces in the store; ratio to the bare request", collector.traces());
     let idle: Vec<Duration> = questions.iter().map(|(_, path)| collector.ask(path, time / 10)).collect();
     for ((what, _), took) in questions.iter().zip(&idle) {
         row(what, millis(*took), took.as_secs_f64() / idle[0].as_secs_f64());

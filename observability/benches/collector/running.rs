@@ -107,6 +107,19 @@ impl Collector {
         })
     }
 
+    /// How many traces are kept.
+    pub(crate) fn traces(&self) -> u64 {
+        let retention = self.get("/api/workbench/retention");
+        let classes = retention["classes"].as_object().unwrap().values();
+        classes.map(|class| class["traces"].as_u64().unwrap()).sum()
+    }
+
+    /// One of the slowest, which stay whatever comes in.
+    pub(crate) fn slow_trace(&self) -> String {
+        let hops = self.get("/api/workbench/hops");
+        hops["hops"][0]["exemplars"]["max"][0]["trace_id"].as_str().unwrap().to_owned()
+    }
+
     /// A question of JSON, and its answer.
     pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
         let request = http::Request::post(format!("http://{}{path}", self.query))

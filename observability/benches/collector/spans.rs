@@ -65,12 +65,8 @@ impl Batches {
         Bytes::copy_from_slice(&self.message)
     }
 
-    pub(crate) fn last_trace(&self) -> String {
-        format!("{:032x}", u128::from_be_bytes(trace_id(self.traces - 1)))
-    }
-
-    pub(crate) fn some_customer(&self) -> String {
-        format!("customer-{:08}", self.traces / 2)
+    pub(crate) fn last_customer(&self) -> String {
+        format!("customer-{:08}", self.traces - 1)
     }
 }
 
