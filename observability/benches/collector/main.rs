@@ -124,11 +124,12 @@ fn asking(time: Duration, traces: usize) {
     for ((what, _), took) in questions.iter().zip(&idle) {
         row(what, millis(*took), took.as_secs_f64() / idle[0].as_secs_f64());
     }
-    println!("\nthe same while {SPANS_A_SECOND} spans come in a second; ratio to the same question at rest");
     let pause = Duration::from_secs(1) * spans::IN_A_BATCH as u32 / SPANS_A_SECOND;
-    let busy = collector.while_sending(batches, pause, || {
+    let (busy, messages) = collector.while_sending(batches, pause, || {
         questions.iter().map(|(_, path)| collector.ask(path, time / 10)).collect::<Vec<_>>()
     });
+    let came = messages * spans::IN_A_BATCH as f64;
+    println!("\nthe same while {came:.0} spans come in a second; ratio to the same question at rest");
     for ((what, _), (busy, idle)) in questions.iter().zip(busy.iter().zip(&idle)) {
         row(what, millis(*busy), busy.as_secs_f64() / idle.as_secs_f64());
     }

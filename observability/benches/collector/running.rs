@@ -140,26 +140,27 @@ impl Collector {
         })
     }
 
-    /// Sends a message each `pause` until `work` is done.
+    /// Sends a message each `pause` until `work` is done. Returns how many were sent a second, too: a sender may fall behind.
     pub(crate) fn while_sending<T>(
         &self,
         mut batches: super::Batches,
         pause: Duration,
         work: impl FnOnce() -> T,
-    ) -> T {
+    ) -> (T, f64) {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut due = Instant::now();
+            let sending = scope.spawn(|| {
+                let (started, mut sent) = (Instant::now(), 0);
                 while !done.load(Relaxed) {
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    due += pause;
+                    std::thread::sleep((started + pause * sent).saturating_duration_since(Instant::now()));
                     self.send(std::iter::once(batches.next()), 1);
+                    sent += 1;
                 }
+                f64::from(sent) / started.elapsed().as_secs_f64()
             });
             let result = work();
             done.store(true, Relaxed);
-            result
+            (result, sending.join().unwrap())
         })
     }
 }
