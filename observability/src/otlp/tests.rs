@@ -193,4 +193,22 @@ proptest! {
         ingest.accept(&whole.into(), Transport::Grpc).unwrap();
         prop_assert!(matches!(ingest.store.get(TraceId(1)), Found::Kept(_)));
     }
+
+    #[test]
+    fn damaged_json_is_refused_or_taken_but_breaks_nothing(
+        trace in any_trace(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+    ) {
+        let mut damaged = to_json_line(&trace).unwrap().into_bytes();
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
+        if cut {
+            damaged.truncate(at);
+        }
+        let ingest = Ingest::new(1 << 20, None);
+        let taken = json_to_protobuf(&damaged).map(|message| ingest.accept(&message, Transport::Http));
+        // What is JSON of the right shape is OTLP, whatever its spans are.
+        prop_assert!(!matches!(taken, Ok(Err(_))), "{:?}", taken);
+        let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Found::Kept(_)));
+        prop_assert_eq!(kept.count(), ingest.store.stats().traces);
+    }
 }
