@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use observability::collector::Opened;
 use observability::telemetry;
 use system::config::Config;
 use system::service::{self, Service};
-use tokio::net::TcpListener;
 
 use crate::cli::Serve;
 use crate::misuse::Misuse;
@@ -55,8 +54,7 @@ async fn run(service: Service, config: Config, opened: Option<Opened>) -> anyhow
     if config.stop_with_stdin {
         stop::with_stdin(stop.clone())?;
     }
-    let listener =
-        TcpListener::bind(&config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
+    let listener = service::listen("LISTEN", &config.listen).await?;
     match opened {
         Some(opened) => {
             tracing::info!(address = %listener.local_addr()?, traces = opened.traces(), "showing a run");

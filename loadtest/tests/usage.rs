@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::net::TcpListener;
+
 use support::workbench;
 
 #[test]
@@ -37,6 +39,24 @@ fn what_is_wrong_with_the_setup_is_named() {
             said.starts_with("error: ") && said.contains(named),
             "{role} with {variable}={value}: {said}"
         );
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_its_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for variable in ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN"] {
+        let mut serve = workbench();
+        serve.args(["serve", "collector"]);
+        for other in ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN"] {
+            serve.env(other, if other == variable { &address } else { "127.0.0.1:0" });
+        }
+        let output = serve.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let expected = format!("error: cannot listen on {variable}={address}: Address already in use");
+        assert!(said.starts_with(&expected), "{said}");
     }
 }
 

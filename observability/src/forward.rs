@@ -55,6 +55,8 @@ pub(crate) struct Counts {
 struct Shared {
     counts: Counts,
     queued_bytes: AtomicUsize,
+    /// Of the messages that wait, and of the one that is being sent.
+    queued_spans: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Forward {
         let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         // A copy, for the message may be a small part of a buffer that it would keep.
         let waiting = || Waiting { message: Bytes::copy_from_slice(message), spans };
+        self.shared.queued_spans.fetch_add(spans, Ordering::Relaxed);
         // An empty queue takes a message of any size.
         let reason = if queued > 0 && queued + bytes > QUEUE_BYTES {
             &self.shared.counts.queue_full
@@ -107,16 +110,29 @@ impl Forward {
         } else {
             return;
         };
-        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        reason.fetch_add(spans, Ordering::Relaxed);
+        self.shared.leave_queue(bytes, spans);
+        if reason.fetch_add(spans, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                "more spans come than can be passed on: what finds no room is dropped and counted"
+            );
+        }
     }
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.shared.counts
     }
 
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.shared.queued_bytes.load(Ordering::Relaxed)
+    /// Bytes and spans that wait.
+    pub(crate) fn queued(&self) -> (usize, u64) {
+        let Shared { queued_bytes, queued_spans, .. } = &*self.shared;
+        (queued_bytes.load(Ordering::Relaxed), queued_spans.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    fn leave_queue(&self, bytes: usize, spans: u64) {
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +164,7 @@ async fn pass_on(
             outcome = send(&channel, message, &mut health) => outcome,
             () = &mut overdue => Outcome::Stopped,
         };
-        shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        shared.leave_queue(bytes, spans);
         shared.counts.add(&outcome, spans);
         health.note(&outcome);
         if let Outcome::Stopped = outcome {
@@ -157,14 +173,10 @@ async fn pass_on(
     }
     waiting.close();
     while let Ok(left) = waiting.try_recv() {
-        shared.queued_bytes.fetch_sub(left.bytes(), Ordering::Relaxed);
+        shared.leave_queue(left.bytes(), left.spans);
         shared.counts.add(&Outcome::Stopped, left.spans);
     }
-    let spans = shared.counts.stopped.load(Ordering::Relaxed);
-    if spans > 0 {
-        // Nobody can ask for the counts any more.
-        tracing::warn!(spans, "spans were not passed on before the stop");
-    }
+    shared.counts.log();
 }
 
 #[derive(Debug)]
@@ -204,6 +216,24 @@ impl Health {
 }
 
 impl Counts {
+    /// At the end, for nobody can ask for the counts any more.
+    fn log(&self) {
+        let [sent, queue_full, refused, rejected, unreachable, stopped] =
+            [&self.sent, &self.queue_full, &self.refused, &self.rejected, &self.unreachable, &self.stopped]
+                .map(|count| count.load(Ordering::Relaxed));
+        if queue_full + refused + rejected + unreachable + stopped > 0 {
+            tracing::warn!(
+                sent,
+                queue_full,
+                refused,
+                rejected,
+                unreachable,
+                stopped,
+                "not all spans were passed on before the stop"
+            );
+        }
+    }
+
     fn add(&self, outcome: &Outcome, mut spans: u64) {
         let count = match outcome {
             Outcome::Sent(rejected) => {

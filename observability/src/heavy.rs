@@ -22,11 +22,11 @@ pub(crate) use lazily::Lazily;
 pub(crate) use writing::Writing;
 
 /// Kibibytes of answers that wait for readers to read on.
-const UNREAD: usize = 128 << 10;
+const UNREAD: usize = 32 << 10;
 static UNREAD_ROOM: Semaphore = Semaphore::const_new(UNREAD);
 
-/// A long answer keeps its place among the questions that are worked at for as long as its reader takes. Others want to have
-/// places left.
+/// One long answer at a time, of all the questions that share this: it keeps its place among those that are worked at for as
+/// long as its reader takes, and others want to have places left.
 pub(crate) static LONG_ROOM: Semaphore = Semaphore::const_new(1);
 
 /// As long is waited for others' readers; longer, and nobody would know what the wait is for.
@@ -87,7 +87,11 @@ pub(crate) async fn written<E: From<Unanswered> + Send + 'static>(
     content_type: &'static str,
     work: impl FnOnce(&mut Writing) -> Result<(), E> + Send + 'static,
 ) -> Result<Response, E> {
-    let room = room.acquire().await.map_err(|_| Unanswered::BrokeOff)?;
+    let room = match long {
+        // A long answer has one of its places: others are to know that they wait for it.
+        Some(_) => patiently(room, 1).await?,
+        None => room.acquire().await.map_err(|_| Unanswered::BrokeOff)?,
+    };
     let (mut writing, becomes_long, more) = Writing::begin();
     let mut work = spawn_blocking(move || {
         let done = work(&mut writing).and_then(|()| Ok(writing.end()?));
@@ -105,10 +109,12 @@ pub(crate) async fn written<E: From<Unanswered> + Send + 'static>(
                 let (done, _room) = work.await.map_err(|error| broke_off(&error))?;
                 done.map(drop).map_err(|_| Unanswered::BrokeOff)
             };
-            Delivery { pieces, more, end: Box::pin(end), held }.into_body().into_response()
+            Delivery { pieces, more, end: Box::pin(end), until: Delivery::deadline(), held }.into_body().into_response()
         }
         done = &mut work => {
-            let (done, _room) = done.map_err(|error| broke_off(&error))?;
+            let (done, room) = done.map_err(|error| broke_off(&error))?;
+            // Readers who are waited for are nothing that keeps others' questions from being worked at.
+            drop(room);
             whole(done?).await?
         }
     };

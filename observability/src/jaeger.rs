@@ -4,7 +4,6 @@
 //! answered 400, what is not there 404, and a failure of ours 500 without a word about the inside.
 
 mod adjust;
-pub(crate) mod go;
 mod model;
 mod otlp;
 mod parameters;
@@ -25,6 +24,7 @@ use axum::response::Response;
 use axum::routing::any;
 use tokio::sync::Semaphore;
 
+use crate::go;
 use crate::heavy::{self, Unanswered, Writing};
 use crate::ingest::Ingest;
 use crate::span::{Kind, Trace, TraceId};
@@ -34,6 +34,9 @@ pub use ui_trace::UiTrace;
 
 /// Queries that work at once.
 static ROOM: Semaphore = Semaphore::const_new(4);
+
+/// And so many of the quick ones.
+static QUICK: Semaphore = Semaphore::const_new(4);
 
 /// Bytes of the message of a refusal.
 const MAX_MESSAGE: usize = 400;
@@ -88,6 +91,13 @@ async fn written(
     work: impl FnOnce(&mut Writing) -> Result<(), Refusal> + Send + 'static,
 ) -> Result<Response, Refusal> {
     written_in(&ROOM, work).await
+}
+
+/// The same for what takes little time: nobody who asks for names, or for one trace, waits for searches.
+async fn soon(
+    work: impl FnOnce(&mut Writing) -> Result<(), Refusal> + Send + 'static,
+) -> Result<Response, Refusal> {
+    written_in(&QUICK, work).await
 }
 
 /// When there is `room` for it.

@@ -83,11 +83,10 @@ async fn file(State(bundle): State<Bundle>, Path(path): Path<String>, request: R
     let Some(file) = inside(&bundle.files, FilePath::new(&path)).await else {
         return (StatusCode::NOT_FOUND, "no such file\n").into_response();
     };
-    let served = match ServeFile::new(file).oneshot(request).await {
+    let mut response = match ServeFile::new(file).oneshot(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
     };
-    let mut response = served;
     if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().insert(header::CACHE_CONTROL, FOREVER);
     }

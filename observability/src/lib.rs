@@ -6,6 +6,7 @@ pub mod client;
 pub mod collector;
 pub mod critical_path;
 mod forward;
+mod go;
 mod heavy;
 mod ingest;
 pub mod jaeger;

@@ -50,8 +50,18 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// An address cannot be listened on: another process may have it.
+    #[error("cannot listen on {variable}={address}")]
+    Listen {
+        /// Which setting names it.
+        variable: &'static str,
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A socket failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The collector failed.
     #[error(transparent)]
@@ -62,7 +72,7 @@ impl Error {
     /// Whether another set-up would help, as against something that broke.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Config(_) => true,
+            Self::Config(_) | Self::Listen { .. } => true,
             // It answered: another password, user or database is needed.
             Self::Database(error) => error.as_database_error().is_some(),
             Self::Collector(error) => error.is_usage(),
@@ -187,14 +197,20 @@ fn frontend_role(config: &Config) -> Role {
     Role { routes: server::traced(routes), ready: always_ready() }
 }
 
+/// Listens on the address that the variable names.
+pub async fn listen(variable: &'static str, address: &str) -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| Error::Listen { variable, address: address.to_owned(), source })
+}
+
 async fn run_collector(
     query: TcpListener,
     config: &Config,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let settings = observability::collector::Settings {
-        grpc: TcpListener::bind(&config.collector.grpc_listen).await?,
-        http: TcpListener::bind(&config.collector.http_listen).await?,
+        grpc: listen("OTLP_GRPC_LISTEN", &config.collector.grpc_listen).await?,
+        http: listen("OTLP_HTTP_LISTEN", &config.collector.http_listen).await?,
         query,
         store_max_bytes: config.collector.store_max_bytes,
         forward: config.collector.forward.clone(),

@@ -28,7 +28,7 @@ impl Patience {
         let pause = asked_for.map_or(self.pause, |asked_for| asked_for.max(FIRST_PAUSE));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let left = self.end.saturating_duration_since(now);
-        (pause <= left && !left.is_zero()).then_some(pause)
+        (pause <= left).then_some(pause)
     }
 }
 

@@ -108,7 +108,9 @@ impl Figures {
     fn passed_on(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
         let Some(forward) = &self.0.forward else { return Ok(()) };
         let counts = forward.counts();
-        out.gauge("forward_queue_bytes", "Bytes that wait to be passed on", forward.queued_bytes() as u64)?;
+        let (bytes, spans) = forward.queued();
+        out.gauge("forward_queue_bytes", "Bytes that wait to be passed on", bytes as u64)?;
+        out.gauge("forward_queue_spans", "Spans that wait to be passed on", spans)?;
         out.counter("forwarded_spans", "Spans passed on", counts.sent.load(Ordering::Relaxed))?;
         let by_reason = [
             ("queue_full", &counts.queue_full),

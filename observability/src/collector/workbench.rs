@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -65,10 +66,14 @@ struct Hops {
 }
 
 /// Which row each of the traces stands in.
-async fn ledger(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json<Traces>) -> Response {
-    if traces.len() > LEDGER_TRACES {
-        return too_many(LEDGER_TRACES);
-    }
+async fn ledger(
+    State(ingest): State<Arc<Ingest>>,
+    question: Result<Json<Traces>, JsonRejection>,
+) -> Response {
+    let traces = match asked(question, LEDGER_TRACES) {
+        Ok(traces) => traces,
+        Err((status, why)) => return problem(status, &why),
+    };
     written(move |body| {
         let mut times: HashMap<TraceId, u64> = HashMap::new();
         traces.iter().for_each(|id| *times.entry(*id).or_default() += 1);
@@ -95,10 +100,14 @@ async fn hops(State(ingest): State<Arc<Ingest>>, Query(Hops { histograms }): Que
 }
 
 /// Those of the traces that are kept, each once as a line of OTLP JSON, in the order asked.
-async fn traces(State(ingest): State<Arc<Ingest>>, Json(Traces { traces }): Json<Traces>) -> Response {
-    if traces.len() > EXPORT_TRACES {
-        return too_many(EXPORT_TRACES);
-    }
+async fn traces(
+    State(ingest): State<Arc<Ingest>>,
+    question: Result<Json<Traces>, JsonRejection>,
+) -> Response {
+    let traces = match asked(question, EXPORT_TRACES) {
+        Ok(traces) => traces,
+        Err((status, why)) => return problem(status, &why),
+    };
     // A large trace that is named five hundred times would be a reply of gigabytes.
     let traces = once_each(traces);
     let work = move |body: &mut Writing| write_lines(&ingest, traces, body);
@@ -158,8 +167,19 @@ fn answered(answer: Result<Response, Unanswered>) -> Response {
     })
 }
 
-fn too_many(limit: usize) -> Response {
-    problem(StatusCode::BAD_REQUEST, &format!("at most {limit} traces a call"))
+/// The traces that are asked for, or what is wrong with the question.
+fn asked(
+    question: Result<Json<Traces>, JsonRejection>,
+    limit: usize,
+) -> Result<Vec<TraceId>, (StatusCode, String)> {
+    let Json(Traces { traces }) = question.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, rejection.body_text()),
+        _ => (StatusCode::BAD_REQUEST, rejection.body_text()),
+    })?;
+    if traces.len() > limit {
+        return Err((StatusCode::BAD_REQUEST, format!("at most {limit} traces a call")));
+    }
+    Ok(traces)
 }
 
 fn problem(status: StatusCode, error: &str) -> Response {

@@ -1,5 +1,6 @@
-//! A collector as it was at one moment, in two files: what it knew, as JSON, and the traces that it kept, as lines of OTLP
-//! JSON. Opened again it answers as it did then, but for what each operation did in the last hour: that is not kept.
+//! A collector as it was, in two files: what it knew, as JSON, and the traces that it kept, as lines of OTLP JSON. Opened
+//! again it answers as it did then, but for what each operation did in the last hour: that is not kept. The traces are
+//! written before the rest; of what came meanwhile, only the histograms know.
 
 use std::io::{self, BufRead};
 use std::sync::Mutex;
@@ -88,6 +89,9 @@ impl Ingest {
             ..Self::new(max_bytes, None)
         };
         load(&opened.store, traces)?;
+        let told = telling.iter().map(|change| change.trace_id);
+        let absent: Vec<_> = told.filter(|id| opened.store.bytes_of(*id) == 0).collect();
+        opened.latencies().forget(&absent);
         if opened.store.make_room(&telling, max_bytes) || opened.store.stats().evicted_spans > 0 {
             return Err(OpenError::Full);
         }

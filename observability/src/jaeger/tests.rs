@@ -171,7 +171,7 @@ proptest! {
     ) {
         // What is no query of a URI at all never comes this far.
         if let Ok(request) = Request::get(format!("{path}&{}", parameters.join("&"))).body(Body::empty()) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let (status, body) = runtime.block_on(ask(&example(), request));
             prop_assert!([200, 400, 404].contains(&status), "{status} {:?}", String::from_utf8_lossy(&body));
             prop_assert!(serde_json::from_slice::<Value>(&body).is_ok());

@@ -20,7 +20,7 @@ use tower_http::timeout::TimeoutLayer;
 use super::adjust::adjusted;
 use super::parameters::Parameters;
 use super::query::v1::{self as query, Wanted, is_pretty};
-use super::{Refusal, kept, model, operations_of, path_text, trace_id, written, written_in};
+use super::{Refusal, kept, model, operations_of, path_text, soon, trace_id, written, written_in};
 use crate::heavy::{self, Lazily, Writing};
 use crate::ingest::Ingest;
 use crate::otlp;
@@ -56,7 +56,7 @@ type Reply = Result<Response, Problem>;
 
 async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
     let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
-    Ok(written(move |body| Envelope::counted(ingest.services()).write(pretty, body)).await?)
+    Ok(soon(move |body| Envelope::counted(ingest.services()).write(pretty, body)).await?)
 }
 
 /// Names alone, each once. Without any, `data` is null: that is Jaeger's way.
@@ -74,7 +74,7 @@ async fn operation_names(
         let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };
         envelope.write(pretty, body)
     };
-    Ok(written(work).await?)
+    Ok(soon(work).await?)
 }
 
 async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
@@ -85,7 +85,7 @@ async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery
         let data = operations.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect();
         Envelope::counted(data).write(pretty, body)
     };
-    Ok(written(work).await?)
+    Ok(soon(work).await?)
 }
 
 /// A search, or traces by their ids; of these, `errors` names the ones that are not there.
@@ -119,7 +119,7 @@ async fn trace(
         let trace = kept(&ingest, id).ok_or_else(|| Refusal::not_found(envelope::NO_TRACE))?;
         Envelope::of(shown(std::iter::once(trace), raw)).write(pretty, body)
     };
-    Ok(written(work).await?)
+    Ok(soon(work).await?)
 }
 
 async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {

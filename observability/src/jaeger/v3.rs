@@ -14,7 +14,7 @@ use super::adjust::{adjusted, without_repeats};
 use super::parameters::Parameters;
 use super::query::v3 as query;
 use super::summary::Summary;
-use super::{Refusal, kept, operations_of, otlp, path_text, trace_id, written};
+use super::{Refusal, kept, operations_of, otlp, path_text, soon, trace_id, written};
 use crate::heavy::{Lazily, Writing};
 use crate::ingest::Ingest;
 use crate::span::Trace;
@@ -49,7 +49,7 @@ impl IntoResponse for Problem {
 }
 
 async fn services(State(ingest): State<Arc<Ingest>>) -> Reply {
-    Ok(written(move |body| Ok(body.json(&BTreeMap::from([("services", ingest.services())]))?)).await?)
+    Ok(soon(move |body| Ok(body.json(&BTreeMap::from([("services", ingest.services())]))?)).await?)
 }
 
 /// A span that did not say its kind counts as internal here, though a search for internal ones does not find it.
@@ -61,7 +61,7 @@ async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery
         let operations = Lazily::of(operations.into_iter().map(operation));
         Ok(body.json(&BTreeMap::from([("operations", operations)]))?)
     };
-    Ok(written(work).await?)
+    Ok(soon(work).await?)
 }
 
 async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
@@ -78,7 +78,7 @@ async fn trace(
     let id = trace_id(&path_text(id)?).map_err(|refusal| query::malformed("trace_id", &refusal.message))?;
     let raw = query::trace(&Parameters::parse(asked.as_deref())?)?;
     let work = move |body: &mut Writing| write(kept(&ingest, id).into_iter(), raw, body);
-    Ok(written(work).await?)
+    Ok(soon(work).await?)
 }
 
 /// Unlike traces, no summaries are no error.

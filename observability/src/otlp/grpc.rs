@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -36,6 +36,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Messages that one connection may have in flight, each of up to [`MAX_MESSAGE`].
 const STREAMS_PER_CONNECTION: u32 = 64;
+
+/// Before a message: whether it is packed, and how long it is.
+const FRAME: usize = 5;
 
 /// OTLP's trace service.
 #[derive(Clone)]
@@ -64,10 +67,10 @@ impl Service<http::Request<Body>> for Receiver {
             if request.uri().path().rsplit('/').next() != Some("Export") {
                 return Ok(Status::unimplemented("TraceService has Export alone").into_http());
             }
-            if request.headers().contains_key("grpc-encoding") {
+            if request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
                 request = match whole(request, &receiver.0.room).await {
                     Ok(request) => request,
-                    Err(status) => return Ok(status.into_http()),
+                    Err(status) => return Ok(refused_for_good(&receiver.0, status.into_http())),
                 };
             }
             let mut grpc = Grpc::new(Raw)
@@ -103,18 +106,29 @@ impl UnaryService<Bytes> for Receiver {
     }
 }
 
-/// A packed message takes this place until it is unpacked and has paid for what it is then.
+/// A packed message keeps its turn until it is unpacked and has paid for what it is then.
 #[derive(Debug, Clone)]
 struct Unpacking(#[expect(dead_code, reason = "freed when dropped")] Arc<OwnedSemaphorePermit>);
 
-/// A packed message, when all of it is here and there is a place for it: nobody knows how long it will be, and a slow sender
-/// must not take that place.
+/// A packed message, when all of it is here and its turn has come: nobody knows how long it will be, and a slow sender must
+/// not have that turn.
 async fn whole(request: http::Request<Body>, room: &Room) -> Result<http::Request<Body>, Status> {
     let (mut head, body) = request.into_parts();
-    let packed = body.collect().await?.to_bytes();
-    let place = room.place().await.map_err(|why| no_room(&why))?;
-    head.extensions.insert(Unpacking(Arc::new(place)));
+    let packed = Limited::new(body, FRAME + MAX_MESSAGE).collect().await.map_err(uncollected)?.to_bytes();
+    let turn = room.reader().await.map_err(|why| no_room(&why))?;
+    head.extensions.insert(Unpacking(Arc::new(turn)));
     Ok(http::Request::from_parts(head, Body::new(Full::new(packed))))
+}
+
+/// Like tonic of a message that is too long.
+fn uncollected(error: axum::BoxError) -> Status {
+    match error.downcast::<Status>() {
+        Ok(status) => *status,
+        Err(error) if error.is::<LengthLimitError>() => {
+            Status::out_of_range(format!("longer than {MAX_MESSAGE} bytes"))
+        }
+        Err(error) => Status::from_error(error),
+    }
 }
 
 /// tonic says OUT_OF_RANGE of a message that is too long, or RESOURCE_EXHAUSTED of one that is so once unpacked, and senders

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
+use http_body::Body as _;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -20,7 +21,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
-use tower::util::MapRequestLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 use tower_http::timeout::TimeoutLayer;
 
 use super::room::{Held, LIGHT, NoRoom, Paying, RETRY_AFTER};
@@ -53,7 +54,7 @@ struct RpcStatus {
 }
 
 pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
-    let room = Arc::clone(&ingest.room);
+    let (room, for_slow) = (Arc::clone(&ingest.room), Arc::clone(&ingest.room));
     let pay = move |mut request: Request| {
         let held = room.hold();
         request.extensions_mut().insert(Arc::clone(&held));
@@ -63,8 +64,20 @@ pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
         .route("/v1/traces", post(export))
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
         .layer(MapRequestLayer::new(pay))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(MapResponseLayer::new(move |response| told_too_slow(&for_slow, response)))
         .with_state(ingest)
+}
+
+/// The time limit's empty answer becomes one that senders try again after, which they do not after 408; and counts.
+fn told_too_slow(room: &Room, response: Response) -> Response {
+    let is_empty = response.body().size_hint().exact() == Some(0);
+    if response.status() != StatusCode::SERVICE_UNAVAILABLE || !is_empty {
+        return response;
+    }
+    room.refused.inc();
+    let message = format!("it took longer than {} s to come; send it again", REQUEST_TIMEOUT.as_secs());
+    answer(&Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message }, Format::Json)
 }
 
 async fn export(

@@ -35,5 +35,12 @@ pub(super) async fn take(
         let _held = (place, held);
         ingest.accept(&message, transport)
     });
-    Ok(taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?)
+    match taking.await {
+        Ok(taken) => Ok(taken?),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only when everything ends: nothing was taken.
+            Err(_) => Err(NoRoom.into()),
+        },
+    }
 }

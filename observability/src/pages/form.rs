@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::tags::{self, ParseTagsError};
-use crate::jaeger::{go, rfc3339};
+use crate::go;
+use crate::jaeger::rfc3339;
 use crate::store::Query;
 
 /// Traces shown unless the form says otherwise.

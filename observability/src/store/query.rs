@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::tokens;
-use crate::jaeger::go;
+use crate::go;
 use crate::otlp::text::as_text;
 use crate::span::{Attribute, Span};
 

@@ -1,5 +1,5 @@
-//! Finding traces. The store's lock is held for half a millisecond at a time, and nothing is decoded under it, so that a
-//! search through everything holds up nobody who sends spans.
+//! Finding traces. The store's lock is held for about half a millisecond at a time (a very large trace takes longer), and
+//! nothing is decoded under it, so that a search through everything holds up nobody who sends spans.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;

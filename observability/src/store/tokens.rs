@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::FixedState;
 
-use crate::jaeger::go;
+use crate::go;
 use crate::span::{Kind, StatusCode};
 
 const ERROR: &str = "error";

@@ -199,6 +199,28 @@ async fn grpc_takes_gzip_and_says_what_is_too_long() {
 }
 
 #[tokio::test]
+async fn grpc_refuses_for_good_what_is_too_long_while_it_is_packed() {
+    let collector = Collector::start().await;
+    let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let mut client = client.send_compressed(CompressionEncoding::Gzip);
+    // Six bits a byte that cannot be foretold: gzip makes of it three quarters.
+    // Marsaglia's xorshift.
+    let noise = std::iter::successors(Some(1_u64), |n| {
+        let n = n ^ n << 13;
+        let n = n ^ n >> 7;
+        Some(n ^ n << 17)
+    });
+    let noise = noise.take(24 << 20).map(|bits| char::from(b'0' + (bits >> 30 & 63) as u8));
+    let noise: String = noise.collect();
+    let mut long = span(8, 1, 0, 2);
+    long["name"] = json!(noise);
+    let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "never to be tried again: {refused}");
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
+    collector.stop().await;
+}
+
+#[tokio::test]
 async fn health_is_told_and_a_stop_waits_for_no_idle_connection() {
     let collector = Collector::start().await;
     for path in ["/health/live", "/health/ready"] {

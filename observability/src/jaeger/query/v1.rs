@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::{DEFAULT_LIMIT, Search, durations, limit, span_times, tag_map};
+use crate::go;
 use crate::jaeger::parameters::Parameters;
-use crate::jaeger::{Refusal, go, trace_id};
+use crate::jaeger::{Refusal, trace_id};
 use crate::span::TraceId;
 use crate::store::Query;
 

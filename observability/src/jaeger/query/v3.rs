@@ -1,8 +1,9 @@
 //! Version 3's parameters: times in RFC 3339, durations as Go writes them; all names have a `snake_case` alias.
 
 use super::{DEFAULT_LIMIT, Search, durations, limit, span_times, tag_map};
+use crate::go;
 use crate::jaeger::parameters::Parameters;
-use crate::jaeger::{Refusal, go, rfc3339};
+use crate::jaeger::{Refusal, rfc3339};
 use crate::store::Query;
 
 pub(in crate::jaeger) fn search(parameters: &Parameters) -> Result<Search, Refusal> {

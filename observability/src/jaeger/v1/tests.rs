@@ -243,6 +243,8 @@ async fn a_file_is_not_taken_in_before_there_is_room_for_it() {
     }
     assert_eq!(send(Body::from(MESSAGE)).await.0, 503);
     drop(slow);
+    // The place to read files is shared with other tests, whose clock does not leap.
+    tokio::time::resume();
     assert_eq!(send(Body::from(MESSAGE)).await.0, 200);
 }
 

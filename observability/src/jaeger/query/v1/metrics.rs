@@ -5,8 +5,9 @@ mod grid;
 use std::collections::BTreeSet;
 
 use super::{MILLISECOND, flag, time, unreadable};
+use crate::go;
+use crate::jaeger::Refusal;
 use crate::jaeger::parameters::Parameters;
-use crate::jaeger::{Refusal, go};
 use crate::span::Kind;
 
 pub(in crate::jaeger) use grid::Grid;
