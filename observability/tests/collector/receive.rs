@@ -203,14 +203,14 @@ async fn grpc_refuses_for_good_what_is_too_long_while_it_is_packed() {
     let collector = Collector::start().await;
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
-    // Six bits a byte that cannot be foretold: gzip makes of it three quarters.
+    // Six bits a byte that cannot be foretold: gzip makes of it three quarters, more than there is room for at all.
     // Marsaglia's xorshift.
     let noise = std::iter::successors(Some(1_u64), |n| {
         let n = n ^ n << 13;
         let n = n ^ n >> 7;
         Some(n ^ n << 17)
     });
-    let noise = noise.take(24 << 20).map(|bits| char::from(b'0' + (bits >> 30 & 63) as u8));
+    let noise = noise.take(52 << 20).map(|bits| char::from(b'0' + (bits >> 30 & 63) as u8));
     let noise: String = noise.collect();
     let mut long = span(8, 1, 0, 2);
     long["name"] = json!(noise);
