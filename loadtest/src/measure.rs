@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use collector::trace::TraceId;
 use hdrhistogram::Histogram;
-use observability::span::TraceId;
 
 mod files;
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Errors that other arguments or another set-up mend, and no repair: the process ends with 2 for them.
 
-use observability::telemetry;
 use system::config::ConfigError;
 use system::service;
 
@@ -18,6 +17,7 @@ pub(crate) fn is_misuse(error: &anyhow::Error) -> bool {
             || cause.is::<ConfigError>()
             || matches!(cause.downcast_ref(), Some(telemetry::Error::LogFilter(_)))
             || cause.downcast_ref().is_some_and(service::Error::is_usage)
+            || cause.downcast_ref().is_some_and(collector::Error::is_usage)
             || cause.downcast_ref().is_some_and(stack::Error::is_usage)
     })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use observability::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::{Mix, Spec};

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use observability::collector::Opened;
-use observability::telemetry;
+use collector::{Hosting, Opened};
 use system::config::Config;
 use system::service::{self, Service};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::Serve;
 use crate::misuse::Misuse;
@@ -58,8 +59,26 @@ async fn run(service: Service, config: Config, opened: Option<Opened>) -> anyhow
     match opened {
         Some(opened) => {
             tracing::info!(address = %listener.local_addr()?, traces = opened.traces(), "showing a run");
-            Ok(opened.serve(listener, &config.collector.hosting, stop).await.map_err(service::Error::from)?)
+            Ok(opened.serve(listener, &hosting(&config), stop).await?)
         }
+        None if service == Service::Collector => collect(listener, &config, stop).await,
         None => Ok(service::run(service, listener, config, stop).await?),
     }
+}
+
+async fn collect(query: TcpListener, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let settings = collector::Settings {
+        grpc: service::listen("OTLP_GRPC_LISTEN", &config.collector.grpc_listen).await?,
+        http: service::listen("OTLP_HTTP_LISTEN", &config.collector.http_listen).await?,
+        query,
+        store_max_bytes: config.collector.store_max_bytes,
+        forward: config.collector.forward.clone(),
+        hosting: hosting(config),
+    };
+    Ok(collector::run(settings, stop).await?)
+}
+
+fn hosting(config: &Config) -> Hosting {
+    let system::config::Hosting { jaeger_ui, base_path } = config.collector.hosting.clone();
+    Hosting { jaeger_ui, base_path }
 }

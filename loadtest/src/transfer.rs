@@ -14,7 +14,7 @@ mod send;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use observability::span::TraceId;
+use collector::trace::TraceId;
 
 /// The arguments of `workbench traces`.
 #[derive(Debug, Subcommand)]

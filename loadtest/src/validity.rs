@@ -136,7 +136,7 @@ fn stalled_us() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use observability::span::TraceId;
+    use collector::trace::TraceId;
 
     use super::*;
     use crate::measure::{Name, Outcome, Sample};

@@ -22,9 +22,9 @@ use axum::routing::any;
 use http_body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use observability::client::{ClientSpan, Target};
-use observability::server::{self, Upstream};
 use opentelemetry::Context;
+use telemetry::client::{ClientSpan, Target};
+use telemetry::server::{self, Upstream};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -99,7 +99,7 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ConfigError> {
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
         ])
-        .expose_headers([HeaderName::from_static("x-served-by"), observability::propagation::TRACERESPONSE])
+        .expose_headers([HeaderName::from_static("x-served-by"), telemetry::propagation::TRACERESPONSE])
         .max_age(Duration::from_secs(600)))
 }
 

@@ -12,11 +12,11 @@ use axum::http::Uri;
 use axum::routing::{get, post};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use observability::{propagation, server, telemetry};
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use serde_json::value::to_raw_value;
 use sqlx::PgPool;
+use telemetry::{propagation, server};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 

@@ -11,9 +11,9 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use moka::Expiry;
 use moka::future::Cache;
-use observability::server;
 use rand::Rng as _;
 use serde_json::value::RawValue;
+use telemetry::server;
 
 use crate::api::CacheEntry;
 use crate::config::Config;

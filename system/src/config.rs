@@ -6,9 +6,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use observability::collector::Hosting;
-use observability::telemetry;
-
 use crate::peer::Peer;
 use crate::service::Service;
 use env::{Env, invalid};
@@ -108,6 +105,15 @@ pub struct Peers {
     pub booking: String,
     /// The task queue.
     pub queue: String,
+}
+
+/// What a browser gets of a collector.
+#[derive(Debug, Clone, Default)]
+pub struct Hosting {
+    /// The folder of a Jaeger UI.
+    pub jaeger_ui: Option<PathBuf>,
+    /// The path below which a proxy passes requests on.
+    pub base_path: Option<String>,
 }
 
 /// The collector's own settings.

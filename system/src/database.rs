@@ -3,12 +3,12 @@
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
-use observability::telemetry::tracer;
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
+use telemetry::tracer;
 
 use crate::config::ConfigError;
 use crate::error::{Code, Problem};

@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use observability::server;
+use telemetry::server;
 
 use crate::api::BookRequest;
 use crate::config::{Config, ConfigError};

@@ -14,10 +14,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use observability::client::{ClientSpan, Target};
 use opentelemetry::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use telemetry::client::{ClientSpan, Target};
 
 use crate::error::{Code, Problem};
 use budget::RetryBudget;

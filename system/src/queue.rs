@@ -13,11 +13,11 @@ use std::time::{Duration, SystemTime};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use observability::telemetry::tracer;
-use observability::{propagation, server};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanKind, TraceContextExt as _, Tracer as _};
 use serde_json::{Value, json};
+use telemetry::tracer;
+use telemetry::{propagation, server};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 
 pub(crate) fn role(config: &Config, stop: CancellationToken) -> Role {
     let queue = Queue::open(config.queue_capacity, stop);
-    observability::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
+    telemetry::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
     let traced = fallback::bounded(traced(queue.clone()), config.request_timeout);
     // A long poll may wait for longer than a request may take.
     let polled = fallback::bounded(polled(queue), MAX_WAIT + config.request_timeout);

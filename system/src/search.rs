@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::get;
 use axum::{Json, Router};
-use observability::server;
 use sqlx::PgPool;
+use telemetry::server;
 
 use crate::api::{Tutor, Tutors};
 use crate::config::Config;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use axum::Router;
 use axum::routing::get;
 use futures::FutureExt as _;
-use observability::server;
+use telemetry::server;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -63,9 +63,6 @@ pub enum Error {
     /// A socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The collector failed.
-    #[error(transparent)]
-    Collector(#[from] observability::collector::Error),
 }
 
 impl Error {
@@ -75,7 +72,6 @@ impl Error {
             Self::Config(_) | Self::Listen { .. } => true,
             // It answered: another password, user or database is needed.
             Self::Database(error) => error.as_database_error().is_some(),
-            Self::Collector(error) => error.is_usage(),
             Self::Migrate(_) | Self::Io(_) => false,
         }
     }
@@ -139,9 +135,6 @@ pub async fn run(
     config: Config,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    if service == Service::Collector {
-        return run_collector(listener, &config, shutdown).await;
-    }
     let background = CancellationToken::new();
     // What has to end before the process does.
     let mut work = std::future::ready(()).boxed();
@@ -162,7 +155,7 @@ pub async fn run(
             work = worker;
             role
         }
-        Service::Collector => unreachable!("handled above"),
+        Service::Collector => unreachable!("the collector is a crate of its own"),
     };
     let draining = Arc::new(AtomicBool::new(false));
     let router = router(role, Arc::clone(&draining));
@@ -201,21 +194,4 @@ fn frontend_role(config: &Config) -> Role {
 pub async fn listen(variable: &'static str, address: &str) -> Result<TcpListener, Error> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|source| Error::Listen { variable, address: address.to_owned(), source })
-}
-
-async fn run_collector(
-    query: TcpListener,
-    config: &Config,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let settings = observability::collector::Settings {
-        grpc: listen("OTLP_GRPC_LISTEN", &config.collector.grpc_listen).await?,
-        http: listen("OTLP_HTTP_LISTEN", &config.collector.http_listen).await?,
-        query,
-        store_max_bytes: config.collector.store_max_bytes,
-        forward: config.collector.forward.clone(),
-        hosting: config.collector.hosting.clone(),
-    };
-    observability::collector::run(settings, shutdown).await?;
-    Ok(())
 }

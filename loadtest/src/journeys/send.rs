@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use collector::trace::TraceId;
 use goose::prelude::*;
-use observability::client::{self, ClientSpan};
-use observability::span::TraceId;
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
+use telemetry::client::{self, ClientSpan};
 
 use super::call::{Body, Call};
 use super::{Load, Session, lock};

@@ -4,7 +4,7 @@ mod table;
 
 use std::fmt::Write as _;
 
-use observability::latency::Summary;
+use collector::latency::Summary;
 use table::{Align, Table};
 
 use super::waterfall::Waterfall;

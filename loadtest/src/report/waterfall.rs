@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use observability::critical_path::critical_path;
-use observability::span::{SpanId, Trace};
+use collector::blame::critical_path::critical_path;
+use collector::trace::{SpanId, Trace};
 
 /// One span.
 #[derive(Debug, PartialEq)]

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use observability::critical_path::critical_path;
-use observability::span::{Kind, Span, SpanId, Trace, TraceId};
+use collector::blame::critical_path::critical_path;
+use collector::trace::{Kind, Span, SpanId, Trace, TraceId};
 
 use super::schema::{Blame, Share, ShareKind};
 use crate::measure::{Measured, Name, Sample};

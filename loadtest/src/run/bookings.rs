@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use observability::latency::Summary;
+use collector::latency::Summary;
 use system::api::{self, Booking};
 
 use super::schema::Bookings;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use observability::span::Trace;
+use collector::trace::Trace;
 
 use super::kept::{self, Kept};
 use super::schema::{Phase, Run, SCHEMA};

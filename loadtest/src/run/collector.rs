@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use collector::latency::{self, Summary};
+use collector::trace::{Kind, TraceId};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use observability::latency::{self, Summary};
-use observability::span::{Kind, TraceId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

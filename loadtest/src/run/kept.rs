@@ -5,10 +5,10 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use collector::otlp;
+use collector::trace::{Trace, TraceId};
+use collector::{OpenError, Opened};
 use flate2::{Crc, CrcReader};
-use observability::collector::{OpenError, Opened};
-use observability::otlp;
-use observability::span::{Trace, TraceId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

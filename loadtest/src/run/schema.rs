@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use observability::latency::Summary;
-use observability::span::{Kind, TraceId};
+use collector::latency::Summary;
+use collector::trace::{Kind, TraceId};
 use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Profile;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use observability::latency::Summary;
+use collector::latency::Summary;
 
 use super::schema::{self, Requests, Run};
 use crate::measure::{Measured, Name};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use observability::latency::Summary;
-use observability::span::Kind;
+use collector::latency::Summary;
+use collector::trace::Kind;
 
 use super::schema::{self, Cache, Finding, Hop, Host, Phase, Requests, Run, SCHEMA, Served};
 use super::traces::Chosen;
@@ -91,7 +91,7 @@ pub(super) fn summarize(
         validity: found.validity.clone(),
         slo: Vec::new(),
         findings: findings(measured),
-        slow_trace: chosen.slow.as_ref().and_then(observability::span::Trace::id),
+        slow_trace: chosen.slow.as_ref().and_then(collector::trace::Trace::id),
     };
     run.slo = shape.slo.iter().map(|slo| slo.evaluate(&run, measured)).collect();
     run.passed = passed(&run);

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use observability::critical_path::self_time;
-use observability::latency::Summary;
-use observability::otlp;
-use observability::span::{Kind, Trace, TraceId};
+use collector::blame::critical_path::self_time;
+use collector::latency::Summary;
+use collector::otlp;
+use collector::trace::{Kind, Trace, TraceId};
 
 use super::blame::{self, Window, windows};
 use super::collector::Collector;

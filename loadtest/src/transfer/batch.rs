@@ -1,6 +1,6 @@
 //! Requests of a size that receivers take, out of the parts of a file.
 
-use observability::otlp::Envelope;
+use collector::otlp::Envelope;
 
 use super::document::Part;
 
@@ -83,7 +83,7 @@ impl Batches {
 
 #[cfg(test)]
 mod tests {
-    use observability::otlp::from_json_line;
+    use collector::otlp::from_json_line;
 
     use super::*;
 

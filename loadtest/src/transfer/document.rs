@@ -5,7 +5,7 @@ mod visit;
 
 use std::io::{self, BufRead, Read as _};
 
-use observability::otlp::Envelope;
+use collector::otlp::Envelope;
 use serde::de::{DeserializeSeed as _, IgnoredAny};
 
 use visit::Document;

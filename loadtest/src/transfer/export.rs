@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use observability::jaeger::UiTrace;
-use observability::otlp;
-use observability::span::{Trace, TraceId};
+use collector::UiTrace;
+use collector::otlp;
+use collector::trace::{Trace, TraceId};
 
 use super::lines::Lines;
 use super::output::Output;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use observability::span::TraceId;
+use collector::trace::TraceId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -17,7 +17,7 @@ async fn who_writes_a_large_body_first_and_reads_then_gets_the_refusal() {
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/", post(|| async { StatusCode::UNAUTHORIZED }));
     let router = router.layer(map_request(|request| async { drained(request) }));
-    tokio::spawn(observability::server::serve(listener, router, CancellationToken::new()));
+    tokio::spawn(telemetry::server::serve(listener, router, CancellationToken::new()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
         let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LARGE}\r\n\r\n");

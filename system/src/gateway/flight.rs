@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use observability::telemetry::tracer;
 use opentelemetry::Context;
 use opentelemetry::trace::Tracer as _;
+use telemetry::tracer;
 use tokio::sync::OnceCell;
 
 use crate::error::Problem;

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use observability::telemetry::tracer;
 use opentelemetry::Context;
 use opentelemetry::trace::Tracer as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use telemetry::tracer;
 
 use super::Gateway;
 use super::auth::{Caller, LIFETIME};

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use observability::telemetry;
 use opentelemetry::Context;
 use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
 use sqlx::PgPool;

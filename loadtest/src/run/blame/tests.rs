@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use observability::span::{Attribute, Resource, Value};
+use collector::trace::{Attribute, Resource, Value};
 
 use super::*;
 use crate::measure::{Held, Outcome};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use observability::span::TraceId;
+use collector::trace::TraceId;
 
 use super::*;
 use crate::measure::{Held, Outcome, Sample};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use observability::jaeger::UiTrace;
-use observability::otlp::Envelope;
-use observability::span::Trace;
+use collector::UiTrace;
+use collector::otlp::Envelope;
+use collector::trace::Trace;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Each, Part};

@@ -1,0 +1,3 @@
+//! Where the time of a request went.
+
+pub mod critical_path;

@@ -1,0 +1,153 @@
+//! The collector's own figures as Prometheus text, before those of the process.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::ingest::Ingest;
+use crate::store::Reason;
+
+/// A registry of its own: two collectors may run in one process, as tests do.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics(Arc<Registry>);
+
+impl Metrics {
+    pub(super) fn new(ingest: Arc<Ingest>) -> Self {
+        let mut registry = Registry::with_prefix("collector");
+        registry.register_collector(Box::new(Figures(ingest)));
+        Self(Arc::new(registry))
+    }
+
+    pub(super) fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String fails only when a label's own formatting does, and none of ours can.
+        let _ = encode_registry(&mut text, &self.0);
+        text + &telemetry::metrics::render()
+    }
+}
+
+#[derive(Debug)]
+struct Figures(Arc<Ingest>);
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Collector for Figures {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut out = Out(encoder);
+        self.received(&mut out)?;
+        self.kept(&mut out)?;
+        self.passed_on(&mut out)
+    }
+}
+
+impl Figures {
+    fn received(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+        let counts = &self.0.counts;
+        out.counters(
+            "received_spans",
+            "Spans accepted",
+            [
+                (&[("transport", "grpc")][..], counts.grpc_spans.get()),
+                (&[("transport", "http")], counts.http_spans.get()),
+            ],
+        )?;
+        out.counter(
+            "rejected_spans",
+            "Spans refused, alone, for what is wrong with them",
+            counts.rejected_spans.get(),
+        )?;
+        out.counters(
+            "refused_requests",
+            "Messages refused as a whole",
+            [
+                (&[("reason", "invalid")][..], counts.refused_requests.get()),
+                (&[("reason", "no_room")], self.0.room.refused.get()),
+            ],
+        )?;
+        out.gauge("receiving_bytes", "Bytes of messages on their way in", self.0.room.used() as u64)?;
+        let losses: Vec<_> = {
+            let losses = self.0.losses();
+            losses
+                .spans()
+                .map(|((service, reason), count)| (service.to_owned(), reason.to_owned(), count))
+                .collect()
+        };
+        let labels =
+            losses.iter().map(|(service, reason, _)| [("service", &**service), ("reason", &**reason)]);
+        let labels: Vec<_> = labels.collect();
+        let counts = labels.iter().zip(&losses).map(|(labels, (_, _, count))| (&labels[..], *count));
+        out.counters("exporter_dropped_spans", "Spans that exporters reported as dropped", counts)
+    }
+
+    fn kept(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+        let stats = self.0.store.stats();
+        out.gauge("store_bytes", "Bytes of the kept traces", stats.bytes as u64)?;
+        out.gauge("store_traces", "Traces kept", stats.traces as u64)?;
+        out.gauge("store_spans", "Spans kept", stats.spans)?;
+        let labels = Reason::ALL.map(|reason| [("reason", reason.as_str())]);
+        let evicted = labels.iter().zip(stats.evicted_traces).map(|(labels, count)| (&labels[..], count));
+        out.counters("evicted_traces", "Traces that left to make room", evicted)?;
+        out.counter("evicted_spans", "Spans that left with their trace", stats.evicted_spans)?;
+        out.counter("late_spans", "Spans that came after their trace had left", stats.late_spans)?;
+        out.counter("repeated_spans", "Spans that came once more", stats.repeated_spans)?;
+        let (series, overflow) = {
+            let latencies = self.0.latencies();
+            (latencies.series(), latencies.overflow())
+        };
+        out.gauge("latency_series", "Histograms kept", series as u64)?;
+        out.counter("latency_overflow_spans", "Spans that no histogram had room for", overflow)
+    }
+
+    fn passed_on(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+        let Some(forward) = &self.0.forward else { return Ok(()) };
+        let counts = forward.counts();
+        let (bytes, spans) = forward.queued();
+        out.gauge("forward_queue_bytes", "Bytes that wait to be passed on", bytes as u64)?;
+        out.gauge("forward_queue_spans", "Spans that wait to be passed on", spans)?;
+        out.counter("forwarded_spans", "Spans passed on", counts.sent.load(Ordering::Relaxed))?;
+        let by_reason = [
+            ("queue_full", &counts.queue_full),
+            ("refused", &counts.refused),
+            ("rejected", &counts.rejected),
+            ("unreachable", &counts.unreachable),
+            ("stopped", &counts.stopped),
+        ];
+        let labels = by_reason.map(|(reason, _)| [("reason", reason)]);
+        let counts =
+            labels.iter().zip(by_reason).map(|(l, (_, count))| (&l[..], count.load(Ordering::Relaxed)));
+        out.counters("forward_dropped_spans", "Spans that could not be passed on", counts)
+    }
+}
+
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge.encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    ) -> Result<(), std::fmt::Error> {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+
+use super::*;
+use crate::otlp;
+use crate::store::Found;
+use crate::trace::TraceId;
+
+fn span(trace: u8, id: u8, duration_ns: u64) -> Span {
+    Span {
+        trace_id: vec![trace; 16],
+        span_id: vec![id; 8],
+        name: "work".to_owned(),
+        end_time_unix_nano: duration_ns,
+        ..Span::default()
+    }
+}
+
+fn accept(ingest: &Ingest, spans: Vec<Span>) -> u64 {
+    accept_of(ingest, Resource::default(), spans)
+}
+
+/// Returns how many were rejected.
+fn accept_of(ingest: &Ingest, resource: Resource, spans: Vec<Span>) -> u64 {
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans =
+        vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
+    let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    let partial = ingest.accept(&message.into(), Transport::Grpc).unwrap();
+    partial.map_or(0, |partial| partial.rejected_spans as u64)
+}
+
+#[test]
+fn a_trace_that_became_too_large_tells_nothing_any_more() {
+    let ingest = Ingest::new(1 << 20, None);
+    accept(&ingest, vec![span(1, 1, 1_000_000)]);
+    let large = Span { links: vec![Link::default(); 10_000], ..span(2, 3, 5_000_000) };
+    // Of one message, too, what came before the span that was too much.
+    accept(&ingest, vec![span(2, 1, 9_000_000), span(2, 2, 8_000_000), large]);
+    let hop = ingest.hops(false).remove(0);
+    assert_eq!(hop.count, 4, "all are measured");
+    let told = &hop.exemplars;
+    let told = [&told.p50, &told.p90, &told.p99, &told.p999, &told.max].map(Vec::as_slice).concat();
+    assert!(!told.is_empty());
+    for exemplar in told {
+        assert!(matches!(ingest.store.get(exemplar.trace_id), Found::Kept(_)), "{exemplar:?}");
+    }
+}
+
+#[test]
+fn a_service_whose_spans_were_all_refused_is_not_remembered() {
+    let ingest = Ingest::new(1 << 20, None);
+    assert_eq!(accept(&ingest, vec![Span::default()]), 1);
+    assert_eq!(ingest.services(), [""; 0]);
+    accept(&ingest, vec![span(1, 1, 1)]);
+    assert_eq!(ingest.services(), ["unknown_service"]);
+}
+
+#[test]
+fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
+    let ingest = Ingest::new(256 << 20, None);
+    let resource = |letter: &str| Resource {
+        attributes: vec![KeyValue {
+            key: "long".to_owned(),
+            value: Some(AnyValue { value: Some(Value::StringValue(letter.repeat(60_000))) }),
+            ..KeyValue::default()
+        }],
+        ..Resource::default()
+    };
+    let resources = [resource("a"), resource("b")];
+    for id in 1..=300_u64 {
+        let span = Span { span_id: id.to_be_bytes().to_vec(), name: "n".repeat(16_000), ..span(1, 1, id) };
+        accept_of(&ingest, resources[id as usize % 2].clone(), vec![span]);
+    }
+    let kept = |ingest: &Ingest| match ingest.store.get(TraceId(u128::from_be_bytes([1; 16]))) {
+        Found::Kept(trace) => trace,
+        other => panic!("{other:?}"),
+    };
+    let line = otlp::to_json_line(&kept(&ingest)).unwrap();
+    let knowledge = serde_json::to_vec(&ingest.knowledge()).unwrap();
+    let opened = Ingest::open(&knowledge, line.as_bytes()).unwrap();
+    assert_eq!(kept(&opened), kept(&ingest));
+}
+
+#[test]
+fn operations_without_a_histogram_and_with_long_names_are_told_whole() {
+    let ingest = Ingest::new(1 << 20, None);
+    let long = "SELECT ".repeat(100);
+    let named = |number: u8, name: String| Span { name, ..span(number, 1, 1) };
+    accept(&ingest, (1..=100).map(|number| named(number, format!("GET /{number}"))).collect());
+    accept(&ingest, vec![named(101, long.clone()), named(102, "GET /102".to_owned())]);
+    assert!(ingest.latencies().overflow() > 0, "not all have a histogram");
+    let names: Vec<String> = ingest.operations("unknown_service").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 102);
+    assert!(names.contains(&long) && names.contains(&"GET /102".to_owned()), "{names:?}");
+}
+
+#[test]
+fn who_gives_an_empty_name_gives_none() {
+    let ingest = Ingest::new(1 << 20, None);
+    let value = AnyValue { value: Some(Value::StringValue(String::new())) };
+    let name = KeyValue { key: "service.name".to_owned(), value: Some(value), ..KeyValue::default() };
+    accept_of(&ingest, Resource { attributes: vec![name], ..Resource::default() }, vec![span(1, 1, 1)]);
+    assert_eq!(ingest.services(), ["unknown_service"]);
+    let Found::Kept(trace) = ingest.store.get(TraceId(u128::from_be_bytes([1; 16]))) else { panic!() };
+    assert_eq!(trace.spans[0].service(), "unknown_service");
+}

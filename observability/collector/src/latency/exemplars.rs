@@ -1,0 +1,160 @@
+//! For each bucket of a histogram, a few traces that fell into it.
+//!
+//! A bucket's exemplars are the traces with the smallest ranks, as the store's uniform sample is: so they are the same
+//! traces for all operations of a request, and those that the store keeps anyway.
+
+use super::slowest::Slowest;
+use crate::store::Change;
+use crate::trace::TraceId;
+
+/// Exemplars of each bucket; a bucket is half an octave wide.
+const EACH: usize = 2;
+
+/// A span's duration, and the trace that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Exemplar {
+    /// Which trace.
+    pub trace_id: TraceId,
+    /// How long the span of this operation took in it, microseconds.
+    pub duration_us: f64,
+}
+
+/// Traces in whose bucket a percentile lies: less than half as long again as it, and no shorter than two thirds of it.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Exemplars {
+    /// Of the median.
+    pub p50: Vec<Exemplar>,
+    /// Of the 90th percentile.
+    pub p90: Vec<Exemplar>,
+    /// Of the 99th percentile.
+    pub p99: Vec<Exemplar>,
+    /// Of the 99.9th percentile.
+    pub p999: Vec<Exemplar>,
+    /// The slowest.
+    pub max: Vec<Exemplar>,
+}
+
+type Bucket = [Option<(u64, TraceId)>; EACH];
+
+/// By bucket, from the shortest durations to the longest.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ByBucket(Vec<Bucket>);
+
+impl ByBucket {
+    /// Remembers the span if its trace has one of the smallest ranks in its bucket.
+    pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<Change>) {
+        let index = bucket(duration_ns);
+        if index >= self.0.len() {
+            self.0.resize(index + 1, [None; EACH]);
+        }
+        let exemplars = &mut self.0[index];
+        // One trace may call an operation a thousand times.
+        if exemplars.iter().flatten().any(|(_, known)| *known == id) {
+            return;
+        }
+        let rank = |exemplar: &Option<(u64, TraceId)>| exemplar.map(|(_, id)| id.rank());
+        // Without one is beyond every rank.
+        let last = exemplars.iter_mut().max_by_key(|exemplar| rank(exemplar).map_or(u128::MAX, u128::from));
+        let Some(last) = last.filter(|last| rank(last).is_none_or(|rank| id.rank() < rank)) else { return };
+        if let Some((_, trace_id)) = last.replace((duration_ns, id)) {
+            changes.push(Change { trace_id, telling: false });
+        }
+        changes.push(Change { trace_id: id, telling: true });
+    }
+
+    /// Forgets those of these traces.
+    pub(super) fn forget(&mut self, left: &[TraceId]) {
+        for exemplar in self.0.iter_mut().flatten() {
+            exemplar.take_if(|(_, id)| left.contains(id));
+        }
+    }
+
+    /// Forgets all of them.
+    pub(super) fn forget_all(&mut self, changes: &mut Vec<Change>) {
+        let all = self.0.iter_mut().flatten().filter_map(Option::take);
+        changes.extend(all.map(|(_, trace_id)| Change { trace_id, telling: false }));
+    }
+
+    pub(super) fn all(&self) -> Vec<(u64, TraceId)> {
+        (0..self.0.len()).flat_map(|index| self.in_bucket(index)).collect()
+    }
+
+    pub(super) fn at_percentiles(&self, percentiles_ns: [u64; 4], slowest: &Slowest) -> Exemplars {
+        let [p50, p90, p99, p999] = percentiles_ns.map(|ns| self.of(ns));
+        let exemplar = |(duration_ns, trace_id)| Exemplar { trace_id, duration_us: duration_ns as f64 / 1e3 };
+        let max = slowest.first().map(exemplar).into_iter().collect();
+        Exemplars { p50, p90, p99, p999, max }
+    }
+
+    fn of(&self, duration_ns: u64) -> Vec<Exemplar> {
+        let exemplar = |(ns, trace_id)| Exemplar { trace_id, duration_us: ns as f64 / 1e3 };
+        self.in_bucket(bucket(duration_ns)).into_iter().map(exemplar).collect()
+    }
+
+    /// By rank, however they came.
+    fn in_bucket(&self, index: usize) -> Vec<(u64, TraceId)> {
+        let mut exemplars: Vec<_> = self.0.get(index).into_iter().flatten().flatten().copied().collect();
+        exemplars.sort_unstable_by_key(|(_, id)| id.rank());
+        exemplars
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Bucket>()
+    }
+}
+
+/// Two buckets an octave.
+fn bucket(duration_ns: u64) -> usize {
+    let octave = duration_ns.max(1).ilog2();
+    let upper_half = octave > 0 && duration_ns >> (octave - 1) & 1 == 1;
+    octave as usize * 2 + usize::from(upper_half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_has_the_traces_with_the_smallest_ranks_however_they_come() {
+        let mut ids: Vec<TraceId> = (1..=100).map(TraceId).collect();
+        let (mut forwards, mut backwards) = (ByBucket::default(), ByBucket::default());
+        let mut changes = Vec::new();
+        for id in &ids {
+            forwards.offer(1000, *id, &mut changes);
+        }
+        for id in ids.iter().rev() {
+            backwards.offer(1000, *id, &mut changes);
+        }
+        ids.sort_by_key(|id| id.rank());
+        for by_bucket in [forwards, backwards] {
+            let mut chosen: Vec<TraceId> =
+                by_bucket.of(1010).iter().map(|exemplar| exemplar.trace_id).collect();
+            chosen.sort_by_key(|id| id.rank());
+            assert_eq!(chosen, ids[..EACH]);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_was_announced() {
+        let (mut by_bucket, mut changes) = (ByBucket::default(), Vec::new());
+        for id in 1..=1000_u128 {
+            by_bucket.offer(id as u64 * 1000, TraceId(id), &mut changes);
+        }
+        by_bucket.offer(1000, TraceId(1), &mut changes);
+        let count = |changes: &[Change]| changes.iter().map(|c| if c.telling { 1 } else { -1 }).sum::<i64>();
+        assert_eq!(count(&changes), by_bucket.0.iter().flatten().flatten().count() as i64);
+        by_bucket.forget_all(&mut changes);
+        assert_eq!(count(&changes), 0);
+        assert!(by_bucket.of(500_000).is_empty());
+    }
+
+    #[test]
+    fn buckets_are_half_an_octave_wide() {
+        let first = |index| (0..4096).find(|ns| bucket(*ns) >= index);
+        assert_eq!(
+            [first(18), first(19), first(20), first(21)],
+            [Some(512), Some(768), Some(1024), Some(1536)]
+        );
+        assert_eq!(bucket(u64::MAX), 127);
+    }
+}

@@ -1,0 +1,132 @@
+use super::*;
+use crate::store::Reason;
+use crate::trace::tests::span;
+use crate::trace::{Attribute, Link, Status, StatusCode, Value};
+
+/// A root client call, answered by a server that sends a message, which is received.
+fn complete() -> Trace {
+    let mut spans: Vec<Span> =
+        [(1, 0, 0, 90), (2, 1, 10, 80), (3, 2, 20, 70), (4, 3, 75, 99)].into_iter().map(span).collect();
+    for (span, kind) in spans.iter_mut().zip([Kind::Client, Kind::Server, Kind::Producer, Kind::Consumer]) {
+        span.kind = kind;
+    }
+    let value = Value::String(SpanId(2).to_string());
+    spans[0].attributes.push(Attribute { key: "peer.span_id".to_owned(), value });
+    Trace { spans }
+}
+
+fn row(trace: Trace) -> Row {
+    classify(&Found::Kept(trace), false).0
+}
+
+#[test]
+fn a_trace_with_nothing_missing_is_complete() {
+    assert_eq!(row(complete()), Row::Complete);
+}
+
+#[test]
+fn what_an_exporter_reports_as_dropped_counts_although_it_leaves_no_gap() {
+    let (row, why) = classify(&Found::Kept(complete()), true);
+    assert_eq!(row, Row::DroppedByExporter);
+    assert!(why.contains("nothing is seen to be missing"), "{why}");
+}
+
+#[test]
+fn without_any_one_span_it_is_not_complete() {
+    let rows = [(0, Row::Orphaned), (1, Row::Orphaned), (2, Row::Orphaned), (3, Row::Missing)];
+    for (missing, expected) in rows {
+        let mut trace = complete();
+        trace.spans.remove(missing);
+        assert_eq!(row(trace), expected, "without span {missing}");
+    }
+}
+
+#[test]
+fn a_server_that_answered_and_never_came_is_missed_by_its_caller() {
+    let mut trace = complete();
+    trace.spans.truncate(1);
+    let (row, why) = classify(&Found::Kept(trace), false);
+    assert_eq!(row, Row::Missing);
+    assert!(why.contains("0000000000000002"), "{why}");
+}
+
+#[test]
+fn a_link_within_the_trace_receives_a_message_too() {
+    let mut trace = complete();
+    trace.spans[3].parent = Some(SpanId(1));
+    assert_eq!(row(trace.clone()), Row::Missing, "a consumer elsewhere is not the one");
+    let link = |trace_id| Link {
+        trace_id: Some(TraceId(trace_id)),
+        span_id: Some(SpanId(3)),
+        trace_state: String::new(),
+        attributes: Vec::new(),
+        dropped_attributes: 0,
+        flags: 0,
+    };
+    trace.spans[3].links.push(link(2));
+    assert_eq!(row(trace.clone()), Row::Missing, "a link into another trace");
+    trace.spans[3].links.push(link(1));
+    assert_eq!(row(trace), Row::Complete);
+}
+
+#[test]
+fn a_message_that_failed_to_be_sent_needs_no_receiver() {
+    let mut trace = complete();
+    trace.spans.pop();
+    trace.spans[2].status = Status { code: StatusCode::Error, message: String::new() };
+    assert_eq!(row(trace), Row::Complete);
+}
+
+#[test]
+fn two_roots_and_parents_in_a_circle_are_not_complete() {
+    let mut trace = complete();
+    trace.spans.push(span((9, 0, 0, 1)));
+    assert_eq!(row(trace), Row::Missing);
+    let circle = Trace { spans: [(1, 2, 0, 1), (2, 1, 0, 1)].into_iter().map(span).collect() };
+    assert_eq!(row(circle), Row::Missing);
+}
+
+#[test]
+fn a_span_sent_twice_changes_nothing() {
+    let mut trace = complete();
+    trace.spans.extend(complete().spans);
+    assert_eq!(row(trace), Row::Complete);
+}
+
+#[test]
+fn eviction_goes_before_a_reported_drop_and_that_before_the_rest() {
+    assert_eq!(classify(&Found::Evicted(Reason::Old), true).0, Row::Evicted);
+    assert_eq!(classify(&Found::Nothing, true).0, Row::DroppedByExporter);
+    assert_eq!(classify(&Found::Nothing, false).0, Row::Missing);
+    let mut orphaned = complete();
+    orphaned.spans.remove(0);
+    assert_eq!(classify(&Found::Kept(orphaned), true).0, Row::DroppedByExporter);
+}
+
+#[test]
+fn the_rows_sum_to_what_was_expected_and_examples_are_few() {
+    let mut ledger = Ledger::default();
+    ledger.enter(TraceId(1), 1, &Found::Kept(complete()), false);
+    for id in 2..40 {
+        ledger.enter(TraceId(id), 1, &Found::Nothing, id % 2 == 0);
+    }
+    ledger.enter(TraceId(40), 1, &Found::Evicted(Reason::Old), false);
+    let Ledger {
+        expected,
+        complete,
+        dropped_by_exporter,
+        evicted,
+        orphaned,
+        missing,
+        examples,
+        evicted_by_reason,
+    } = &ledger;
+    assert_eq!(evicted_by_reason.values().sum::<u64>(), *evicted);
+    assert_eq!(*expected, 40);
+    assert_eq!(complete + dropped_by_exporter + evicted + orphaned + missing, 40);
+    assert_eq!((*complete, *evicted, *dropped_by_exporter, *missing), (1, 1, 19, 19));
+    assert_eq!(examples.len(), MAX_EXAMPLES);
+    let json = serde_json::to_value(&examples[0]).unwrap();
+    assert_eq!(json["trace_id"], "00000000000000000000000000000002");
+    assert_eq!(json["row"], "dropped_by_exporter");
+}

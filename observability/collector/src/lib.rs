@@ -1,0 +1,23 @@
+//! Traces, latency distributions and the ledger that says whether they are complete.
+//!
+//! Knows nothing of tutoring: every module works on any OTLP system.
+
+pub mod trace;
+mod go;
+pub mod otlp;
+mod store;
+pub mod latency;
+pub mod ledger;
+pub mod blame;
+mod forward;
+mod ingest;
+mod receive;
+mod query;
+mod base_path;
+mod pages;
+mod collector;
+
+pub use base_path::ParseBasePathError;
+pub use collector::{Error, Hosting, Opened, Settings, run};
+pub use ingest::OpenError;
+pub use query::jaeger::UiTrace;

@@ -1,0 +1,110 @@
+//! Our types into OTLP's generated ones, for files and the API.
+
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
+use opentelemetry_proto::tonic::trace::v1::{
+    ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, span,
+};
+
+use crate::trace::{Attribute, Event, Link, Scope, Span, SpanId, Trace, Value};
+
+/// Spans that follow each other share an envelope if they share a resource, and a scope.
+pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
+    let of_resource = |spans: &[Span]| ResourceSpans {
+        resource: Some(ProtoResource {
+            attributes: attributes(&spans[0].resource.attributes),
+            dropped_attributes_count: spans[0].resource.dropped_attributes,
+            entity_refs: Vec::new(),
+        }),
+        scope_spans: spans.chunk_by(|a, b| Arc::ptr_eq(&a.scope, &b.scope)).map(scope_spans).collect(),
+        schema_url: spans[0].resource.schema_url.clone(),
+    };
+    trace.spans.chunk_by(|a, b| Arc::ptr_eq(&a.resource, &b.resource)).map(of_resource).collect()
+}
+
+fn scope_spans(spans: &[Span]) -> ScopeSpans {
+    let Scope { name, version, attributes: list, dropped_attributes, schema_url } = &*spans[0].scope;
+    ScopeSpans {
+        scope: Some(InstrumentationScope {
+            name: name.clone(),
+            version: version.clone(),
+            attributes: attributes(list),
+            dropped_attributes_count: *dropped_attributes,
+        }),
+        spans: spans.iter().map(span).collect(),
+        schema_url: schema_url.clone(),
+    }
+}
+
+fn span(span: &Span) -> ProtoSpan {
+    let id_bytes = |id: Option<SpanId>| id.map(|SpanId(id)| id.to_be_bytes().to_vec()).unwrap_or_default();
+    ProtoSpan {
+        trace_id: span.trace_id.0.to_be_bytes().to_vec(),
+        span_id: id_bytes(Some(span.span_id)),
+        trace_state: span.trace_state.clone(),
+        parent_span_id: id_bytes(span.parent),
+        flags: span.flags,
+        name: span.name.clone(),
+        // Ours has OTLP's order.
+        kind: span.kind as i32,
+        start_time_unix_nano: span.start_ns,
+        end_time_unix_nano: span.end_ns,
+        attributes: attributes(&span.attributes),
+        dropped_attributes_count: span.dropped[0],
+        events: span.events.iter().map(event).collect(),
+        dropped_events_count: span.dropped[1],
+        links: span.links.iter().map(link).collect(),
+        dropped_links_count: span.dropped[2],
+        status: Some(ProtoStatus { message: span.status.message.clone(), code: span.status.code as i32 }),
+    }
+}
+
+fn event(event: &Event) -> span::Event {
+    span::Event {
+        time_unix_nano: event.time_ns,
+        name: event.name.clone(),
+        attributes: attributes(&event.attributes),
+        dropped_attributes_count: event.dropped_attributes,
+    }
+}
+
+fn link(link: &Link) -> span::Link {
+    span::Link {
+        trace_id: link.trace_id.map(|id| id.0.to_be_bytes().to_vec()).unwrap_or_default(),
+        span_id: link.span_id.map(|id| id.0.to_be_bytes().to_vec()).unwrap_or_default(),
+        trace_state: link.trace_state.clone(),
+        attributes: attributes(&link.attributes),
+        dropped_attributes_count: link.dropped_attributes,
+        flags: link.flags,
+    }
+}
+
+fn attributes(list: &[Attribute]) -> Vec<KeyValue> {
+    let attribute = |Attribute { key, value }: &Attribute| KeyValue {
+        key: key.clone(),
+        value: any(value),
+        key_strindex: 0,
+    };
+    list.iter().map(attribute).collect()
+}
+
+fn any(value: &Value) -> Option<AnyValue> {
+    let value = match value {
+        Value::Empty => return None,
+        Value::String(text) => ProtoValue::StringValue(text.clone()),
+        Value::Bool(flag) => ProtoValue::BoolValue(*flag),
+        Value::Int(number) => ProtoValue::IntValue(*number),
+        Value::Double(number) => ProtoValue::DoubleValue(*number),
+        Value::Bytes(bytes) => ProtoValue::BytesValue(bytes.clone()),
+        Value::Array(list) => ProtoValue::ArrayValue(ArrayValue {
+            values: list.iter().map(|value| any(value).unwrap_or_default()).collect(),
+        }),
+        Value::Map(map) => ProtoValue::KvlistValue(KeyValueList { values: attributes(map) }),
+    };
+    Some(AnyValue { value: Some(value) })
+}

@@ -1,0 +1,214 @@
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::*;
+use crate::ingest::{Ingest, Transport};
+use crate::store::{Found, Query};
+use crate::trace::tests::span as plain_span;
+use crate::trace::{
+    Attribute, Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value,
+};
+
+fn attribute(key: &str, value: Value) -> Attribute {
+    Attribute { key: key.to_owned(), value }
+}
+
+/// A trace in which every field of OTLP holds something.
+fn full_trace() -> Trace {
+    let values = vec![
+        attribute("string", Value::String("ü \"quoted\"".to_owned())),
+        attribute("bool", Value::Bool(true)),
+        attribute("int", Value::Int(i64::MIN)),
+        attribute("double", Value::Double(-0.25)),
+        attribute("bytes", Value::Bytes(vec![0, 255, 7])),
+        attribute("empty", Value::Empty),
+        attribute("list", Value::Array(vec![Value::Int(1), Value::Empty, Value::String("x".to_owned())])),
+        attribute("map", Value::Map(vec![attribute("inner", Value::Array(Vec::new()))])),
+    ];
+    let resource = Arc::new(Resource {
+        attributes: vec![attribute("service.name", Value::String("shop".to_owned()))],
+        dropped_attributes: 1,
+        schema_url: "https://opentelemetry.io/schemas/1.44.0".to_owned(),
+    });
+    let scope = Arc::new(Scope {
+        name: "library".to_owned(),
+        version: "1.0".to_owned(),
+        attributes: vec![attribute("a", Value::Int(1))],
+        dropped_attributes: 2,
+        schema_url: "scope schema".to_owned(),
+    });
+    let mut first = plain_span((0x11, 0, 1_795_455_811_000_000_001, u64::MAX));
+    first.trace_id = TraceId(u128::MAX - 1);
+    first.attributes = values.clone();
+    first.events = vec![Event {
+        time_ns: 5,
+        name: "event".to_owned(),
+        attributes: values.clone(),
+        dropped_attributes: 3,
+    }];
+    first.links = vec![Link {
+        trace_id: Some(TraceId(2)),
+        span_id: None,
+        trace_state: "a=b".to_owned(),
+        attributes: values,
+        dropped_attributes: 4,
+        flags: 0x301,
+    }];
+    first.status = Status { code: StatusCode::Error, message: "boom".to_owned() };
+    first.trace_state = "vendor=1".to_owned();
+    first.dropped = [5, 6, 7];
+    (first.resource, first.scope) = (resource, scope);
+    let mut second = plain_span((0x12, 0x11, 3, 4));
+    second.trace_id = first.trace_id;
+    Trace { spans: vec![first, second] }
+}
+
+#[test]
+fn a_trace_survives_its_line_of_json() {
+    let trace = full_trace();
+    let line = to_json_line(&trace).unwrap();
+    assert!(!line.contains('\n'));
+    assert_eq!(from_json_line(&line).unwrap(), trace);
+}
+
+#[test]
+fn the_line_is_otlp_json() {
+    let line: serde_json::Value = serde_json::from_str(&to_json_line(&full_trace()).unwrap()).unwrap();
+    let span = &line["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    assert_eq!(span["traceId"], "fffffffffffffffffffffffffffffffe");
+    assert_eq!(span["spanId"], "0000000000000011");
+    assert_eq!(span["startTimeUnixNano"], "1795455811000000001", "64-bit integers are strings");
+    assert_eq!(span["attributes"][2]["value"]["intValue"], i64::MIN.to_string());
+    assert_eq!(span["status"]["code"], 2);
+    assert_eq!(line["resourceSpans"].as_array().map(Vec::len), Some(2), "two resources, two envelopes");
+}
+
+#[test]
+fn spans_of_one_origin_share_their_envelope() {
+    let mut trace = full_trace();
+    let (resource, scope) = (Arc::clone(&trace.spans[0].resource), Arc::clone(&trace.spans[0].scope));
+    (trace.spans[1].resource, trace.spans[1].scope) = (resource, scope);
+    let read = from_json_line(&to_json_line(&trace).unwrap()).unwrap();
+    assert_eq!(read, trace);
+    assert!(Arc::ptr_eq(&read.spans[0].resource, &read.spans[1].resource));
+}
+
+#[test]
+fn lines_of_others_are_read_and_what_is_no_trace_is_refused() {
+    let minimal = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+        {"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"EEE19B7EC3C1B174","name":"x","newField":1,
+         "startTimeUnixNano":7,"attributes":[{"key":"n","value":{"intValue":3}}]},
+        {"traceId":"","spanId":"EEE19B7EC3C1B174"}]}]}]}"#;
+    let trace = from_json_line(minimal).unwrap();
+    assert_eq!(trace.spans.len(), 1, "a span without a trace id is left out");
+    assert_eq!(trace.spans[0].span_id, SpanId(0xeee1_9b7e_c3c1_b174));
+    assert_eq!(trace.spans[0].attribute("n"), Some(&Value::Int(3)));
+    assert_eq!(trace.spans[0].service(), "unknown_service");
+    for text in ["", "[", "7", r#"{"resourceSpans":{}}"#, "{}{}"] {
+        assert!(from_json_line(text).is_err(), "{text}");
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Empty),
+        ".{0,8}".prop_map(Value::String),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        prop::num::f64::NORMAL.prop_map(Value::Double),
+        prop::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec((".{0,4}", inner), 0..4).prop_map(|map| Value::Map(
+                map.into_iter().map(|(key, value)| attribute(&key, value)).collect()
+            )),
+        ]
+    })
+}
+
+type Pairs = Vec<(String, Value)>;
+type AnySpan = (u64, u64, (u64, u64), String, Pairs, Pairs);
+
+fn any_trace() -> impl Strategy<Value = Trace> {
+    let attributes = || prop::collection::vec((".{0,4}", any_value()), 0..4);
+    let any_span = (1..u64::MAX, any::<u64>(), any::<(u64, u64)>(), ".{0,8}", attributes(), attributes());
+    prop::collection::vec(any_span, 1..6).prop_map(|spans| {
+        let list =
+            |pairs: Pairs| pairs.into_iter().map(|(key, value)| attribute(&key, value)).collect::<Vec<_>>();
+        let make = |(id, parent, (start, end), name, attributes, event): AnySpan| Span {
+            name,
+            attributes: list(attributes),
+            events: vec![Event {
+                time_ns: start,
+                name: String::new(),
+                attributes: list(event),
+                dropped_attributes: 0,
+            }],
+            ..plain_span((id, parent, start, end))
+        };
+        Trace { spans: spans.into_iter().map(make).collect() }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_trace_survives_a_line_of_json_and_the_store(trace in any_trace()) {
+        let line = to_json_line(&trace).unwrap();
+        prop_assert_eq!(&from_json_line(&line).unwrap(), &trace);
+        let ingest = Ingest::new(64 << 20, None);
+        ingest.accept(&json_to_protobuf(line.as_bytes()).unwrap(), Transport::Http).unwrap();
+        match ingest.store.get(TraceId(1)) {
+            Found::Kept(kept) => prop_assert_eq!(kept, trace),
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn damaged_messages_are_refused_or_taken_but_break_nothing(
+        trace in any_trace(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+    ) {
+        let whole = ExportTraceServiceRequest { resource_spans: encode::resource_spans(&trace) }.encode_to_vec();
+        let mut damaged = whole.clone();
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
+        if cut {
+            damaged.truncate(at);
+        }
+        let ingest = Ingest::new(1 << 20, None);
+        // Refused, or taken in part, or as a whole: what was taken decodes, or else it would not be shown.
+        let _ = ingest.accept(&damaged.into(), Transport::Grpc);
+        let everything = Query {
+            service: None, operation: None, tags: Vec::new(),
+            start_ns: 0..=u64::MAX, duration_ns: 0..=u64::MAX, limit: 100,
+        };
+        let shown: usize = ingest.store.search(&everything).map(|trace| trace.spans.len()).sum();
+        prop_assert_eq!(shown as u64, ingest.store.stats().spans);
+        ingest.accept(&whole.into(), Transport::Grpc).unwrap();
+        prop_assert!(matches!(ingest.store.get(TraceId(1)), Found::Kept(_)));
+    }
+
+    #[test]
+    fn damaged_json_is_refused_or_taken_but_breaks_nothing(
+        trace in any_trace(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+    ) {
+        let mut damaged = to_json_line(&trace).unwrap().into_bytes();
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
+        if cut {
+            damaged.truncate(at);
+        }
+        let ingest = Ingest::new(1 << 20, None);
+        let taken = json_to_protobuf(&damaged).map(|message| ingest.accept(&message, Transport::Http));
+        // What is JSON of the right shape is OTLP, whatever its spans are.
+        prop_assert!(!matches!(taken, Ok(Err(_))), "{:?}", taken);
+        let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Found::Kept(_)));
+        prop_assert_eq!(kept.count(), ingest.store.stats().traces);
+    }
+}

@@ -1,0 +1,143 @@
+//! Traces as plain pages, for a browser alone: no script, nothing from elsewhere.
+//!
+//! Whatever a sender wrote is shown as text, and even if it were not, the policy sent with each page lets nothing run.
+
+mod attributes;
+mod bars;
+mod details;
+mod fields;
+mod form;
+mod frame;
+pub(crate) mod jaeger_ui;
+mod origins;
+mod overview;
+mod quantity;
+mod results;
+mod room;
+mod search;
+mod tags;
+mod text;
+mod trace;
+mod waterfall;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::base_path::BasePath;
+use crate::ingest::Ingest;
+use crate::query::answer::{self, Unanswered};
+use crate::store::Found;
+use crate::trace::{ParseIdError, TraceId};
+
+use form::Form;
+
+const STYLE: &str = include_str!("pages/style.css");
+
+/// Pages that are made at once.
+static ROOM: Semaphore = Semaphore::const_new(2);
+
+/// The pages, whose links all lead below `base`.
+pub(crate) fn router(ingest: Arc<Ingest>, base: &BasePath) -> Router {
+    Router::new()
+        .route("/", get(search))
+        .route("/trace", get(open))
+        .route("/trace/{id}", get(trace))
+        .route("/style.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE) }))
+        .fallback(nothing_here)
+        .layer(middleware::map_response(harden))
+        .with_state(Site { ingest, base: base.clone() })
+}
+
+#[derive(Debug, Clone)]
+struct Site {
+    ingest: Arc<Ingest>,
+    base: BasePath,
+}
+
+#[derive(Debug, Deserialize)]
+struct Open {
+    #[serde(default)]
+    id: String,
+}
+
+async fn search(State(site): State<Site>, form: Result<Query<Form>, QueryRejection>) -> Response {
+    let Ok(Query(form)) = form else {
+        return frame::bad_request(&site.base, "A field is given twice, or is not UTF-8.");
+    };
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+    off_runtime(site, move |site| search::page(&site.ingest, &site.base, &form, now_ns)).await
+}
+
+/// Where the field for an id leads: an id has one address.
+async fn open(State(site): State<Site>, query: Result<Query<Open>, QueryRejection>) -> Response {
+    let typed = query.map(|Query(open)| open.id).unwrap_or_default();
+    match typed_id(typed.trim()) {
+        Ok(id) => Redirect::to(&format!("{}/trace/{id}", site.base.as_str())).into_response(),
+        Err(error) => frame::bad_request(&site.base, &format!("{typed:?} is no trace id: {error}.")),
+    }
+}
+
+/// An id, or a `traceparent` header with one in it.
+fn typed_id(typed: &str) -> Result<TraceId, ParseIdError> {
+    match typed.split('-').collect::<Vec<_>>()[..] {
+        [_version, id, _parent, _flags] => id.parse(),
+        _ => typed.parse(),
+    }
+}
+
+async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>) -> Response {
+    let typed = id.map(|Path(id)| id).unwrap_or_default();
+    let id: TraceId = match typed.parse() {
+        Ok(id) => id,
+        Err(error) => return frame::bad_request(&site.base, &format!("{typed:?} is no trace id: {error}.")),
+    };
+    off_runtime(site, move |site| match site.ingest.store.get(id) {
+        Found::Kept(kept) => trace::page(&site.base, id, &kept).into_response(),
+        Found::Evicted(reason) => {
+            frame::not_found(&site.base, "This trace is gone", &trace::evicted(id, reason))
+        }
+        Found::Nothing => frame::not_found(&site.base, "No such trace", &trace::unknown(id)),
+    })
+    .await
+}
+
+async fn nothing_here(State(site): State<Site>) -> Response {
+    frame::not_found(&site.base, "No such page", "There are a search and a page for each trace.")
+}
+
+async fn off_runtime(site: Site, work: impl FnOnce(&Site) -> Response + Send + 'static) -> Response {
+    let base = site.base.clone();
+    let done = answer::answer(&ROOM, move || Ok(work(&site))).await;
+    done.unwrap_or_else(|unanswered| match unanswered {
+        Unanswered::BrokeOff => frame::broken(&base),
+        Unanswered::Busy => frame::busy(&base),
+    })
+}
+
+async fn harden(mut response: Response) -> Response {
+    const POLICY: &str =
+        "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let headers: [(HeaderName, &str); 4] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The tables of the first page.
+
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::bars::{self, Axis};
+use super::overview::Overview;
+use super::{quantity, text};
+use crate::base_path::BasePath;
+use crate::trace::{Trace, TraceId};
+
+/// Services named for one trace in a list.
+const TRACE_SERVICES_SHOWN: usize = 3;
+
+/// What the list shows of a trace, which may itself be a thousand times as large. Names are cut to what a page bears.
+#[derive(Debug)]
+pub(super) struct Row {
+    id: TraceId,
+    service: Markup,
+    operation: Markup,
+    start_ns: u64,
+    duration_ns: u64,
+    spans: usize,
+    errors: usize,
+    /// Of the first of its services.
+    services: Vec<Markup>,
+    more_services: usize,
+}
+
+impl Row {
+    /// `None` for a trace without spans.
+    pub(super) fn of(trace: &Trace) -> Option<Self> {
+        let overview = Overview::of(trace)?;
+        let root = overview.root;
+        let services = overview.services.iter().take(TRACE_SERVICES_SHOWN);
+        Some(Self {
+            id: root.trace_id,
+            service: text::name(root.service()),
+            operation: text::name(&root.name),
+            start_ns: overview.start_ns,
+            duration_ns: overview.duration_ns(),
+            spans: overview.spans,
+            errors: overview.errors,
+            services: services.map(|(service, _)| text::name(service)).collect(),
+            more_services: overview.services.len().saturating_sub(TRACE_SERVICES_SHOWN),
+        })
+    }
+}
+
+pub(super) fn traces(base: &BasePath, caption: &str, traces: &[Row]) -> Markup {
+    let longest = traces.iter().map(|row| row.duration_ns).max().unwrap_or_default();
+    html! {
+        table.traces {
+            caption { (caption) }
+            thead {
+                tr {
+                    th scope="col" { "Trace" }
+                    th.start scope="col" { "Start (UTC)" }
+                    th.duration scope="col" { "Duration" }
+                    th.number scope="col" { "Spans" }
+                    th.number scope="col" { "Errors" }
+                    th scope="col" { "Services" }
+                }
+            }
+            tbody {
+                @for row in traces { (trace(base, row, Axis::new(0, longest))) }
+            }
+        }
+    }
+}
+
+fn trace(base: &BasePath, row: &Row, axis: Axis) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                a href={ (base.as_str()) "/trace/" (row.id) } {
+                    span.service { (row.service) } " "
+                    span.operation { (row.operation) }
+                }
+            }
+            td.start data-label="Start (UTC)" {
+                time datetime=(quantity::instant(row.start_ns)) { (quantity::short_instant(row.start_ns)) }
+            }
+            td.duration {
+                div {
+                    (bars::amount(axis, row.duration_ns, if row.errors > 0 { "failed" } else { "fine" }))
+                    span.figure { (quantity::duration(row.duration_ns)) }
+                }
+            }
+            td.number data-label="Spans" { (row.spans) }
+            td.number data-label="Errors" {
+                @if row.errors > 0 { span.tag.bad { (row.errors) } } @else { "0" }
+            }
+            td data-label="Services" {
+                @for (index, service) in row.services.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    (service)
+                }
+                @if row.more_services > 0 { " and " (row.more_services) " more" }
+            }
+        }
+    }
+}
+
+/// Services, each with the number of its operations, and how many others there are.
+pub(super) fn services(base: &BasePath, services: &[(String, usize)], more: usize) -> Markup {
+    html! {
+        @if !services.is_empty() || more > 0 {
+            section.panel {
+                table.services {
+                    caption { "Services seen since the start" }
+                    thead {
+                        tr {
+                            th scope="col" { "Service" }
+                            th.number scope="col" { "Operations" }
+                        }
+                    }
+                    tbody {
+                        @for (service, operations) in services {
+                            tr {
+                                th scope="row" { a href=(search_link(base, service)) { (text::name(service)) } }
+                                td.number { (operations) }
+                            }
+                        }
+                    }
+                }
+                @if more > 0 {
+                    p.more {
+                        "And " strong { (quantity::count(more, "more service")) } ": "
+                        a href={ (base.as_str()) "/api/services" } { "all services as JSON" } "."
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn search_link(base: &BasePath, service: &str) -> String {
+    format!("{}/?service={}", base.as_str(), utf8_percent_encode(service, NON_ALPHANUMERIC))
+}

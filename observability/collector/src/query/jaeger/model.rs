@@ -1,0 +1,171 @@
+//! A trace as Jaeger's UI reads it, and how OTLP's terms become its.
+
+mod process;
+mod value;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::trace::{self, Attribute, Kind, Link, Span, SpanId, StatusCode, TraceId};
+
+use process::{Process, Processes};
+use value::{Tag, flag, string, tags, texts};
+
+/// The attribute by which Jaeger keeps warnings of what happened to a span on its way.
+pub(super) const WARNINGS: &str = "@jaeger@warnings";
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Trace {
+    #[serde(rename = "traceID")]
+    trace_id: String,
+    spans: Vec<UiSpan>,
+    processes: BTreeMap<String, Process>,
+    warnings: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UiSpan {
+    #[serde(rename = "traceID")]
+    trace_id: String,
+    #[serde(rename = "spanID")]
+    span_id: String,
+    operation_name: String,
+    references: Vec<Reference>,
+    /// Microseconds since the epoch.
+    start_time: u64,
+    /// Microseconds.
+    duration: u64,
+    tags: Vec<Tag>,
+    logs: Vec<Log>,
+    #[serde(rename = "processID")]
+    process_id: String,
+    warnings: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    ref_type: &'static str,
+    #[serde(rename = "traceID")]
+    trace_id: String,
+    #[serde(rename = "spanID")]
+    span_id: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Log {
+    /// Microseconds since the epoch.
+    timestamp: u64,
+    fields: Vec<Tag>,
+}
+
+impl From<&trace::Trace> for Trace {
+    fn from(trace: &trace::Trace) -> Self {
+        let mut processes = Processes::default();
+        let spans = trace.spans.iter().map(|span| ui_span(span, processes.id(&span.resource))).collect();
+        let trace_id = trace.id().map(ui_trace_id).unwrap_or_default();
+        Self { trace_id, spans, processes: processes.into_table(), warnings: None }
+    }
+}
+
+/// 16 digits where the upper half is zero, as ids were before OpenTelemetry.
+pub(super) fn ui_trace_id(id: TraceId) -> String {
+    u64::try_from(id.0).map_or_else(|_| id.to_string(), |short| SpanId(short).to_string())
+}
+
+fn ui_span(span: &Span, process_id: String) -> UiSpan {
+    UiSpan {
+        trace_id: ui_trace_id(span.trace_id),
+        span_id: span.span_id.to_string(),
+        operation_name: span.name.clone(),
+        references: references(span),
+        start_time: span.start_ns / 1000,
+        duration: span.duration_ns() / 1000,
+        tags: span_tags(span),
+        logs: span.events.iter().map(log).collect(),
+        process_id,
+        warnings: warnings(span),
+    }
+}
+
+/// The parent comes first. A link to the parent says of what type it is, and is no reference of its own: unless another
+/// would then be the first CHILD_OF within the trace, by which Jaeger itself tells the parent.
+fn references(span: &Span) -> Vec<Reference> {
+    let reference = |ref_type, trace_id, span_id: SpanId| Reference {
+        ref_type,
+        trace_id: ui_trace_id(trace_id),
+        span_id: span_id.to_string(),
+    };
+    let is_within = |link: &Link| link.span_id.is_some() && link.trace_id == Some(span.trace_id);
+    let (to_parent, others): (Vec<&Link>, Vec<&Link>) =
+        span.links.iter().partition(|link| is_within(link) && link.span_id == span.parent);
+    let mut types = vec![to_parent.last().map_or(CHILD_OF, |link| link_type(link))];
+    if types != [CHILD_OF] && others.iter().any(|link| is_within(link) && link_type(link) == CHILD_OF) {
+        types.insert(0, CHILD_OF);
+    }
+    let parent = span
+        .parent
+        .into_iter()
+        .flat_map(|parent| types.iter().map(move |ref_type| reference(ref_type, span.trace_id, parent)));
+    let links = others.iter().map(|link| {
+        let (trace_id, span_id) = (link.trace_id.unwrap_or(TraceId(0)), link.span_id.unwrap_or(SpanId(0)));
+        reference(link_type(link), trace_id, span_id)
+    });
+    parent.chain(links).collect()
+}
+
+const CHILD_OF: &str = "CHILD_OF";
+
+fn link_type(link: &Link) -> &'static str {
+    let is_child = |attribute: &Attribute| {
+        attribute.key == "opentracing.ref_type" && attribute.value.as_str() == Some("child_of")
+    };
+    if link.attributes.iter().any(is_child) { CHILD_OF } else { "FOLLOWS_FROM" }
+}
+
+/// The order is Jaeger's: scope, attributes, kind, status.
+fn span_tags(span: &Span) -> Vec<Tag> {
+    let mut list = Vec::with_capacity(span.attributes.len() + 6);
+    let text = |list: &mut Vec<Tag>, key: &str, value: &str| {
+        if !value.is_empty() {
+            list.push(string(key, value));
+        }
+    };
+    text(&mut list, "otel.scope.name", &span.scope.name);
+    text(&mut list, "otel.scope.version", &span.scope.version);
+    list.extend(tags(span.attributes.iter().filter(|attribute| attribute.key != WARNINGS)));
+    if span.kind != Kind::Unspecified {
+        text(&mut list, "span.kind", span.kind.as_str());
+    }
+    match span.status.code {
+        StatusCode::Unset => {}
+        StatusCode::Ok => text(&mut list, "otel.status_code", "OK"),
+        StatusCode::Error => {
+            text(&mut list, "otel.status_code", "ERROR");
+            list.push(flag("error"));
+        }
+    }
+    text(&mut list, "otel.status_description", &span.status.message);
+    text(&mut list, "w3c.tracestate", &span.trace_state);
+    list
+}
+
+/// Whatever its type, as Jaeger does.
+fn warnings(span: &Span) -> Option<Vec<String>> {
+    let said = span.attributes.iter().filter(|attribute| attribute.key == WARNINGS);
+    let list: Vec<String> = said.flat_map(|attribute| texts(&attribute.value)).collect();
+    (!list.is_empty()).then_some(list)
+}
+
+/// An attribute `event` says it better than the name.
+fn log(event: &trace::Event) -> Log {
+    let is_named = event.name.is_empty() || event.attributes.iter().any(|attribute| attribute.key == "event");
+    let name = (!is_named).then(|| string("event", &event.name));
+    Log { timestamp: event.time_ns / 1000, fields: name.into_iter().chain(tags(&event.attributes)).collect() }
+}
+
+#[cfg(test)]
+mod tests;

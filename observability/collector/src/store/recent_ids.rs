@@ -1,0 +1,177 @@
+//! The ids of many traces, each with a small number, in few bytes and never too many of them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::trace::TraceId;
+
+/// Bits for what is noted of a trace, from 1 on: a slot of zero is empty.
+const NOTE_BITS: u32 = 3;
+
+/// Ids of a generation at most, whatever is asked for: 90 MB.
+const MOST: usize = 1 << 24;
+
+/// Remembers at least the last so many ids and at most twice as many, each by a place in a table and 29 more bits of its
+/// rank in the four bytes there. With a million remembered, another id is taken for one of them once in some ten million.
+#[derive(Debug)]
+pub(crate) struct RecentIds {
+    current: Table,
+    previous: Table,
+}
+
+/// Open addressing with linear probing, at most three quarters full.
+#[derive(Debug)]
+struct Table {
+    slots: Vec<u32>,
+    used: usize,
+}
+
+/// As a file keeps it: the slots of both tables, in little-endian bytes, in base64.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct State([String; 2]);
+
+impl RecentIds {
+    pub(crate) fn new(generation: usize) -> Self {
+        // Not cloned: pages of zeros cost nothing until they are written to.
+        let table = || Table { slots: vec![0; generation.clamp(1, MOST).div_ceil(3) * 4], used: 0 };
+        Self { current: table(), previous: table() }
+    }
+
+    /// Remembers `id` and, with it, `note`, which is less than 7.
+    pub(crate) fn insert(&mut self, id: TraceId, note: u8) {
+        if self.current.is_full() {
+            std::mem::swap(&mut self.current, &mut self.previous);
+            self.current.clear();
+        }
+        self.current.insert(id.rank(), note);
+    }
+
+    /// What was noted of `id`, if it is remembered.
+    pub(crate) fn get(&self, id: TraceId) -> Option<u8> {
+        let rank = id.rank();
+        self.current.get(rank).or_else(|| self.previous.get(rank))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let text = |table: &Table| {
+            let bytes: Vec<u8> = table.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+            STANDARD.encode(bytes)
+        };
+        State([text(&self.current), text(&self.previous)])
+    }
+
+    /// `None` if the state is not one.
+    pub(crate) fn restore(State([current, previous]): &State) -> Option<Self> {
+        let table = |text: &String| {
+            let bytes = STANDARD.decode(text).ok()?;
+            let (slots, rest) = bytes.as_chunks();
+            let slots: Vec<u32> = slots.iter().map(|slot| u32::from_le_bytes(*slot)).collect();
+            let used = slots.iter().filter(|slot| **slot != 0).count();
+            // One that is full would be searched without end.
+            (rest.is_empty() && used < slots.len()).then_some(Table { slots, used })
+        };
+        Some(Self { current: table(current)?, previous: table(previous)? })
+    }
+}
+
+impl Table {
+    fn is_full(&self) -> bool {
+        self.used >= self.slots.len() / 4 * 3
+    }
+
+    fn clear(&mut self) {
+        self.slots.fill(0);
+        self.used = 0;
+    }
+
+    fn insert(&mut self, rank: u64, note: u8) {
+        let mut at = self.place(rank);
+        while self.slots[at] != 0 {
+            if self.slots[at] >> NOTE_BITS == mark(rank) {
+                return;
+            }
+            at = (at + 1) % self.slots.len();
+        }
+        self.slots[at] = mark(rank) << NOTE_BITS | (u32::from(note) + 1);
+        self.used += 1;
+    }
+
+    fn get(&self, rank: u64) -> Option<u8> {
+        let mut at = self.place(rank);
+        while self.slots[at] != 0 {
+            if self.slots[at] >> NOTE_BITS == mark(rank) {
+                return Some((self.slots[at] & ((1 << NOTE_BITS) - 1)) as u8 - 1);
+            }
+            at = (at + 1) % self.slots.len();
+        }
+        None
+    }
+
+    /// By the rank, but not in its order: those with the largest ranks leave first, and would all be neighbours.
+    fn place(&self, rank: u64) -> usize {
+        let mixed = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        ((mixed * self.slots.len() as u64) >> 32) as usize
+    }
+}
+
+/// 29 bits of the lower half.
+fn mark(rank: u64) -> u32 {
+    rank as u32 >> NOTE_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> TraceId {
+        TraceId(number << 64 | number)
+    }
+
+    #[test]
+    fn the_latest_are_remembered_with_their_notes_and_no_others() {
+        let mut ids = RecentIds::new(3000);
+        let bytes = ids.current.slots.len();
+        for number in 1..=100_000 {
+            ids.insert(id(number), (number % 7) as u8);
+        }
+        assert!((97_001..=100_000).all(|number| ids.get(id(number)) == Some((number % 7) as u8)));
+        assert!((1..=90_000).all(|number| ids.get(id(number)).is_none()), "the oldest are forgotten");
+        assert!((100_001..=200_000).all(|number| ids.get(id(number)).is_none()), "the others never came");
+        assert_eq!((ids.current.slots.len(), ids.previous.slots.len()), (bytes, bytes));
+    }
+
+    #[test]
+    fn small_numbers_and_ids_that_differ_in_one_half_are_told_apart() {
+        let mut ids = RecentIds::new(1000);
+        ids.insert(TraceId(7), 0);
+        ids.insert(TraceId(9 << 64 | 1), 6);
+        for other in [TraceId(8), TraceId(7 << 64), TraceId(9 << 64 | 2), TraceId(8 << 64 | 1)] {
+            assert_eq!(ids.get(other), None, "{other}");
+        }
+        assert_eq!((ids.get(TraceId(7)), ids.get(TraceId(9 << 64 | 1))), (Some(0), Some(6)));
+    }
+
+    #[test]
+    fn traces_that_leave_for_their_large_ranks_are_not_neighbours() {
+        let mut ids = RecentIds::new(30_000);
+        let large = (1..).map(id).filter(|id| id.rank() > u64::MAX / 10 * 9);
+        large.take(29_000).for_each(|id| ids.insert(id, 1));
+        let longest = ids.current.slots.split(|slot| *slot == 0).map(<[u32]>::len).max();
+        // A search looks through one such run; 30,000 of them would find another's 29 bits too often.
+        assert!(longest < Some(1000), "{longest:?}");
+    }
+
+    #[test]
+    fn what_was_written_is_remembered_and_what_is_damaged_is_refused() {
+        let mut ids = RecentIds::new(30);
+        (1..=50).for_each(|number| ids.insert(id(number), 3));
+        let restored = RecentIds::restore(&ids.state()).unwrap();
+        assert!((1..=60).all(|number| restored.get(id(number)) == ids.get(id(number))));
+        let full = STANDARD.encode([1; 40]);
+        for damaged in ["", "AAA=", "no base64", &full] {
+            let state = State([damaged.to_owned(), ids.state().0[1].clone()]);
+            assert!(RecentIds::restore(&state).is_none(), "{damaged:?}");
+        }
+    }
+}

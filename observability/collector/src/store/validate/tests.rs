@@ -1,0 +1,169 @@
+use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use prost::Message as _;
+
+use super::*;
+
+fn plain() -> Span {
+    Span { trace_id: vec![1; 16], span_id: vec![2; 8], name: "GET /cart".to_owned(), ..Span::default() }
+}
+
+fn attribute(key: &str, value: ProtoValue) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
+}
+
+fn text(text: &str) -> ProtoValue {
+    ProtoValue::StringValue(text.to_owned())
+}
+
+/// What is wrong with a span, if anything is.
+fn verdict(span: &Span) -> Option<Malformed> {
+    verdict_of(&span.encode_to_vec())
+}
+
+fn verdict_of(message: &[u8]) -> Option<Malformed> {
+    span(message, &mut Vec::new(), &mut Tokens::default()).err()
+}
+
+#[test]
+fn the_head_is_read_and_the_body_is_the_rest() {
+    let full = Span {
+        parent_span_id: vec![3; 8],
+        kind: 2,
+        start_time_unix_nano: 5,
+        end_time_unix_nano: 9,
+        trace_state: "a=b".to_owned(),
+        attributes: vec![attribute("a", text("1"))],
+        status: Some(Status { code: 2, message: "boom".to_owned() }),
+        flags: 1,
+        ..plain()
+    };
+    let message = full.encode_to_vec();
+    let mut body = Vec::new();
+    let head = span(&message, &mut body, &mut Tokens::default()).unwrap();
+    assert_eq!((head.trace_id.0, head.span_id.0), (u128::from_be_bytes([1; 16]), u64::from_be_bytes([2; 8])));
+    assert_eq!(head.parent, Some(SpanId(u64::from_be_bytes([3; 8]))));
+    assert_eq!((head.name, head.kind, head.error), ("GET /cart", Kind::Server, true));
+    assert_eq!((head.start_ns, head.end_ns), (5, 9));
+    let rest = Span {
+        trace_id: Vec::new(),
+        span_id: Vec::new(),
+        parent_span_id: Vec::new(),
+        start_time_unix_nano: 0,
+        end_time_unix_nano: 0,
+        ..full
+    };
+    assert_eq!(Span::decode(body.as_slice()).unwrap(), rest);
+}
+
+#[test]
+fn ids_of_another_length_or_all_zeros_are_refused_and_a_parent_of_zeros_is_none() {
+    assert_eq!(verdict(&plain()), None);
+    for (trace_id, span_id, parent) in [(15, 8, 0), (16, 7, 0), (0, 8, 0), (16, 0, 0), (16, 8, 7), (32, 8, 0)]
+    {
+        let ids = Span {
+            trace_id: vec![1; trace_id],
+            span_id: vec![1; span_id],
+            parent_span_id: vec![1; parent],
+            ..plain()
+        };
+        assert_eq!(verdict(&ids), Some(Malformed::Id), "{trace_id} {span_id} {parent}");
+    }
+    assert_eq!(verdict(&Span { trace_id: vec![0; 16], ..plain() }), Some(Malformed::Id));
+    assert_eq!(verdict(&Span { parent_span_id: vec![0; 8], ..plain() }), None);
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_found_wherever_it_stands() {
+    let marked = |value| vec![attribute("key", value)];
+    let everywhere = [
+        Span { name: "MARK".to_owned(), ..plain() },
+        Span { trace_state: "MARK".to_owned(), ..plain() },
+        Span { attributes: marked(text("MARK")), ..plain() },
+        Span { attributes: vec![attribute("MARK", text(""))], ..plain() },
+        Span { events: vec![Event { name: "MARK".to_owned(), ..Event::default() }], ..plain() },
+        Span { events: vec![Event { attributes: marked(text("MARK")), ..Event::default() }], ..plain() },
+        Span { links: vec![Link { trace_state: "MARK".to_owned(), ..Link::default() }], ..plain() },
+        Span { links: vec![Link { attributes: marked(text("MARK")), ..Link::default() }], ..plain() },
+        Span { status: Some(Status { message: "MARK".to_owned(), code: 0 }), ..plain() },
+        Span {
+            attributes: marked(ProtoValue::ArrayValue(ArrayValue {
+                values: vec![AnyValue { value: Some(text("MARK")) }],
+            })),
+            ..plain()
+        },
+        Span {
+            attributes: marked(ProtoValue::KvlistValue(KeyValueList { values: marked(text("MARK")) })),
+            ..plain()
+        },
+    ];
+    for (number, good) in everywhere.iter().enumerate() {
+        assert_eq!(verdict(good), None, "{number}");
+        let mut message = good.encode_to_vec();
+        let at = message.windows(4).position(|window| window == b"MARK").unwrap();
+        message[at] = 0xff;
+        assert_eq!(verdict_of(&message), Some(Malformed::NotUtf8), "{number}");
+        assert!(Span::decode(message.as_slice()).is_err(), "{number}: prost agrees");
+    }
+}
+
+#[test]
+fn what_nests_or_holds_too_much_is_refused() {
+    let nested = |depth: usize| {
+        let mut value = text("core");
+        for _ in 0..depth {
+            value = ProtoValue::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(value) }] });
+        }
+        Span { attributes: vec![attribute("deep", value)], ..plain() }
+    };
+    assert_eq!(verdict(&nested(MAX_DEPTH)), None);
+    assert_eq!(verdict(&nested(MAX_DEPTH + 1)), Some(Malformed::TooDeep));
+    let wide = |parts| Span { events: vec![Event::default(); parts], ..plain() };
+    assert_eq!(verdict(&wide(MAX_PARTS)), None);
+    assert_eq!(verdict(&wide(MAX_PARTS + 1)), Some(Malformed::TooMany));
+    let long = vec![0; MAX_ORIGIN + 1];
+    assert_eq!(resource(&long, &mut Tokens::default()), Err(Malformed::LongOrigin));
+    assert_eq!(scope(&long, &mut Tokens::default()), Err(Malformed::LongOrigin));
+}
+
+#[test]
+fn the_deepest_that_is_taken_can_be_written_and_read_again() {
+    let mut value = Value::Int(1);
+    for _ in 0..MAX_DEPTH {
+        value = Value::Map(vec![crate::trace::Attribute { key: "k".to_owned(), value }]);
+    }
+    let mut span = crate::trace::tests::span((1, 0, 1, 2));
+    span.attributes = vec![crate::trace::Attribute { key: "deep".to_owned(), value: value.clone() }];
+    span.events = vec![crate::trace::Event { attributes: span.attributes.clone(), ..Default::default() }];
+    let trace = crate::trace::Trace { spans: vec![span] };
+    let line = crate::otlp::to_json_line(&trace).unwrap();
+    assert_eq!(crate::otlp::from_json_line(&line).unwrap(), trace);
+    let message = crate::otlp::json_to_protobuf(line.as_bytes()).unwrap();
+    let ingest = crate::ingest::Ingest::new(1 << 20, None);
+    assert_eq!(ingest.accept(&message, crate::ingest::Transport::Grpc).unwrap(), None, "it is taken, too");
+}
+
+#[test]
+fn a_field_that_prost_cannot_read_is_refused() {
+    let unknown = |key: &[u8]| [plain().encode_to_vec(), key.to_vec(), vec![0]].concat();
+    let largest = unknown(&[0xf8, 0xff, 0xff, 0xff, 0x0f]);
+    assert_eq!((verdict_of(&largest), Span::decode(&*largest).is_ok()), (None, true));
+    let too_large = unknown(&[0x80, 0x80, 0x80, 0x80, 0x10]);
+    assert_eq!((verdict_of(&too_large), Span::decode(&*too_large).is_ok()), (Some(Malformed::Type), false));
+}
+
+#[test]
+fn a_span_that_is_cut_off_anywhere_is_never_taken_for_another() {
+    let message =
+        Span { attributes: vec![attribute("a", ProtoValue::IntValue(-1))], ..plain() }.encode_to_vec();
+    for end in 0..message.len() {
+        let cut = &message[..end];
+        assert_eq!(
+            verdict_of(cut).is_none(),
+            Span::decode(cut).is_ok_and(|span| span.span_id.len() == 8),
+            "{end}"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Each row of the ledger made to happen, and the rows always sum to what was asked.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Collector, export, hex, span};
+
+const SERVER: u8 = 2;
+const CLIENT: u8 = 3;
+const PRODUCER: u8 = 4;
+const CONSUMER: u8 = 5;
+
+async fn ledger(collector: &Collector, traces: impl IntoIterator<Item = u128>) -> Value {
+    let traces: Vec<String> = traces.into_iter().map(hex).collect();
+    let reply = collector.post("/api/workbench/ledger", &json!({ "traces": traces })).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let ledger = reply.json();
+    let row = |name: &str| ledger[name].as_u64().unwrap_or_else(|| panic!("{name} in {ledger}"));
+    let rows = ["complete", "dropped_by_exporter", "evicted", "orphaned", "missing"].map(row);
+    assert_eq!(rows.iter().sum::<u64>(), row("expected"), "{ledger}");
+    assert_eq!(row("expected"), traces.len() as u64);
+    ledger
+}
+
+fn call(trace: u128, id: u64, parent: u64, answered_by: u64) -> Value {
+    let mut call = span(trace, id, parent, CLIENT);
+    let peer = json!({ "stringValue": format!("{answered_by:016x}") });
+    call["attributes"] = json!([{ "key": "peer.span_id", "value": peer }]);
+    call
+}
+
+/// The spans of a call that sends a message, one for each process.
+fn booking(trace: u128) -> [Value; 4] {
+    [
+        call(trace, 1, 0, 2),
+        span(trace, 2, 1, SERVER),
+        span(trace, 3, 2, PRODUCER),
+        span(trace, 4, 3, CONSUMER),
+    ]
+}
+
+#[tokio::test]
+async fn each_loss_stands_in_its_own_row() {
+    let collector = Collector::start().await;
+    // 1 is complete, 2 lacks its root, 3 its server, 4 its receiver, 5 everything, 6 what an exporter dropped, and 8 a leaf
+    // that only the exporter knows of.
+    let mut spans: Vec<Value> = booking(1).into();
+    spans.extend(booking(2).into_iter().skip(1));
+    spans.extend(booking(3).into_iter().take(1));
+    spans.extend(booking(4).into_iter().take(3));
+    spans.extend(booking(6).into_iter().skip(1));
+    spans.extend(booking(8));
+    collector.accept("shop", json!(spans)).await;
+    let mut report = span(99, 9, 0, 1);
+    report["name"] = json!("spans dropped");
+    report["attributes"] = json!([
+        { "key": "otel.dropped.count", "value": { "intValue": "5" } },
+        { "key": "otel.dropped.reason", "value": { "stringValue": "queue_full" } },
+    ]);
+    let links = [6, 7, 8].map(|trace| json!({ "traceId": hex(trace), "spanId": format!("{:016x}", 1) }));
+    report["links"] = json!(links);
+    let body = export("shop", "observability.telemetry", json!([report])).to_string();
+    let reply = collector.otlp(&[("content-type", "application/json")], body).await;
+    assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!({})));
+
+    let ledger = ledger(&collector, 1..=8).await;
+    assert_eq!(ledger["complete"], 1, "{ledger}");
+    assert_eq!(ledger["orphaned"], 1, "{ledger}");
+    assert_eq!(ledger["missing"], 3, "{ledger}");
+    assert_eq!(ledger["dropped_by_exporter"], 3, "7, too, of which nothing is left: {ledger}");
+    assert_eq!(ledger["examples"].as_array().map(Vec::len), Some(7));
+    let why = |trace| {
+        let example = ledger["examples"].as_array().unwrap().iter().find(|e| e["trace_id"] == hex(trace));
+        example.unwrap()["why"].as_str().unwrap().to_owned()
+    };
+    assert!(why(3).contains("answered by span 0000000000000002"), "{}", why(3));
+    assert!(why(4).contains("operation 3"), "{}", why(4));
+    let dropped = r#"collector_exporter_dropped_spans_total{service="shop",reason="queue_full"}"#;
+    assert_eq!(collector.metric(dropped).await, 5);
+    assert_eq!(collector.get("/api/traces/99").await.status, StatusCode::NOT_FOUND, "a report is no trace");
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_span_completes_its_trace() {
+    let collector = Collector::start().await;
+    let [root, server, producer, consumer] = booking(1);
+    collector.accept("shop", json!([producer, server])).await;
+    assert_eq!(ledger(&collector, [1]).await["orphaned"], 1);
+    collector.accept("shop", json!([root])).await;
+    assert_eq!(ledger(&collector, [1]).await["missing"], 1);
+    collector.accept("mail", json!([consumer])).await;
+    assert_eq!(ledger(&collector, [1]).await["complete"], 1);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_small_store_keeps_whole_traces_and_remembers_the_rest_as_evicted() {
+    let max_bytes = 256 << 10;
+    let collector = Collector::with(max_bytes, None).await;
+    for first in (1..=2000).step_by(100) {
+        let batch: Vec<Value> = (first..first + 100).flat_map(booking).collect();
+        collector.accept("shop", json!(batch)).await;
+    }
+    let all = ledger(&collector, 1..=2000).await;
+    let (complete, evicted) = (all["complete"].as_u64().unwrap(), all["evicted"].as_u64().unwrap());
+    assert_eq!(complete + evicted, 2000, "{all}");
+    assert!(complete > 100, "{all}");
+    assert_eq!(ledger(&collector, 1981..=2000).await["complete"], 20, "what just came is here");
+    let by_reason = all["evicted_by_reason"].as_object().unwrap();
+    assert_eq!(by_reason.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), evicted, "{all}");
+    assert_eq!(collector.metric("collector_store_traces").await, complete);
+    for (reason, count) in by_reason {
+        let metric = format!("collector_evicted_traces_total{{reason=\"{reason}\"}}");
+        assert_eq!(collector.metric(&metric).await, count.as_u64().unwrap(), "{reason}");
+    }
+    assert_eq!(collector.metric("collector_evicted_spans_total").await, evicted * 4);
+    assert!(collector.metric("collector_store_bytes").await <= max_bytes as u64);
+
+    let mut gone = 1;
+    while ledger(&collector, [gone]).await["evicted"] == 0 {
+        gone += 1;
+    }
+    collector.accept("mail", json!([span(gone, 9, 3, CONSUMER)])).await;
+    assert_eq!(ledger(&collector, [gone]).await["evicted"], 1, "a late span brings nothing back");
+    assert_eq!(collector.metric("collector_late_spans_total").await, 1);
+    assert_eq!(
+        collector.get("/api/workbench/hops").await.json()["hops"][0]["count"],
+        1,
+        "measured all the same"
+    );
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_trace_that_is_asked_for_again_counts_again_and_is_told_of_once() {
+    let collector = Collector::start().await;
+    collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
+    collector.accept("shop", json!([span(3, 1, 7, SERVER)])).await;
+    let ledger = ledger(&collector, [4, 1, 3, 1, 4, 2, 3, 4]).await;
+    assert_eq!(
+        (&ledger["complete"], &ledger["orphaned"], &ledger["missing"]),
+        (&json!(3), &json!(2), &json!(3))
+    );
+    let examples: Vec<_> = ledger["examples"].as_array().unwrap().iter().map(|e| &e["trace_id"]).collect();
+    assert_eq!(examples, [&hex(4), &hex(3)]);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn kept_traces_are_given_as_lines() {
+    let collector = Collector::start().await;
+    collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
+    let wanted = json!({ "traces": [hex(2), hex(3), hex(1), hex(2)] });
+    let reply = collector.post("/api/workbench/traces", &wanted).await;
+    assert_eq!(reply.content_type, "application/x-ndjson");
+    let text = String::from_utf8(reply.body.to_vec()).unwrap();
+    let traces: Vec<_> = text.lines().map(|line| collector::otlp::from_json_line(line).unwrap()).collect();
+    let ids: Vec<_> =
+        traces.iter().map(|trace| (trace.id().unwrap().to_string(), trace.spans.len())).collect();
+    assert_eq!(ids, [(hex(2), 4), (hex(1), 4)]);
+    assert_eq!(traces[0].spans[0].service(), "shop");
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn hostile_questions_are_refused() {
+    let collector = Collector::start().await;
+    let many = |count: u128| json!({ "traces": (1..=count).map(hex).collect::<Vec<_>>() });
+    for (path, body) in [
+        ("/api/workbench/ledger", many(10_001)),
+        ("/api/workbench/traces", many(501)),
+        ("/api/workbench/ledger", json!({ "traces": ["zz"] })),
+        ("/api/workbench/ledger", json!({ "traces": [hex(0)] })),
+        ("/api/workbench/traces", json!({ "traces": 7 })),
+        ("/api/workbench/ledger", json!({})),
+    ] {
+        let reply = collector.post(path, &body).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(reply.json()["error"].is_string(), "{path}: {:?}", reply.body);
+    }
+    assert_eq!(collector.get("/api/workbench/hops?histograms=perhaps").await.status, StatusCode::BAD_REQUEST);
+    collector.stop().await;
+}

@@ -1,0 +1,301 @@
+//! Ways in: the real exporter, gRPC, HTTP; protobuf, JSON, gzip; and what is refused.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::StatusCode;
+use opentelemetry::trace::{
+    Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use prost::Message as _;
+use serde_json::json;
+use tonic::codec::CompressionEncoding;
+
+use crate::support::{Collector, export, hex, protobuf, span};
+
+const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+const GZIP: (&str, &str) = ("content-encoding", "gzip");
+
+/// Headers, body, and the status that they get.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_standard_exporter_sends_is_read_back() {
+    let collector = Collector::start().await;
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(format!("http://{}", collector.grpc))
+        .build()
+        .unwrap();
+    let resource = Resource::builder_empty().with_attribute(KeyValue::new("service.name", "shop")).build();
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+    let tracer = provider.tracer("library");
+    let root = tracer.span_builder("GET /cart").with_kind(SpanKind::Server).start(&tracer);
+    let trace = root.span_context().trace_id().to_string();
+    let cx = Context::current_with_span(root);
+    let mut child = tracer.start_with_context("look up", &cx);
+    child.set_attributes([
+        KeyValue::new("items", 3),
+        KeyValue::new("cold", true),
+        KeyValue::new("ratio", 0.5),
+    ]);
+    child.add_event("slow", vec![KeyValue::new("why", "lock")]);
+    child.set_status(Status::error("too slow"));
+    child.end();
+    cx.span().end();
+    tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+
+    let reply = collector.get(&format!("/api/traces/{trace}")).await.json();
+    let spans = reply["data"][0]["spans"].as_array().unwrap();
+    assert_eq!(spans.len(), 2);
+    let child = spans.iter().find(|span| span["operationName"] == "look up").unwrap();
+    let root = spans.iter().find(|span| span["operationName"] == "GET /cart").unwrap();
+    assert_eq!(child["references"][0]["spanID"], root["spanID"]);
+    let tag = |key: &str| child["tags"].as_array().unwrap().iter().find(|tag| tag["key"] == key).cloned();
+    assert_eq!(tag("items"), Some(json!({ "key": "items", "type": "int64", "value": 3 })));
+    assert_eq!(tag("cold"), Some(json!({ "key": "cold", "type": "bool", "value": true })));
+    assert_eq!(tag("ratio"), Some(json!({ "key": "ratio", "type": "float64", "value": 0.5 })));
+    assert_eq!(tag("otel.status_description").unwrap()["value"], "too slow");
+    assert_eq!(child["logs"][0]["fields"][0]["value"], "slow");
+    assert_eq!(collector.get("/api/v3/services").await.json(), json!({ "services": ["shop"] }));
+
+    let hops = collector.get("/api/workbench/hops?histograms=true").await.json();
+    let hop = &hops["hops"][1];
+    assert_eq!((&hop["operation"], &hop["kind"]), (&json!("look up"), &json!("internal")));
+    assert_eq!((&hop["count"], &hop["errors"], &hop["unit"]), (&json!(1), &json!(1), &json!("ns")));
+    assert!(hop["histogram"].as_str().is_some_and(|text| text.len() > 40), "{hop}");
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn every_encoding_of_http_is_accepted() {
+    let collector = Collector::start().await;
+    let message = |trace| export("web", "test", json!([span(trace, 1, 0, 2)]));
+    let json = message(1).to_string().into_bytes();
+    let binary = protobuf(&message(2)).encode_to_vec();
+    let replies = [
+        collector.otlp(&[JSON], json).await,
+        collector.otlp(&[PROTOBUF], binary).await,
+        collector.otlp(&[JSON, GZIP], gzip(message(3).to_string().as_bytes())).await,
+        collector.otlp(&[PROTOBUF, GZIP], gzip(&protobuf(&message(4)).encode_to_vec())).await,
+    ];
+    for (reply, content_type) in
+        replies.iter().zip(["application/json", "application/x-protobuf"].iter().cycle())
+    {
+        assert_eq!((reply.status, reply.content_type.as_str()), (StatusCode::OK, *content_type));
+    }
+    for trace in 1..=4 {
+        let path = format!("/api/traces/{}", hex(trace));
+        assert_eq!(collector.get(&path).await.status, StatusCode::OK, "trace {trace}");
+    }
+    assert_eq!(collector.metric(r#"collector_received_spans_total{transport="http"}"#).await, 4);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_and_others_go_on() {
+    let collector = Collector::start().await;
+    let message = export("web", "test", json!([span(1, 1, 0, 2)])).to_string().into_bytes();
+    let binary = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)]))).encode_to_vec();
+    let too_long = vec![b' '; (16 << 20) + 1];
+    let packed = gzip(&message);
+    let cases: [Case<'_>; 11] = [
+        (&[JSON], b"{", 400),
+        (&[JSON], b"[]]", 400),
+        (&[JSON], br#"{"resourceSpans":7}"#, 400),
+        (&[PROTOBUF], &message, 400),
+        (&[PROTOBUF], &binary[..binary.len() - 1], 400),
+        (&[("content-type", "text/plain")], &message, 415),
+        (&[], &message, 415),
+        (&[JSON, ("content-encoding", "br")], &message, 415),
+        (&[JSON, GZIP], &packed[..packed.len() - 9], 400),
+        (&[JSON], &too_long, 413),
+        (&[JSON, GZIP], &gzip(&too_long), 413),
+    ];
+    for (headers, body, status) in cases {
+        let reply = collector.otlp(headers, body.to_vec()).await;
+        assert_eq!(reply.status, status, "{headers:?} {:?}", reply.body);
+        if !headers.contains(&PROTOBUF) {
+            assert!(
+                reply.json()["message"].as_str().is_some_and(|text| !text.is_empty()),
+                "{:?}",
+                reply.body
+            );
+        }
+    }
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 11);
+    assert_eq!(collector.get("/api/services").await.json()["data"], json!([]), "nothing was stored");
+    collector.accept("web", json!([span(1, 1, 0, 2)])).await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_in_the_wrong_way_is_told_what_is_right() {
+    let collector = Collector::start().await;
+    let told = async |address, method: &str, path: &str| {
+        let reply = collector.ask(address, method, path).await;
+        (reply.status.as_u16(), String::from_utf8(reply.body.to_vec()).unwrap())
+    };
+    let (status, text) = told(collector.query, "DELETE", "/api/traces/1").await;
+    assert_eq!((status, text.as_str()), (405, "405 Method Not Allowed: it takes GET,HEAD\n"));
+    assert_eq!(told(collector.query, "GET", "/api/workbench/ledger").await.0, 405);
+    assert_eq!(told(collector.http, "GET", "/v1/traces").await.1, "405 Method Not Allowed: it takes POST\n");
+    assert_eq!(told(collector.http, "POST", "/v1/logs").await, (404, "404 Not Found\n".to_owned()));
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn spans_without_valid_ids_are_refused_alone() {
+    let collector = Collector::start().await;
+    let mut spans = [span(1, 1, 0, 2), span(0, 2, 0, 2), span(1, 3, 0, 2), span(1, 4, 0, 2)];
+    spans[2]["spanId"] = json!("abcd");
+    spans[3]["parentSpanId"] = json!("abcd");
+    let reply = collector.otlp(&[JSON], export("web", "test", json!(spans)).to_string()).await;
+    assert_eq!(
+        (reply.status, &reply.json()["partialSuccess"]["rejectedSpans"]),
+        (StatusCode::OK, &json!("3"))
+    );
+    let trace = collector.get("/api/traces/1").await.json();
+    assert_eq!(trace["data"][0]["spans"].as_array().map(Vec::len), Some(1));
+    assert_eq!(collector.get("/api/workbench/hops").await.json()["hops"][0]["count"], 1);
+    assert_eq!(collector.metric("collector_rejected_spans_total").await, 3);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn grpc_takes_gzip_and_says_what_is_too_long() {
+    let collector = Collector::start().await;
+    let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let mut client = client.send_compressed(CompressionEncoding::Gzip);
+    let message = protobuf(&export("web", "test", json!([span(7, 1, 0, 2)])));
+    let reply = client.export(message).await.unwrap().into_inner();
+    assert_eq!(reply.partial_success, None);
+    assert_eq!(collector.get("/api/traces/7").await.status, StatusCode::OK);
+
+    let mut long = span(8, 1, 0, 2);
+    long["name"] = json!("x".repeat(16 << 20));
+    let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "never to be tried again: {refused}");
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
+    assert_eq!(collector.get("/api/traces/8").await.status, StatusCode::NOT_FOUND);
+    let again = protobuf(&export("web", "test", json!([span(9, 1, 0, 2)])));
+    client.export(again).await.unwrap();
+    assert_eq!(collector.metric(r#"collector_received_spans_total{transport="grpc"}"#).await, 2);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn grpc_refuses_for_good_what_is_too_long_while_it_is_packed() {
+    let collector = Collector::start().await;
+    let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let mut client = client.send_compressed(CompressionEncoding::Gzip);
+    // Six bits a byte that cannot be foretold: gzip makes of it three quarters, more than there is room for at all.
+    // Marsaglia's xorshift.
+    let noise = std::iter::successors(Some(1_u64), |n| {
+        let n = n ^ n << 13;
+        let n = n ^ n >> 7;
+        Some(n ^ n << 17)
+    });
+    let noise = noise.take(52 << 20).map(|bits| char::from(b'0' + (bits >> 30 & 63) as u8));
+    let noise: String = noise.collect();
+    let mut long = span(8, 1, 0, 2);
+    long["name"] = json!(noise);
+    let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "never to be tried again: {refused}");
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_told_and_a_stop_waits_for_no_idle_connection() {
+    let collector = Collector::start().await;
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(collector.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    let idle = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let started = std::time::Instant::now();
+    collector.stop().await;
+    assert!(started.elapsed() < telemetry::server::DRAIN_DEADLINE, "{:?}", started.elapsed());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_malformed_span_is_refused_alone_and_its_neighbours_stay() {
+    let collector = Collector::start().await;
+    let spans = [span(1, 1, 0, 2), span(2, 2, 0, 2), span(3, 3, 0, 2)];
+    let mut message = protobuf(&export("web", "test", json!(spans))).encode_to_vec();
+    let name = b"operation 2";
+    let at = message.windows(name.len()).position(|window| window == name).unwrap();
+    message[at] = 0xff;
+    let reply = collector.otlp(&[PROTOBUF], message).await;
+    let reply = ExportTraceServiceResponse::decode(reply.body).unwrap().partial_success.unwrap();
+    assert_eq!(reply.rejected_spans, 1);
+    assert!(reply.error_message.contains("not UTF-8"), "{}", reply.error_message);
+    for (trace, status) in [(1, StatusCode::OK), (2, StatusCode::NOT_FOUND), (3, StatusCode::OK)] {
+        assert_eq!(collector.get(&format!("/api/traces/{trace}")).await.status, status, "trace {trace}");
+    }
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn one_resource_of_many_scopes_takes_no_more_than_its_share() {
+    let collector = Collector::start().await;
+    let long = json!({ "key": "long", "value": { "stringValue": "x".repeat(60_000) } });
+    let mut message = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)])));
+    let resource_spans = &mut message.resource_spans[0];
+    resource_spans.resource.as_mut().unwrap().attributes.push(serde_json::from_value(long).unwrap());
+    resource_spans.scope_spans = vec![resource_spans.scope_spans[0].clone(); 2000];
+    let reply = collector.otlp(&[PROTOBUF], message.encode_to_vec()).await;
+    let reply = ExportTraceServiceResponse::decode(reply.body).unwrap().partial_success.unwrap();
+    assert!((1700..1800).contains(&reply.rejected_spans), "{reply:?}");
+    assert!(reply.error_message.contains("once for each group of spans"), "{}", reply.error_message);
+    assert_eq!(collector.get("/api/traces/1").await.status, StatusCode::OK);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_of_losses_cannot_break_the_metrics() {
+    let collector = Collector::start().await;
+    let mut report = span(99, 9, 0, 1);
+    report["name"] = json!("spans dropped");
+    report["attributes"] = json!([
+        { "key": "otel.dropped.count", "value": { "intValue": i64::MAX.to_string() } },
+        { "key": "otel.dropped.reason", "value": { "stringValue": "a\n\"b\\" } },
+    ]);
+    let body =
+        export("los\"s\nx", "observability.telemetry", json!([report.clone(), report.clone(), report]));
+    let reply = collector.otlp(&[JSON], body.to_string()).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let metric = r#"collector_exporter_dropped_spans_total{service="los_s_x",reason="a__b_"}"#;
+    assert_eq!(collector.metric(metric).await, u64::MAX);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn json_that_is_larger_than_it_looks_is_refused() {
+    let collector = Collector::start().await;
+    let of = |spans: String| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    let many = |item: &str| format!("{}{item}", format!("{item},").repeat(450_000));
+    let reply = collector.otlp(&[JSON, GZIP], gzip(of(many("{}")).as_bytes())).await;
+    assert_eq!(reply.json()["partialSuccess"]["rejectedSpans"], "450001", "each alone");
+    let links = of(format!(r#"{{"links":[{}]}}"#, many("{}")));
+    let reply = collector.otlp(&[JSON, GZIP], gzip(links.as_bytes())).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.json()["message"].as_str().unwrap().contains("more parts"), "{:?}", reply.body);
+    assert_eq!(collector.otlp(&[JSON], "[]").await.status, StatusCode::BAD_REQUEST);
+    collector.stop().await;
+}

@@ -1,0 +1,117 @@
+//! What a collector wrote, opened again, answers as it did.
+
+use bytes::Bytes;
+use collector::{OpenError, Opened};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Collector, export, hex, span};
+
+/// A collector with more than fits, errors among it, and reports of losses.
+async fn busy() -> Collector {
+    let collector = Collector::with(512 << 10, None).await;
+    for first in (1..=3000_u128).step_by(100) {
+        let spans = (first..first + 100).flat_map(|trace| {
+            let mut child = span(trace, 2, 1, 3);
+            child["endTimeUnixNano"] = json!((1_000_000_000 + trace * 1013).to_string());
+            if trace % 700 == 0 {
+                child["status"] = json!({ "code": 2, "message": "boom" });
+            }
+            child["attributes"] = json!([{ "key": "double", "value": { "doubleValue": 0.1 } }]);
+            [span(trace, 1, 0, 2), child]
+        });
+        collector.accept("shop", json!(spans.collect::<Vec<_>>())).await;
+    }
+    let mut report = span(99, 9, 0, 1);
+    report["name"] = json!("spans dropped");
+    report["links"] = json!([{ "traceId": hex(2999), "spanId": "0000000000000001" }]);
+    let body = export("shop", "observability.telemetry", json!([report])).to_string();
+    collector.otlp(&[("content-type", "application/json")], body).await;
+    collector
+}
+
+/// Everything that concerns a kept trace, a hop or the ledger.
+async fn answers(collector: &Collector, kept: &[String]) -> Vec<(String, Value)> {
+    let mut answers = Vec::new();
+    let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-01T00:01:00Z";
+    let asked = [
+        "/api/services".to_owned(),
+        "/api/operations?service=shop".to_owned(),
+        "/api/v3/operations?service=shop".to_owned(),
+        "/api/workbench/hops?histograms=true".to_owned(),
+        "/api/workbench/hops".to_owned(),
+        "/api/workbench/retention".to_owned(),
+        "/api/traces?service=shop&start=0&end=60000000&limit=5000".to_owned(),
+        "/api/traces?service=shop&start=0&end=60000000&tag=error:true&tag=double:0.1".to_owned(),
+        "/api/traces?service=shop&start=0&end=60000000&minDuration=3ms&limit=7".to_owned(),
+        format!("/api/v3/traces?{window}&query.serviceName=shop&query.searchDepth=9"),
+        format!("/api/v3/trace-summaries?{window}&query.serviceName=shop&query.searchDepth=5000"),
+        "/api/dependencies?endTs=60000&lookback=60000".to_owned(),
+    ];
+    let each = kept.iter().flat_map(|id| [format!("/api/traces/{id}"), format!("/api/v3/traces/{id}")]);
+    for path in asked.into_iter().chain(each) {
+        let reply = collector.get(&path).await;
+        assert_eq!(reply.status, StatusCode::OK, "{path}");
+        answers.push((path, reply.json()));
+    }
+    let all: Vec<String> = (1..=3001).map(hex).collect();
+    let ledger = collector.post("/api/workbench/ledger", &json!({ "traces": all })).await.json();
+    assert!(ledger["evicted"].as_u64() > Some(1000) && ledger["missing"] == 1, "{ledger}");
+    answers.push(("the ledger".to_owned(), ledger));
+    answers
+}
+
+async fn files(collector: &Collector) -> (Bytes, Bytes) {
+    let (state, traces) =
+        (collector.get("/api/workbench/state").await, collector.get("/api/workbench/traces").await);
+    assert_eq!(traces.content_type, "application/x-ndjson");
+    (state.body, traces.body)
+}
+
+#[tokio::test]
+async fn an_opened_collector_answers_as_the_one_that_wrote_it_did() {
+    let collector = busy().await;
+    let (state, traces) = files(&collector).await;
+    let kept: Vec<String> = traces
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice::<Value>(line).unwrap())
+        .map(|line| {
+            line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert!(kept.len() > 300, "{}", kept.len());
+    let before = answers(&collector, &kept[..300]).await;
+    collector.stop().await;
+
+    let opened = Opened::read(&state, traces.as_ref()).unwrap();
+    assert_eq!(opened.traces(), kept.len());
+    let opened = Collector::show(opened).await;
+    for ((path, before), (_, now)) in before.iter().zip(answers(&opened, &kept[..300]).await) {
+        assert_eq!(before, &now, "{path}");
+    }
+    assert_eq!(files(&opened).await, (state, traces), "and would be written as it was");
+    opened.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_or_of_others_is_refused() {
+    let collector = busy().await;
+    let (state, traces) = files(&collector).await;
+    collector.stop().await;
+    let open = |state: &[u8], traces: &[u8]| Opened::read(state, traces).map(|opened| opened.traces());
+    assert!(open(&state, &traces).is_ok());
+    assert!(matches!(open(&state[..state.len() - 1], &traces), Err(OpenError::Knowledge(_))));
+    assert!(matches!(open(b"{}", &traces), Err(OpenError::Knowledge(_))));
+    assert!(matches!(open(br#"{"schema":2}"#, &traces), Err(OpenError::Schema(2))));
+    assert!(matches!(open(&state, &traces[..traces.len() - 2]), Err(OpenError::Line { .. })));
+    assert!(matches!(open(&state, b"{\"data\":[]}\n7"), Err(OpenError::Line { number: 2, .. })));
+    let text = String::from_utf8(state.to_vec()).unwrap();
+    let histogram = text.find("\"histogram\":\"").unwrap() + 40;
+    let mut damaged = text.clone().into_bytes();
+    damaged[histogram] = if damaged[histogram] == b'A' { b'B' } else { b'A' };
+    assert!(matches!(open(&damaged, &traces), Err(OpenError::Damaged(_))));
+    let mut small: Value = serde_json::from_str(&text).unwrap();
+    small["max_bytes"] = json!(200_000);
+    assert!(matches!(open(small.to_string().as_bytes(), &traces), Err(OpenError::Full)));
+}

@@ -1,0 +1,193 @@
+//! A running collector and what tests say to it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use collector::{Error, Hosting, Opened, Settings, run};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for something that takes milliseconds.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Collector {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) query: SocketAddr,
+    client: Client<HttpConnector, Full<Bytes>>,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: String,
+    /// If it was told before.
+    pub(crate) length: Option<usize>,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+}
+
+impl Collector {
+    pub(crate) async fn start() -> Self {
+        Self::with(64 << 20, None).await
+    }
+
+    pub(crate) async fn with(store_max_bytes: usize, forward: Option<String>) -> Self {
+        let (grpc, http, query) = (listen().await, listen().await, listen().await);
+        Self::run(Settings { grpc, http, query, store_max_bytes, forward, hosting: Hosting::default() })
+    }
+
+    pub(crate) async fn browsed(jaeger_ui: Option<PathBuf>, base_path: Option<&str>) -> Self {
+        let (grpc, http, query) = (listen().await, listen().await, listen().await);
+        let hosting = Hosting { jaeger_ui, base_path: base_path.map(str::to_owned) };
+        Self::run(Settings { grpc, http, query, store_max_bytes: 64 << 20, forward: None, hosting })
+    }
+
+    fn run(settings: Settings) -> Self {
+        let address = |listener: &TcpListener| listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        Self {
+            grpc: address(&settings.grpc),
+            http: address(&settings.http),
+            query: address(&settings.query),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            running: tokio::spawn(run(settings, shutdown.clone())),
+            shutdown,
+        }
+    }
+
+    /// One that was opened: it has no receivers.
+    pub(crate) async fn show(opened: Opened) -> Self {
+        let query = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = query.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        Self {
+            grpc: address,
+            http: address,
+            query: address,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            running: tokio::spawn({
+                let shutdown = shutdown.clone();
+                async move { opened.serve(query, &Hosting::default(), shutdown).await }
+            }),
+            shutdown,
+        }
+    }
+
+    /// What it ends with, of itself.
+    pub(crate) async fn ended(self) -> Result<(), Error> {
+        tokio::time::timeout(DEADLINE, self.running).await.expect("ends in time").unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(DEADLINE, self.running).await.expect("stops in time").unwrap().unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(format!("http://{}{path}", self.query)), Bytes::new()).await
+    }
+
+    /// Any method on one of its addresses.
+    pub(crate) async fn ask(&self, address: SocketAddr, method: &str, path: &str) -> Reply {
+        self.send(Request::builder().method(method).uri(format!("http://{address}{path}")), Bytes::new())
+            .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        let request = Request::post(format!("http://{}{path}", self.query));
+        self.send(request.header(header::CONTENT_TYPE, "application/json"), body.to_string().into()).await
+    }
+
+    pub(crate) async fn otlp(&self, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+        let request = Request::builder().method(Method::POST).uri(format!("http://{}/v1/traces", self.http));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.send(request, body.into()).await
+    }
+
+    /// Sends spans that must be accepted.
+    pub(crate) async fn accept(&self, service: &str, spans: Value) {
+        let body = export(service, "test", spans).to_string();
+        let reply = self.otlp(&[("content-type", "application/json")], body).await;
+        assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!({})));
+    }
+
+    async fn send(&self, request: http::request::Builder, body: Bytes) -> Reply {
+        let response = self.client.request(request.body(Full::new(body)).unwrap()).await.unwrap();
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        Reply {
+            status: response.status(),
+            content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
+            length: header(header::CONTENT_LENGTH).map(|length| length.parse().unwrap()),
+            body: response.into_body().collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    /// The value of a metric, named with its labels; zero if it does not stand there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let text = String::from_utf8(self.get("/metrics").await.body.to_vec()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or(0)
+    }
+
+    /// Asks for a metric until it has this value.
+    pub(crate) async fn metric_becomes(&self, name: &str, expected: u64) {
+        let started = Instant::now();
+        loop {
+            let value = self.metric(name).await;
+            if value == expected {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "{name} is {value}, not {expected}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// An OTLP message of one service and scope.
+pub(crate) fn export(service: &str, scope: &str, spans: Value) -> Value {
+    let name = json!({ "key": "service.name", "value": { "stringValue": service } });
+    json!({ "resourceSpans": [{
+        "resource": { "attributes": [name] },
+        "scopeSpans": [{ "scope": { "name": scope }, "spans": spans }],
+    }] })
+}
+
+/// The same message as its generated type.
+pub(crate) fn protobuf(message: &Value) -> ExportTraceServiceRequest {
+    serde_json::from_value(message.clone()).unwrap()
+}
+
+/// A span of OTLP JSON; parent 0 is none.
+pub(crate) fn span(trace: u128, id: u64, parent: u64, kind: u8) -> Value {
+    let parent = if parent == 0 { String::new() } else { format!("{parent:016x}") };
+    json!({
+        "traceId": hex(trace), "spanId": format!("{id:016x}"), "parentSpanId": parent,
+        "name": format!("operation {id}"), "kind": kind,
+        "startTimeUnixNano": "1000000000", "endTimeUnixNano": "1002000000",
+    })
+}
+
+pub(crate) fn hex(trace: u128) -> String {
+    format!("{trace:032x}")
+}

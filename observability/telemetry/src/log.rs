@@ -1,0 +1,166 @@
+//! One JSON object a line, with the ids of the span in which it was written.
+
+pub(super) mod lines;
+
+use std::{fmt, io};
+
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
+use serde::Serializer as _;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+pub(super) struct JsonLine {
+    service: &'static str,
+    /// `"service":…,"instance":…`, the same in every line.
+    identity: String,
+}
+
+impl JsonLine {
+    pub(super) fn new(service: &'static str, instance: String) -> Self {
+        let identity = format!(
+            r#""service":{},"instance":{}"#,
+            serde_json::Value::from(service),
+            serde_json::Value::from(instance)
+        );
+        Self { service, identity }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        line.write_str(r#"{"timestamp":""#)?;
+        SystemTime.format_time(&mut line)?;
+        write!(line, r#"","level":"{}",{}"#, event.metadata().level(), self.identity)?;
+        Context::map_current(|cx| {
+            let span = cx.span();
+            let context = span.span_context();
+            if !context.is_valid() {
+                return Ok(());
+            }
+            write!(line, r#","trace_id":"{}","span_id":"{}""#, context.trace_id(), context.span_id())
+        })?;
+        // Libraries speak with their module's name; our own lines are told apart by the role.
+        if !event.metadata().target().starts_with(self.service) {
+            write!(line, r#","target":"{}""#, event.metadata().target())?;
+        }
+        let mut fields = Fields { line: &mut line, result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
+        line.write_str("}\n")
+    }
+}
+
+struct Fields<'a, 'w> {
+    line: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Fields<'_, '_> {
+    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        if self.result.is_ok() {
+            self.result = write!(self.line, r#","{}":{value}"#, field.name());
+        }
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.write(field, format_args!("{}", serde_json::Value::from(value)));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.write(field, format_args!("{value}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.write(field, format_args!("{value}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.write(field, format_args!("{}", Quoted(format_args!("{value}"))));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.write(field, format_args!("{}", Quoted(format_args!("{value:?}"))));
+    }
+}
+
+/// Text as a JSON string, escaped while it is written: a line is written at every hop of every request.
+struct Quoted<'a>(fmt::Arguments<'a>);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, line: &mut fmt::Formatter<'_>) -> fmt::Result {
+        serde_json::Serializer::new(Bytes(line)).collect_str(&self.0).map_err(|_| fmt::Error)
+    }
+}
+
+/// serde_json writes bytes, and never a part of a character.
+struct Bytes<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl io::Write for Bytes<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        self.0.write_str(text).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_whatever_its_fields_hold() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(JsonLine::new("cache", "cache \"1\"".into()))
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(status = 404, path = "/get/\"\n\u{1}", ratio = f64::NAN, "line\nbreak");
+        });
+        let bytes = sink.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["service"], "cache");
+        assert_eq!(line["instance"], "cache \"1\"");
+        assert_eq!(line["status"], 404);
+        assert_eq!(line["path"], "/get/\"\n\u{1}");
+        assert_eq!(line["message"], "line\nbreak");
+    }
+}

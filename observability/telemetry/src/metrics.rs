@@ -1,0 +1,132 @@
+//! Prometheus text for one process: request durations, what became of its spans, CPU and memory.
+//!
+//! Names follow OpenTelemetry's semantic conventions, in their Prometheus spelling.
+
+mod process;
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::span_counts;
+
+/// The boundaries that the conventions advise for HTTP durations, in seconds, with finer ones below.
+const DURATION_BUCKETS: [f64; 17] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
+    10.0,
+];
+
+/// Content type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+struct Metrics {
+    registry: Mutex<Registry>,
+    server_duration: Family<HttpLabels, Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpLabels {
+    http_request_method: &'static str,
+    http_route: String,
+    http_response_status_code: u16,
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let mut registry = Registry::default();
+        let server_duration: Family<HttpLabels, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        registry.register_with_unit(
+            "http_server_request_duration",
+            "Duration of HTTP server requests",
+            Unit::Seconds,
+            server_duration.clone(),
+        );
+        registry.register_collector(Box::new(SpanMetrics));
+        registry.register_collector(Box::new(process::ProcessMetrics));
+        Self { registry: Mutex::new(registry), server_duration }
+    }
+}
+
+/// Counts one served request. `route` is the template, or empty when none matched.
+pub fn observe_request(method: &'static str, route: &str, status: u16, seconds: f64) {
+    let labels = HttpLabels {
+        http_request_method: method,
+        http_route: route.to_owned(),
+        http_response_status_code: status,
+    };
+    METRICS.server_duration.get_or_create(&labels).observe(seconds);
+}
+
+/// Adds a role's own metrics to the process's registry.
+pub fn register(add: impl FnOnce(&mut Registry)) {
+    add(&mut METRICS.registry.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// All metrics of the process as OpenMetrics text, which Prometheus reads.
+pub fn render() -> String {
+    let mut text = String::new();
+    let registry = METRICS.registry.lock().unwrap_or_else(PoisonError::into_inner);
+    // Writing into a String fails only when a label's own formatting does, and none of ours can.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+/// What became of this process's spans.
+#[derive(Debug)]
+struct SpanMetrics;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabel {
+    error_type: &'static str,
+}
+
+impl Collector for SpanMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = span_counts();
+        let mut processed = encoder.encode_descriptor(
+            "otel_sdk_processor_span_processed",
+            "Spans that ended; error_type says why one was dropped",
+            None,
+            MetricType::Counter,
+        )?;
+        for (error_type, count) in [("", counts.ended - counts.queue_full), ("queue_full", counts.queue_full)]
+        {
+            ConstCounter::new(count).encode(processed.encode_family(&ErrorLabel { error_type })?)?;
+        }
+        let mut exported = encoder.encode_descriptor(
+            "otel_sdk_exporter_span_exported",
+            "Spans that left the process; error_type says why one did not",
+            None,
+            MetricType::Counter,
+        )?;
+        for (error_type, count) in [("", counts.exported), ("export_failed", counts.export_failed)] {
+            ConstCounter::new(count).encode(exported.encode_family(&ErrorLabel { error_type })?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_served_request_stands_in_the_text() {
+        observe_request("GET", "/metrics-test", 200, 0.002);
+        let text = render();
+        let line = r#"http_server_request_duration_seconds_count{http_request_method="GET",http_route="/metrics-test",http_response_status_code="200"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("process_resident_memory_bytes"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,194 @@
+//! What every HTTP server of a role does for each request: SERVER span, log line, duration.
+//!
+//! Apply [`traced`] to routes that belong to a request's path and [`logged`] to those that are only polled.
+
+mod listener;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use opentelemetry::trace::{FutureExt as _, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+
+use crate::{metrics, propagation};
+
+pub use listener::{DRAIN_DEADLINE, serve};
+
+/// A response extension: the upstream that answered, for the log line of a proxy.
+#[derive(Debug, Clone)]
+pub struct Upstream(pub String);
+
+/// Traces, logs and measures each request of `router`, unmatched ones included.
+pub fn traced(router: Router) -> Router {
+    router.layer(middleware::from_fn(trace))
+}
+
+/// Logs and measures each request of `router` without a span.
+pub fn logged(router: Router) -> Router {
+    router.layer(middleware::from_fn(log))
+}
+
+/// `GET /metrics` and `GET /health/live`.
+pub fn operations() -> Router {
+    Router::new().route("/health/live", get(|| async { "live\n" })).route(
+        "/metrics",
+        get(|| async { ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render()) }),
+    )
+}
+
+async fn trace(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = known_method(request.method());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("", MatchedPath::as_str);
+    let path = shown_path(&request).to_owned();
+    let mut span = ServerSpan::start(&request, method, route);
+    let cx = span.cx.clone();
+    let mut response = next.run(request).with_context(cx.clone()).await;
+    if cx.span().span_context().is_sampled()
+        && let Some(value) = propagation::traceresponse(cx.span().span_context())
+    {
+        response.headers_mut().insert(propagation::TRACERESPONSE, value);
+    }
+    span.finish(response.status());
+    let _entered = cx.attach();
+    record(method, route, &path, &response, started);
+    response
+}
+
+async fn log(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = known_method(request.method());
+    let route = route(&request).to_owned();
+    let path = shown_path(&request).to_owned();
+    let response = next.run(request).await;
+    record(method, &route, &path, &response, started);
+    response
+}
+
+fn record(method: &'static str, route: &str, path: &str, response: &Response, started: Instant) {
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
+    metrics::observe_request(method, route, status, elapsed.as_secs_f64());
+    let duration_us = elapsed.as_micros() as u64;
+    match response.extensions().get::<Upstream>() {
+        Some(Upstream(upstream)) => tracing::info!(status, duration_us, upstream, "{method} {path}"),
+        None => tracing::info!(status, duration_us, "{method} {path}"),
+    }
+}
+
+/// Ends the span even when the caller goes away and the handler is dropped half-way.
+struct ServerSpan {
+    cx: Context,
+    finished: bool,
+}
+
+impl ServerSpan {
+    fn start(request: &Request, method: &'static str, route: &str) -> Self {
+        let parent = propagation::extract(request.headers());
+        let tracer = crate::tracer();
+        let name =
+            if route.is_empty() { Cow::Borrowed(method) } else { Cow::Owned(format!("{method} {route}")) };
+        let builder = tracer.span_builder(name).with_kind(SpanKind::Server);
+        let mut span = tracer.build_with_context(builder, &parent);
+        if span.is_recording() {
+            span.set_attributes(attributes(request, method, route));
+        }
+        Self { cx: parent.with_span(span), finished: false }
+    }
+
+    fn finish(&mut self, status: StatusCode) {
+        self.finished = true;
+        let span = self.cx.span();
+        if span.is_recording() {
+            span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+            if status.is_server_error() {
+                span.set_attribute(KeyValue::new("error.type", status.as_str().to_owned()));
+                span.set_status(Status::error(""));
+            }
+        }
+        span.end();
+    }
+}
+
+impl Drop for ServerSpan {
+    fn drop(&mut self) {
+        if !self.finished {
+            let span = self.cx.span();
+            span.set_attribute(KeyValue::new("error.type", "cancelled"));
+            span.set_status(Status::error("the caller went away"));
+            span.end();
+        }
+    }
+}
+
+fn attributes(request: &Request, method: &'static str, route: &str) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(10);
+    attributes.push(KeyValue::new("http.request.method", method));
+    attributes.push(KeyValue::new("url.path", shown_path(request).to_owned()));
+    attributes.push(KeyValue::new("url.scheme", "http"));
+    if !route.is_empty() {
+        attributes.push(KeyValue::new("http.route", route.to_owned()));
+    }
+    if let Some((host, port)) = host(request.headers()) {
+        attributes.push(KeyValue::new("server.address", host.to_owned()));
+        attributes.push(KeyValue::new("server.port", i64::from(port)));
+    }
+    if let Some(client) = client_address(request) {
+        attributes.push(KeyValue::new("client.address", client));
+    }
+    if let Some(agent) = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+        attributes.push(KeyValue::new("user_agent.original", agent.to_owned()));
+    }
+    attributes
+}
+
+fn host(headers: &HeaderMap) -> Option<(&str, u16)> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    match host.rsplit_once(':') {
+        Some((name, port)) => Some((name, port.parse().ok()?)),
+        None => Some((host, 80)),
+    }
+}
+
+/// The first address of `X-Forwarded-For`, else the connection's.
+fn client_address(request: &Request) -> Option<String> {
+    let forwarded = request.headers().get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    if let Some(first) = forwarded.and_then(|list| list.split(',').next()) {
+        return Some(first.trim().to_owned());
+    }
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string())
+}
+
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
+}
+
+/// A path is the caller's text: keep log lines and spans of a bounded size.
+fn shown_path(request: &Request) -> &str {
+    let path = request.uri().path();
+    &path[..path.floor_char_boundary(256)]
+}
+
+/// The conventions' closed set of methods.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "PATCH" => "PATCH",
+        "TRACE" => "TRACE",
+        "CONNECT" => "CONNECT",
+        _ => "_OTHER",
+    }
+}
