@@ -1,6 +1,4 @@
 //! A running stack for the tests: real processes of the built binary, on free ports.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
 
 use std::collections::BTreeMap;
 use std::fs;

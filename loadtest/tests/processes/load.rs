@@ -1,17 +1,14 @@
 //! `workbench load` against a running system: what it reports is what happened.
-#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use crate::harness::{Stack, eventually, workbench};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use sqlx::Connection as _;
-use support::{Stack, eventually, workbench};
 use tempfile::TempDir;
 
 /// A folder for bundles, and the command that fills it.

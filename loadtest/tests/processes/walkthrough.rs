@@ -1,11 +1,8 @@
 //! The original's walkthrough, in its eleven steps, over real processes and read from their log lines.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
 
-mod support;
-
+use crate::harness::{Stack, comes_right, eventually};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use support::{Stack, comes_right, eventually};
 
 /// The log lines of one process.
 struct Log<'a> {

@@ -1,16 +1,13 @@
 //! Notifications over real processes: however often a booking's task arrives, it is recorded and sent once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::harness::{Stack, comes_right, eventually, send_signal, workbench};
 use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use support::{Stack, comes_right, eventually, send_signal, workbench};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 

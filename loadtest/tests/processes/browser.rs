@@ -1,9 +1,5 @@
 //! The students' page in headless Chromium, against the whole system as `workbench up` starts it.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -11,6 +7,7 @@ use std::panic::resume_unwind;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::harness::Stack;
 use fantoccini::key::Key;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -19,7 +16,6 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, geteuid};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use support::Stack;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 

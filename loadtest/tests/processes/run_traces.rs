@@ -1,8 +1,5 @@
 //! The traces of a load run, as Jaeger's API tells of them: what the run counted, along the path that there is; and the
 //! run opened again, which tells the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +7,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
+use crate::harness::{Stack, comes_right, workbench};
 use serde_json::{Value, json};
-use support::{Stack, comes_right, workbench};
 
 /// Who calls whom: the README's picture, and a message from booking by the queue to the notification service.
 const PATH: [(&str, &str); 13] = [

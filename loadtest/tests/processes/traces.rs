@@ -1,7 +1,4 @@
 //! `workbench traces`: what one collector keeps goes into a file and into another collector, and looks the same there.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -9,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 
+use crate::harness::{eventually, workbench};
 use serde_json::{Value, json};
-use support::{eventually, workbench};
 use tempfile::TempDir;
 
 const SHOP: &str = "5b8efff798038103d269b633813fc60c";

@@ -1,14 +1,11 @@
 //! Traces get lost in three ways on purpose; the ledger names each loss in its row, and the requests go on.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
+use crate::harness::{Stack, eventually, send_signal, workbench};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Stack, eventually, send_signal, workbench};
 
 /// A load run in a process of its own.
 struct Load {

@@ -1,7 +1,4 @@
 //! `workbench up` as a user meets it: real processes, real signals, and nothing left behind.
-#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -11,9 +8,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::harness::{Addresses, Stack, eventually, is_alive, workbench};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Addresses, Stack, eventually, is_alive, workbench};
 use tempfile::TempDir;
 
 /// What a stack occupies, noted while it runs.

@@ -1,14 +1,11 @@
 //! What a client can get wrong, or try on: the right 4xx as a problem, nothing written, the service unharmed.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::harness::Stack;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use sqlx::PgPool;
-use support::Stack;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::TcpStream;
 

@@ -1,11 +1,8 @@
 //! A wrong command line or set-up ends with 2 and an error that says what to do.
-#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
-
-mod support;
 
 use std::net::TcpListener;
 
-use support::workbench;
+use crate::harness::workbench;
 
 #[test]
 fn what_is_wrong_with_the_setup_is_named() {
