@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use system::service::Service;
 
+use crate::commands::serve::Serve;
 use crate::load::{Load, Report};
 use crate::run::Shape;
 use crate::stack::postgres::{Binaries, Cluster};
@@ -50,21 +50,6 @@ pub(crate) enum Command {
     /// Keep a stack's folder and its database until stdin ends
     #[command(hide = true)]
     Keep(Keep),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Which one
-    pub(crate) role: Service,
-    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases [env: JAEGER_UI]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) jaeger_ui: Option<PathBuf>,
-    /// Collector: what a browser sees is below this path, such as /jaeger [env: BASE_PATH]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) base_path: Option<String>,
-    /// Collector: show what it had at the end of this run, and take no spans
-    #[arg(long, value_name = "RUN")]
-    pub(crate) open: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

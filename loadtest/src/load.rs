@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 
-use crate::misuse::Misuse;
 use crate::run::{self, Bundle, Endpoints, Shape};
+use crate::usage::UsageError;
 use crate::{report, stop};
 
 /// The arguments of `workbench load`.
@@ -48,7 +48,7 @@ pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
 
 /// Prints what a bundle says.
 pub(crate) fn report(arguments: &Report) -> anyhow::Result<ExitCode> {
-    let bundle = Bundle::read(&arguments.run).map_err(Misuse)?;
+    let bundle = Bundle::read(&arguments.run).map_err(UsageError)?;
     if arguments.json {
         println!("{}", bundle.json()?);
     } else if arguments.html {

@@ -2,22 +2,22 @@
 
 mod arrivals;
 mod cli;
+mod commands;
 mod demo;
 mod health;
 mod journeys;
 mod load;
 mod measure;
-mod misuse;
 mod oracle;
 mod report;
 mod run;
 mod secrets;
 mod seed;
-mod serve;
 mod stack;
 mod stop;
 mod transfer;
 mod up;
+mod usage;
 mod validity;
 
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),
-        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Serve(arguments) => commands::serve::serve(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Report(arguments) => load::report(&arguments),
         Command::Traces(arguments) => block_on(transfer::transfer(&arguments)),
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::from(if misuse::is_misuse(&error) { 2 } else { 1 })
+        ExitCode::from(if usage::is_usage(&error) { 2 } else { 1 })
     })
 }
 

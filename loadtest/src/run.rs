@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::arrivals::{Mix, Spec};
 use crate::journeys::{self, Aftermath, Attack, Live};
 use crate::measure::Measured;
-use crate::misuse::Misuse;
 use crate::oracle::Oracle;
 use crate::report;
+use crate::usage::UsageError;
 use crate::validity::{Validity, Watch};
 
 mod blame;
@@ -95,9 +95,9 @@ async fn execute_traced(
 ) -> anyhow::Result<Finished> {
     let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
     let collector = Collector::new(&endpoints.collector, http.clone());
-    preflight::check(&http, &collector, endpoints).await.map_err(Misuse)?;
+    preflight::check(&http, &collector, endpoints).await.map_err(UsageError)?;
     // Now, and not when the run has been measured and cannot be kept.
-    bundle::make_room(&shape.out).map_err(Misuse)?;
+    bundle::make_room(&shape.out).map_err(UsageError)?;
 
     system::config::check_sampler().context("telemetry does not start")?;
     let spec = Spec {
@@ -108,7 +108,7 @@ async fn execute_traced(
         mix: Mix::default(),
     };
     if spec.requests() == 0 {
-        return Err(Misuse(anyhow!("not one request is due: raise --rate or --duration")).into());
+        return Err(UsageError(anyhow!("not one request is due: raise --rate or --duration")).into());
     }
     let oracle = Oracle::new(endpoints.tutors);
     let attack = Attack {

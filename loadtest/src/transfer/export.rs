@@ -14,9 +14,9 @@ use super::lines::Lines;
 use super::output::Output;
 use super::progress::{self, Progress, count};
 use super::{Export, Format};
-use crate::misuse::Misuse;
 use crate::run::Collector;
 use crate::stop;
+use crate::usage::UsageError;
 
 /// The collector is asked no longer than this, for anything but all that it keeps.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -101,7 +101,7 @@ async fn not_kept(missing: &[TraceId], collector: &Collector) -> anyhow::Result<
 fn explained(error: anyhow::Error, url: &str) -> anyhow::Error {
     match error.downcast_ref::<reqwest::Error>() {
         Some(http) if http.is_connect() || http.is_builder() || is_elsewhere(http) => {
-            Misuse(error.context(format!("no collector at {url}; --collector says where it is"))).into()
+            UsageError(error.context(format!("no collector at {url}; --collector says where it is"))).into()
         }
         Some(_) => error.context(format!("{url} broke off; nothing was written")),
         None => error,

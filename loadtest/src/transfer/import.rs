@@ -14,7 +14,7 @@ use super::document::{self, Part};
 use super::input::Input;
 use super::progress::{Progress, count};
 use super::send::{Receiver, Taken};
-use crate::misuse::Misuse;
+use crate::usage::UsageError;
 
 /// Requests that are on their way together, and as many that wait for their turn.
 const AT_ONCE: usize = 4;
@@ -33,7 +33,7 @@ pub(super) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
     let mut contents = Contents::default();
     for name in &arguments.files {
         progress.say(format!("checking {name}"));
-        inputs.push(checked(name, &mut contents).map_err(Misuse)?);
+        inputs.push(checked(name, &mut contents).map_err(UsageError)?);
     }
     let receiver = Receiver::at(&arguments.otlp)?;
     let mut sum = Taken::default();

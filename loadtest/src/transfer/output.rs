@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, ensure};
 use tempfile::NamedTempFile;
 
-use crate::misuse::Misuse;
+use crate::usage::UsageError;
 
 const COMPRESSION: i32 = 3;
 
@@ -24,9 +24,9 @@ enum Packing {
 }
 
 impl Output {
-    /// `-` is stdout. Fails, as misuse, where no such file can be.
+    /// `-` is stdout. Fails with a usage error if no such file can be created.
     pub(super) fn to(name: &str) -> anyhow::Result<Self> {
-        let target = if name == "-" { None } else { Some(target(Path::new(name)).map_err(Misuse)?) };
+        let target = if name == "-" { None } else { Some(target(Path::new(name)).map_err(UsageError)?) };
         let mut builder = tempfile::Builder::new();
         // As for any file: what the umask leaves of it.
         builder.prefix(".workbench-").permissions(Permissions::from_mode(0o666));
@@ -34,7 +34,7 @@ impl Output {
             Some(target) => {
                 let folder = target.parent().unwrap_or(Path::new("/"));
                 let made = builder.tempfile_in(folder);
-                made.with_context(|| format!("cannot write {name}")).map_err(Misuse)?
+                made.with_context(|| format!("cannot write {name}")).map_err(UsageError)?
             }
             None => builder.tempfile().context("cannot keep what is to go to stdout")?,
         };

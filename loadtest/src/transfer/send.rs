@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::batch::Batch;
 use super::patience::{PATIENCE, Patience, retry_after};
-use crate::misuse::Misuse;
+use crate::usage::UsageError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -117,8 +117,10 @@ impl Receiver {
     fn unanswered(&self, error: reqwest::Error) -> anyhow::Error {
         if error.is_connect() || error.is_builder() {
             let error = anyhow::Error::new(error);
-            return Misuse(error.context(format!("nobody takes OTLP at {}; --otlp says where", self.url)))
-                .into();
+            return UsageError(
+                error.context(format!("nobody takes OTLP at {}; --otlp says where", self.url)),
+            )
+            .into();
         }
         anyhow::Error::new(error).context(format!("{} does not answer", self.url))
     }

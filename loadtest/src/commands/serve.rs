@@ -1,32 +1,49 @@
 //! `workbench serve ROLE`: one role, in this process. `serve collector --open RUN` shows a run's traces instead.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
+use clap::Args;
 use collector::{Hosting, Opened};
 use system::config::Config;
 use system::service::{self, Service};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Serve;
-use crate::misuse::Misuse;
 use crate::run::kept;
 use crate::stop;
+use crate::usage::UsageError;
 
 /// What may still run after the role has stopped (a DNS look-up, a blocking call) does not hold the process up.
 const LEFT_OVERS: Duration = Duration::from_secs(1);
 
+/// The arguments of `workbench serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Which one
+    pub(crate) role: Service,
+    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases [env: JAEGER_UI]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) jaeger_ui: Option<PathBuf>,
+    /// Collector: what a browser sees is below this path, such as /jaeger [env: BASE_PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base_path: Option<String>,
+    /// Collector: show what it had at the end of this run, and take no spans
+    #[arg(long, value_name = "RUN")]
+    pub(crate) open: Option<PathBuf>,
+}
+
 /// Serves until SIGTERM, SIGINT or, if the environment says so, the end of stdin.
 pub(crate) fn serve(arguments: &Serve) -> anyhow::Result<ExitCode> {
     let service = arguments.role;
-    check(arguments).map_err(Misuse)?;
+    check(arguments).map_err(UsageError)?;
     let mut config = Config::from_env(service)?;
     let hosting = &mut config.collector.hosting;
     hosting.jaeger_ui = arguments.jaeger_ui.clone().or(hosting.jaeger_ui.take());
     hosting.base_path = arguments.base_path.clone().or(hosting.base_path.take());
-    let opened = arguments.open.as_deref().map(kept::open).transpose().map_err(Misuse)?;
+    let opened = arguments.open.as_deref().map(kept::open).transpose().map_err(UsageError)?;
     // Lives longer than the runtime, so that the spans of the last request are flushed too.
     let _telemetry = telemetry::init(config.telemetry(service))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

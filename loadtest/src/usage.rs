@@ -8,12 +8,12 @@ use crate::stack;
 /// What the command line or the set-up lacks.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-pub(crate) struct Misuse(pub(crate) anyhow::Error);
+pub(crate) struct UsageError(pub(crate) anyhow::Error);
 
 /// Whether `error` is one of them.
-pub(crate) fn is_misuse(error: &anyhow::Error) -> bool {
+pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.is::<Misuse>()
+        cause.is::<UsageError>()
             || cause.is::<ConfigError>()
             || matches!(cause.downcast_ref(), Some(telemetry::Error::LogFilter(_)))
             || cause.downcast_ref().is_some_and(service::Error::is_usage)

@@ -1,0 +1,3 @@
+//! The subcommands: one thin file each.
+
+pub(crate) mod serve;
