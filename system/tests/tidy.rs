@@ -1,100 +1,171 @@
-//! The map of the house, held by a test: what imports what, and how long a file may be.
-#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+//! The rules of the house, checked on the source text: which module uses which, and how long files may be.
+//!
+//! The order of the `mod` lines in a crate's root is the order of its layers: a module uses only modules above it in that
+//! list. Among the modules of one folder no circle is allowed. A parent and its own children may use each other.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use std::path::{Path, PathBuf};
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/sources.rs"]
+mod sources;
 
-const SERVICES: [&str; 7] = ["balancer", "gateway", "cache", "search", "booking", "queue", "notification"];
+use std::collections::BTreeMap;
 
-/// Lines of a file of code. Tests may be as long as what they tell.
+use imports::imports;
+use sources::{CRATES, Source, modules_in_order, sources, workspace};
+
+const ROLES: [&str; 7] = ["balancer", "gateway", "cache", "search", "booking", "queue", "notification"];
+
+/// Lines of a source file, tests aside.
 const MAX_LINES: usize = 400;
-const MEDIAN_LINES: usize = 120;
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-}
-
-fn sources() -> Vec<PathBuf> {
-    ["frontend", "loadtest", "observability/collector", "observability/telemetry", "system"]
-        .iter()
-        .flat_map(|name| rust_files(&workspace().join(name).join("src")))
-        .filter(|path| !path.ends_with("tests.rs"))
-        .collect()
-}
+const MAX_MEDIAN_LINES: usize = 120;
 
 #[test]
-fn services_meet_on_the_wire_alone() {
-    let source = workspace().join("system/src");
-    for service in SERVICES {
-        let mut files = vec![source.join(format!("{service}.rs"))];
-        if source.join(service).is_dir() {
-            files.extend(rust_files(&source.join(service)));
-        }
-        for file in files.iter().filter(|path| !path.ends_with("tests.rs")) {
-            let text = std::fs::read_to_string(file).unwrap();
-            let others = SERVICES.iter().filter(|other| **other != service);
-            for other in others {
-                let imports = text.contains(&format!("crate::{other}")) || grouped_import(&text, other);
-                assert!(!imports, "{} imports {other}: services meet on the wire alone", file.display());
+fn modules_use_only_the_layers_below_them() {
+    let mut mistakes = Vec::new();
+    for name in CRATES {
+        let order = modules_in_order(name);
+        for source in sources(name) {
+            let Some(user) = source.module.first() else { continue };
+            let position = order.iter().position(|module| module == user);
+            let position =
+                position.unwrap_or_else(|| panic!("{name}: {user} is not declared in the crate's root"));
+            for import in imports(&source) {
+                let Some(used) = import.first().filter(|used| *used != user) else { continue };
+                if order[position..].contains(used) {
+                    let file = source.path.display();
+                    mistakes
+                        .push(format!("{file} uses {used}, which comes after {user} in the crate's root"));
+                }
             }
         }
     }
-}
-
-/// `use crate::{a, b};` with `name` in it.
-fn grouped_import(text: &str, name: &str) -> bool {
-    text.split("use crate::{").skip(1).any(|rest| {
-        let group = rest.split('}').next().unwrap_or_default();
-        group.split(',').any(|item| item.trim() == name)
-    })
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
 }
 
 #[test]
-fn layers_point_one_way() {
-    for (crate_name, forbidden) in [
+fn modules_of_one_folder_do_not_import_each_other_in_a_circle() {
+    let mut mistakes = Vec::new();
+    for name in CRATES {
+        let sources = sources(name);
+        let is_module = |path: &[String]| sources.iter().any(|source| source.module.starts_with(path));
+        // For each folder: which of its modules uses which others.
+        let mut folders: BTreeMap<Vec<String>, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        for source in &sources {
+            for import in imports(source) {
+                let shared =
+                    source.module.iter().zip(&import).take_while(|(user, used)| user == used).count();
+                let (Some(user), Some(used)) = (source.module.get(shared), import.get(shared)) else {
+                    continue;
+                };
+                if is_module(&import[..=shared]) {
+                    let uses = folders.entry(import[..shared].to_vec()).or_default();
+                    uses.entry(user.clone()).or_default().push(used.clone());
+                }
+            }
+        }
+        for (folder, uses) in folders {
+            if let Some(circle) = circle(&uses) {
+                let place: Vec<&str> =
+                    std::iter::once(name).chain(folder.iter().map(String::as_str)).collect();
+                mistakes.push(format!("{}: {}", place.join("::"), circle.join(" -> ")));
+            }
+        }
+    }
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+}
+
+/// The first circle among the modules of one folder, found by a depth-first walk.
+fn circle(uses: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
+    let mut done = Vec::new();
+    uses.keys().find_map(|start| {
+        let mut path = vec![start.clone()];
+        walk(uses, &mut path, &mut done).then_some(path)
+    })
+}
+
+/// Extends `path` until it ends in a circle, which it then consists of.
+fn walk(uses: &BTreeMap<String, Vec<String>>, path: &mut Vec<String>, done: &mut Vec<String>) -> bool {
+    let last = path[path.len() - 1].clone();
+    for next in uses.get(&last).into_iter().flatten() {
+        if let Some(start) = path.iter().position(|module| module == next) {
+            path.drain(..start);
+            path.push(next.clone());
+            return true;
+        }
+        if !done.contains(next) {
+            path.push(next.clone());
+            if walk(uses, path, done) {
+                return true;
+            }
+            path.pop();
+        }
+    }
+    done.push(last);
+    false
+}
+
+#[test]
+fn roles_do_not_use_each_other() {
+    for source in sources("system") {
+        let Some(role) = source.module.first().filter(|module| ROLES.contains(&module.as_str())) else {
+            continue;
+        };
+        for import in imports(&source) {
+            let other = import.first().filter(|used| *used != role && ROLES.contains(&used.as_str()));
+            assert!(
+                other.is_none(),
+                "{} uses {other:?}: roles meet on the wire alone",
+                source.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    for (folder, forbidden) in [
+        ("frontend", ["system", "loadtest", "collector", "telemetry"].as_slice()),
         ("observability/telemetry", ["collector", "system", "loadtest", "frontend"].as_slice()),
         ("observability/collector", ["system", "loadtest", "frontend"].as_slice()),
-        ("frontend", ["system", "loadtest", "collector", "telemetry"].as_slice()),
         ("system", ["loadtest", "collector"].as_slice()),
     ] {
-        let manifest = std::fs::read_to_string(workspace().join(crate_name).join("Cargo.toml")).unwrap();
+        let manifest = std::fs::read_to_string(workspace().join(folder).join("Cargo.toml")).unwrap();
         for name in forbidden {
-            assert!(!manifest.contains(&format!("{name}.workspace")), "{crate_name} depends on {name}");
+            let depends = manifest
+                .lines()
+                .any(|line| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} =")));
+            assert!(!depends, "{folder} depends on {name}");
         }
     }
 }
 
 #[test]
 fn files_are_short() {
-    let mut lengths: Vec<usize> = Vec::new();
-    for file in sources() {
-        let lines = std::fs::read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= MAX_LINES, "{} has {lines} lines; {MAX_LINES} at most", file.display());
-        lengths.push(lines);
+    let sources: Vec<Source> = CRATES.iter().flat_map(|name| sources(name)).collect();
+    let mut lengths: Vec<usize> = sources.iter().map(|source| source.lines).collect();
+    for source in &sources {
+        assert!(
+            source.lines <= MAX_LINES,
+            "{} has {} lines, more than {MAX_LINES}",
+            source.path.display(),
+            source.lines
+        );
     }
     lengths.sort_unstable();
     let median = lengths[lengths.len() / 2];
-    assert!(median <= MEDIAN_LINES, "the median file has {median} lines; {MEDIAN_LINES} at most");
+    assert!(median <= MAX_MEDIAN_LINES, "the median file has {median} lines, more than {MAX_MEDIAN_LINES}");
 }
 
 #[test]
-fn only_config_reads_the_environment() {
-    let allowed = workspace().join("system/src/config/env.rs");
-    for file in sources().into_iter().filter(|file| *file != allowed) {
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("std::env::var"), "{} reads the environment", file.display());
+fn settings_are_read_by_clap_alone() {
+    for source in CRATES.iter().flat_map(|name| sources(name)) {
+        for read in ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("] {
+            assert!(
+                !source.code.contains(read),
+                "{} reads the environment with {read}…)",
+                source.path.display()
+            );
+        }
     }
 }
