@@ -1,12 +1,15 @@
-// The public API, as the balancer offers it. Each call resolves to the reply's JSON or rejects with a Failure.
+// Client of the public API. Each call resolves to the JSON of the reply or rejects with a Failure.
 
 import * as session from "/session.js";
 import { newTrace, showTrace } from "/trace.js";
 
-// Longer than any deadline inside the system, so that its own answer comes first.
+// Longer than any deadline inside the system, so that an error reply arrives before this deadline.
 const DEADLINE_MS = 15_000;
 
-/** Why there is no answer: a problem's `code`, or "unreachable", "offline", "timeout", "superseded", "session_ended". */
+/**
+ * A call without a successful reply. `code` is the code of the problem document, `status_NNN` if the error reply has
+ * none, or one of "unreachable", "offline", "timeout", "superseded" and "session_ended".
+ */
 export class Failure extends Error {
   constructor(code, status = 0) {
     super(code);
@@ -28,7 +31,7 @@ export function book(studentId, tutorId) {
   return call("POST", "/book", { token: true, body, type: "application/json" });
 }
 
-/** The newest `limit` bookings older than `before`. In the background: leaves the shown trace id alone. */
+/** Returns the newest `limit` bookings with an id below `before`. A background call does not change the trace id shown. */
 export function bookings({ limit, before, background = false }) {
   const query = new URLSearchParams({ limit });
   if (before !== undefined) query.set("before", before);
@@ -47,11 +50,11 @@ async function call(method, path, { body, type, token, signal, background }) {
   try {
     const response = await fetch((await base()) + path, { method, headers, body, signal: AbortSignal.any(signals) });
     if (response.ok) return await response.json();
-    throw await refusal(response);
+    throw await failureOf(response);
   } catch (error) {
     if (ended.aborted) throw new Failure("session_ended");
     if (signal?.aborted) throw new Failure("superseded");
-    const failure = error instanceof Failure ? error : new Failure(withoutAnswer(error));
+    const failure = error instanceof Failure ? error : new Failure(networkErrorCode(error));
     if (token && failure.status === 401) {
       session.end("refused");
       throw new Failure("session_ended");
@@ -60,32 +63,32 @@ async function call(method, path, { body, type, token, signal, background }) {
   }
 }
 
-async function refusal(response) {
+async function failureOf(response) {
   let code;
   try {
     code = (await response.json()).code;
   } catch {
-    // Not a problem document: the status alone has to do.
+    // The body is not a problem document: only the status is known.
   }
   return new Failure(typeof code === "string" ? code : `status_${response.status}`, response.status);
 }
 
-function withoutAnswer(error) {
+function networkErrorCode(error) {
   if (error.name === "TimeoutError") return "timeout";
   if (error instanceof SyntaxError) return "internal";
   return navigator.onLine ? "unreachable" : "offline";
 }
 
-let known;
+let baseUrl;
 
-// The API is on the page's own host, on a port that only the server knows.
+// The API is on the same host as the page; the server names its port in /config.json.
 function base() {
-  known ??= fetch("/config.json", { signal: AbortSignal.timeout(DEADLINE_MS) })
+  baseUrl ??= fetch("/config.json", { signal: AbortSignal.timeout(DEADLINE_MS) })
     .then((response) => response.json())
     .then(({ api_port }) => `${location.protocol}//${location.hostname}:${api_port}`)
     .catch((error) => {
-      known = undefined;
+      baseUrl = undefined;
       throw error;
     });
-  return known;
+  return baseUrl;
 }

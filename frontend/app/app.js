@@ -1,42 +1,42 @@
-// The students' page: shows the log-in form or, to whoever is logged in, search and bookings.
+// Entry point of the student page: shows the log-in form, or search and bookings after log-in.
 
 import { closeBookings, openBookings, startBookings } from "/bookings.js";
-import { tell } from "/dom.js";
-import { askToLogIn, onLogIn } from "/login.js";
+import { showNotice } from "/dom.js";
+import { onLogIn, openLogIn } from "/login.js";
 import { closeSearch, openSearch, startSearch } from "/search.js";
 import * as session from "/session.js";
 
-const ASK = {
+const END_MESSAGES = {
   refused: "Your session has ended. Please log in again.",
   left: "",
 };
 
 startSearch();
 startBookings();
-onLogIn(enter);
+onLogIn(showHome);
 document.getElementById("log-out").addEventListener("click", () => session.end("left"));
-document.addEventListener("session-ended", ({ detail }) => leave(ASK[detail]));
+document.addEventListener("session-ended", ({ detail }) => showLogIn(END_MESSAGES[detail]));
 
-if (session.current()) enter();
-else leave("");
+if (session.current()) showHome();
+else showLogIn("");
 
-function enter() {
-  show(true);
+function showHome() {
+  setLoggedIn(true);
   document.getElementById("who-name").textContent = session.current().username;
-  tell("");
+  showNotice("");
   openSearch();
   openBookings();
 }
 
-function leave(reason) {
-  show(false);
+function showLogIn(reason) {
+  setLoggedIn(false);
   closeSearch();
   closeBookings();
-  tell("");
-  askToLogIn(reason);
+  showNotice("");
+  openLogIn(reason);
 }
 
-function show(isLoggedIn) {
+function setLoggedIn(isLoggedIn) {
   document.getElementById("login").hidden = isLoggedIn;
   document.getElementById("home").hidden = !isLoggedIn;
   document.getElementById("who").hidden = !isLoggedIn;

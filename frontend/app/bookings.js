@@ -1,81 +1,81 @@
-// My bookings, newest first, and whether the notification of each has been sent.
+// The list of the student's bookings, newest first, with the state of each notification.
 
 import * as api from "/api.js";
-import { element, once, retell, tell } from "/dom.js";
+import { element, once, replaceNotice, showNotice } from "/dom.js";
 import * as session from "/session.js";
-import { inWords, isSilent } from "/words.js";
+import { isSilent, messageFor } from "/messages.js";
 
-const PAGE = 20;
-// How long to wait before each look for a new booking's notification: twelve looks, some fifteen seconds.
-const LOOKS_MS = [50, 100, 200, 300, 500, 800, 1200, 1800, 2500, 2500, 2500, 2500];
+const PAGE_SIZE = 20;
+// Delay before each check for the notification of a new booking: 12 checks in about 15 s.
+const CHECK_DELAYS_MS = [50, 100, 200, 300, 500, 800, 1200, 1800, 2500, 2500, 2500, 2500];
 
 const list = document.getElementById("bookings");
 const summary = document.getElementById("bookings-summary");
 const older = document.getElementById("older");
 const refreshButton = document.getElementById("refresh");
 
-const known = new Map();
-const watched = new Set();
+const bookingsById = new Map();
+const pending = new Set();
 
-/** Starts the buttons of the list. */
+/** Installs the handlers of the buttons. */
 export function startBookings() {
   refreshButton.addEventListener("click", () => once(refreshButton, () => refresh()));
   older.addEventListener("click", () => once(older, showOlder));
 }
 
-/** Fetches the bookings of whoever has logged in. */
+/** Fetches the bookings of the logged-in student. */
 export function openBookings() {
   summary.textContent = "Loading…";
   refresh({ background: true });
 }
 
-/** Leaves nothing of this person for the next one. */
+/** Removes all data of the session that ended. */
 export function closeBookings() {
-  known.clear();
-  watched.clear();
+  bookingsById.clear();
+  pending.clear();
   draw();
   older.hidden = true;
 }
 
-/** Fetches the newest page again, and shows no other. */
+/** Fetches the newest page and replaces the list with it. */
 export async function refresh({ background = false } = {}) {
   try {
-    const { bookings } = await api.bookings({ limit: PAGE, background });
-    known.clear();
-    keep(bookings);
-    older.hidden = bookings.length < PAGE;
+    const { bookings } = await api.bookings({ limit: PAGE_SIZE, background });
+    bookingsById.clear();
+    add(bookings);
+    older.hidden = bookings.length < PAGE_SIZE;
   } catch (failure) {
     if (isSilent(failure)) return;
-    if (known.size === 0) summary.textContent = "Your bookings could not be loaded.";
-    if (!background) tell(inWords(failure), true);
+    if (bookingsById.size === 0) summary.textContent = "Your bookings could not be loaded.";
+    if (!background) showNotice(messageFor(failure), true);
   }
 }
 
-/** Tells the person that the booking is made, shows it, and looks for its notification for a while. */
+/** Reports a new booking, adds it to the list and checks for its notification for about 15 s. */
 export async function showBooked(id, tutorName) {
-  const left = session.signal();
-  watched.add(id);
-  const said = `You booked ${tutorName}. Booking number ${id}.`;
-  tell(said);
+  const ended = session.signal();
+  pending.add(id);
+  const notice = `You booked ${tutorName}. Booking number ${id}.`;
+  showNotice(notice);
   let booking;
-  for (const wait of LOOKS_MS) {
+  for (const wait of CHECK_DELAYS_MS) {
     await new Promise((resolve) => setTimeout(resolve, wait));
-    if (left.aborted) return;
-    booking = await look(id);
+    if (ended.aborted) return;
+    booking = await fetchBooking(id);
     if (booking?.notified_at) break;
   }
-  watched.delete(id);
-  if (left.aborted) return;
+  pending.delete(id);
+  if (ended.aborted) return;
   draw();
-  if (booking?.notified_at) retell(said, `${said} You and your tutor have been notified.`);
+  if (booking?.notified_at) replaceNotice(notice, `${notice} You and your tutor have been notified.`);
 }
 
-// Pages end before an id, so the page of one before the next id is the booking itself, however many came after it.
-async function look(id) {
+// A page of one booking before `id + 1` is the booking `id`.
+async function fetchBooking(id) {
   try {
     const { bookings } = await api.bookings({ limit: 1, before: id + 1, background: true });
-    keep(bookings);
-    return known.get(id);
+    add(bookings);
+    return bookingsById.get(id);
   } catch {
     return undefined;
   }
@@ -83,23 +83,23 @@ async function look(id) {
 
 async function showOlder() {
   try {
-    const { bookings } = await api.bookings({ limit: PAGE, before: Math.min(...known.keys()) });
-    keep(bookings);
-    older.hidden = bookings.length < PAGE;
+    const { bookings } = await api.bookings({ limit: PAGE_SIZE, before: Math.min(...bookingsById.keys()) });
+    add(bookings);
+    older.hidden = bookings.length < PAGE_SIZE;
   } catch (failure) {
-    if (!isSilent(failure)) tell(inWords(failure), true);
+    if (!isSilent(failure)) showNotice(messageFor(failure), true);
   }
 }
 
-function keep(bookings) {
-  for (const booking of bookings) known.set(Number(booking.booking_id), booking);
+function add(bookings) {
+  for (const booking of bookings) bookingsById.set(Number(booking.booking_id), booking);
   draw();
 }
 
 function draw() {
-  const newestFirst = [...known.entries()].sort(([a], [b]) => b - a);
+  const newestFirst = [...bookingsById.entries()].sort(([a], [b]) => b - a);
   list.replaceChildren(...newestFirst.map(([id, booking]) => row(id, booking)));
-  summary.textContent = known.size === 0 ? "Nothing booked yet." : "";
+  summary.textContent = bookingsById.size === 0 ? "No bookings yet." : "";
 }
 
 function row(id, booking) {
@@ -115,7 +115,7 @@ function notification(id, booking, made) {
   if (booking.notified_at) {
     return element("span", "tag good", `Notified after ${duration(new Date(booking.notified_at) - made)}`);
   }
-  return watched.has(id) ? element("span", "tag wait", "Notifying…") : element("span", "tag wait", "Not notified yet");
+  return pending.has(id) ? element("span", "tag wait", "Notifying…") : element("span", "tag wait", "Not notified yet");
 }
 
 function duration(ms) {

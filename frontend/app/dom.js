@@ -1,6 +1,6 @@
-// Text from anywhere goes into the page as text, never as markup.
+// Builds elements of the page. All strings become text nodes, never markup.
 
-/** An element with a class, holding strings (as text) and elements. */
+/** Returns an element with a class and children; strings become text nodes. */
 export function element(tag, className, ...children) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -8,7 +8,7 @@ export function element(tag, className, ...children) {
   return made;
 }
 
-/** Runs `work` once at a time: the button keeps the focus but does nothing while it runs. */
+/** Runs `work` unless it already runs. The button stays focusable but has no effect meanwhile. */
 export async function once(button, work) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
@@ -21,13 +21,13 @@ export async function once(button, work) {
 
 const notice = document.getElementById("notice");
 
-/** Says something at the foot of the page and to screen readers; it stays until something else is said. */
-export function tell(text, isBad = false) {
+/** Shows `text` at the bottom of the page and announces it to screen readers, until the next notice replaces it. */
+export function showNotice(text, isBad = false) {
   notice.classList.toggle("bad", isBad);
   notice.textContent = text;
 }
 
-/** Says `text` in place of `said`, unless something else has been said since. */
-export function retell(said, text) {
-  if (notice.textContent === said) tell(text);
+/** Replaces the notice `old` with `text`, unless another notice has replaced it already. */
+export function replaceNotice(old, text) {
+  if (notice.textContent === old) showNotice(text);
 }

@@ -1,19 +1,19 @@
-// Search a subject, see who teaches it, book one of them.
+// Search for tutors by subject, and booking of a tutor.
 
 import * as api from "/api.js";
 import { showBooked, refresh } from "/bookings.js";
-import { element, once, tell } from "/dom.js";
+import { element, once, showNotice } from "/dom.js";
 import * as session from "/session.js";
-import { inWords, isSilent, isUnsure } from "/words.js";
+import { isOutcomeUnknown, isSilent, messageFor } from "/messages.js";
 
 const subject = document.getElementById("subject");
 const summary = document.getElementById("search-summary");
 const list = document.getElementById("tutors");
-const found = document.getElementById("subjects");
+const suggestions = document.getElementById("subjects");
 
 let latest = new AbortController();
 
-/** Starts the search form. */
+/** Installs the handler of the form. */
 export function startSearch() {
   document.getElementById("search-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -21,22 +21,22 @@ export function startSearch() {
   });
 }
 
-/** The form, ready to type. */
+/** Moves the focus to the search field. */
 export function openSearch() {
   subject.focus();
 }
 
-/** Leaves nothing of this person for the next one. */
+/** Removes all data of the session that ended. */
 export function closeSearch() {
   subject.value = "";
-  found.replaceChildren();
+  suggestions.replaceChildren();
   show([], []);
 }
 
 async function search(wanted) {
   latest.abort();
   latest = new AbortController();
-  tell("");
+  showNotice("");
   show(["Searching…"], []);
   const started = performance.now();
   try {
@@ -49,12 +49,12 @@ async function search(wanted) {
   } catch (failure) {
     if (isSilent(failure)) return;
     show([], []);
-    tell(inWords(failure), true);
+    showNotice(messageFor(failure), true);
   }
 }
 
-function show(words, rows) {
-  summary.replaceChildren(...words.map((word) => (typeof word === "string" ? element("span", "", word) : word)));
+function show(parts, rows) {
+  summary.replaceChildren(...parts.map((part) => (typeof part === "string" ? element("span", "", part) : part)));
   list.replaceChildren(...rows);
 }
 
@@ -73,25 +73,25 @@ function row(tutor) {
 }
 
 async function book(tutor) {
-  tell(`Booking ${tutor.name}…`);
+  showNotice(`Booking ${tutor.name}…`);
   try {
     const { booking_id } = await api.book(session.current()?.studentId, tutor.id);
     showBooked(Number(booking_id), tutor.name);
   } catch (failure) {
     if (isSilent(failure)) return;
-    if (!isUnsure(failure)) {
-      tell(inWords(failure), true);
+    if (!isOutcomeUnknown(failure)) {
+      showNotice(messageFor(failure), true);
       return;
     }
-    tell(`${inWords(failure)} Before that, look at “My bookings”: this one may have been made.`, true);
+    showNotice(`${messageFor(failure)} Check “My bookings” first: the booking may have been made.`, true);
     refresh({ background: true });
   }
 }
 
-// Offers what has been found before; which subjects there are, only the service knows.
+// Suggests subjects of earlier successful searches.
 function suggest(wanted) {
-  if ([...found.children].some((option) => option.value === wanted)) return;
+  if ([...suggestions.children].some((option) => option.value === wanted)) return;
   const option = element("option");
   option.value = wanted;
-  found.append(option);
+  suggestions.append(option);
 }

@@ -1,10 +1,10 @@
-// Who is logged in. The token lives in sessionStorage: one tab, gone when the tab closes.
+// The log-in session. The token is kept in sessionStorage: for one tab, until the tab closes.
 
 const KEY = "session";
 
-let leaving = new AbortController();
+let ended = new AbortController();
 
-/** `{ token, username, studentId }`, or null when nobody is logged in. */
+/** Returns `{ token, username, studentId }`, or null without a session. */
 export function current() {
   try {
     const session = JSON.parse(sessionStorage.getItem(KEY));
@@ -14,27 +14,27 @@ export function current() {
   }
 }
 
-/** Aborts when the session ends, so that no reply reaches a page that has been left. */
+/** Returns a signal that aborts when the session ends, so that later replies are ignored. */
 export function signal() {
-  return leaving.signal;
+  return ended.signal;
 }
 
-/** Keeps what `POST /token` replied. */
+/** Stores the session that a reply of `POST /token` starts. */
 export function begin(username, reply) {
   const token = reply.access_token;
   const studentId = Number(reply.student_id ?? claims(token).student_id);
   sessionStorage.setItem(KEY, JSON.stringify({ token, username, studentId }));
 }
 
-/** Forgets the session and says so: `reason` is "left" or "refused". */
+/** Removes the session and dispatches `session-ended` with the reason, "left" or "refused". */
 export function end(reason) {
   sessionStorage.removeItem(KEY);
-  leaving.abort();
-  leaving = new AbortController();
+  ended.abort();
+  ended = new AbortController();
   document.dispatchEvent(new CustomEvent("session-ended", { detail: reason }));
 }
 
-// Read, not verified: the gateway verifies the token on every request.
+// Returns the claims of a token without verifying them: the gateway verifies every request.
 function claims(token) {
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");

@@ -1,12 +1,12 @@
-// Every request starts a trace of its own, so that whoever sees the id can look the request up.
+// Trace context of the page's requests. Every request starts a new trace, whose id the page shows.
 
-/** A new trace: its id, and the W3C `traceparent` that asks every hop to record it. */
+/** Returns the id of a new trace and its W3C `traceparent`, with the sampled flag set. */
 export function newTrace() {
   const traceId = hex(16);
   return { traceId, traceparent: `00-${traceId}-${hex(8)}-01` };
 }
 
-/** Shows which request the person made last, and its trace id. */
+/** Shows the latest request and its trace id. */
 export function showTrace(request, traceId) {
   document.getElementById("trace-request").textContent = request;
   document.getElementById("trace-id").textContent = traceId;

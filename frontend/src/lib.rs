@@ -1,7 +1,7 @@
-//! What a browser sees, embedded into the binary: one router for each set of pages.
+//! The student page, embedded into the binary.
 //!
-//! [`app_router`] serves the students' page. It calls nobody: the browser talks to the balancer itself, on the port
-//! that `GET /config.json` tells it.
+//! [`app_router`] serves the files of `app/`. It calls no other service: the browser sends API requests directly to the
+//! balancer, on the port named by `GET /config.json`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-/// A file of a page: its path in the address, its media type and its content.
+/// An embedded file.
 struct Asset {
+    /// Path of its URL.
     path: &'static str,
     media_type: &'static str,
     content: &'static str,
@@ -44,17 +45,17 @@ static APP: &[Asset] = assets!(
     "/bookings.js" = "bookings.js" as SCRIPT,
     "/dom.js" = "dom.js" as SCRIPT,
     "/login.js" = "login.js" as SCRIPT,
+    "/messages.js" = "messages.js" as SCRIPT,
     "/search.js" = "search.js" as SCRIPT,
     "/session.js" = "session.js" as SCRIPT,
     "/trace.js" = "trace.js" as SCRIPT,
-    "/words.js" = "words.js" as SCRIPT,
 );
 
 static NOT_FOUND: &str = include_str!("../app/not-found.html");
 
-/// The students' page, for a balancer that the browser reaches on `api_port` of the page's own host.
+/// Returns the routes of the student page. The browser reaches the balancer on port `api_port` of the page's host.
 ///
-/// Any path it does not know gets a page that says so, with status 404.
+/// An unknown path is answered with an HTML page and status 404.
 pub fn app_router(api_port: u16) -> Router {
     let config: Arc<str> = format!("{{\"api_port\":{api_port}}}").into();
     let pages = APP.iter().fold(Router::new(), |router, asset| {
@@ -65,14 +66,14 @@ pub fn app_router(api_port: u16) -> Router {
     pages
         .route("/config.json", get(async move || json(&config)))
         .method_not_allowed_fallback(async || {
-            (StatusCode::METHOD_NOT_ALLOWED, "This page is only read: GET or HEAD.\n")
+            (StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET or HEAD\n")
         })
         .fallback(async || (StatusCode::NOT_FOUND, [(CONTENT_TYPE, HTML)], NOT_FOUND))
         .layer(middleware::from_fn(move |request, next| secure(policy.clone(), request, next)))
 }
 
 fn serve(asset: &Asset, etag: &HeaderValue, headers: &HeaderMap) -> Response {
-    // Always asked for again, mostly answered without a body: a new build shows at the next reload.
+    // Revalidated at every load, so that a new build shows at once; an unchanged file is answered without a body.
     let caching = [(CACHE_CONTROL, HeaderValue::from_static("no-cache")), (ETAG, etag.clone())];
     if is_current(etag, headers) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
@@ -80,14 +81,14 @@ fn serve(asset: &Asset, etag: &HeaderValue, headers: &HeaderMap) -> Response {
     (caching, [(CONTENT_TYPE, asset.media_type)], asset.content).into_response()
 }
 
-/// Whether the browser holds this very content (RFC 9110, 13.1.2: weak comparison, `*` matches anything).
+/// Returns whether the browser has the current content (RFC 9110, 13.1.2: weak comparison, `*` matches any tag).
 fn is_current(etag: &HeaderValue, headers: &HeaderMap) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
         .iter()
         .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        .any(|held| held == b"*" || held.strip_prefix(b"W/").unwrap_or(held) == etag.as_bytes())
+        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
 }
 
 fn etag(content: &str) -> HeaderValue {
@@ -101,8 +102,8 @@ fn json(body: &str) -> Response {
     ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body.to_owned()).into_response()
 }
 
-/// Scripts, styles and pictures come from here alone; requests go here and to the balancer's port, whose host name
-/// is only known to the browser.
+/// Allows scripts, styles and images from this origin only, and requests to this origin and the balancer's port. The
+/// host is a wildcard because only the browser knows under which name it reaches the balancer.
 fn content_security_policy(api_port: u16) -> HeaderValue {
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' *:{api_port}; \

@@ -26,13 +26,13 @@ fn header(response: &Response, name: impl AsHeaderName) -> &str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// What stands between `before` and the next `"` wherever `before` stands in `content`.
+/// Returns the text between each `before` in `content` and the next `"`.
 fn quoted_after<'a>(content: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     content.split(before).skip(1).filter_map(|rest| rest.split('"').next())
 }
 
 #[tokio::test]
-async fn the_first_page_is_html() {
+async fn serves_the_start_page_as_html() {
     let response = fetch("/").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(header(&response, CONTENT_TYPE), "text/html; charset=utf-8");
@@ -40,7 +40,7 @@ async fn the_first_page_is_html() {
 }
 
 #[tokio::test]
-async fn every_file_of_the_folder_is_served() {
+async fn serves_every_file_of_app() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/app");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     for file in files.filter(|file| file != "not-found.html") {
@@ -52,14 +52,14 @@ async fn every_file_of_the_folder_is_served() {
 }
 
 #[tokio::test]
-async fn a_page_cannot_be_written_to() {
+async fn refuses_post_with_a_hint() {
     let response = reply(Request::post("/").body(Body::empty()).unwrap()).await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(text(response).await.contains("GET or HEAD"));
 }
 
 #[tokio::test]
-async fn everything_a_page_refers_to_is_served_with_its_type() {
+async fn serves_every_referenced_file_with_its_media_type() {
     let mut references = BTreeSet::new();
     for content in APP.iter().map(|asset| asset.content).chain([NOT_FOUND]) {
         for before in ["href=\"", "src=\"", " from \"", "url(\""] {
@@ -81,7 +81,7 @@ async fn everything_a_page_refers_to_is_served_with_its_type() {
 }
 
 #[test]
-fn no_file_names_another_host() {
+fn references_no_other_host() {
     for asset in APP {
         let foreign = asset.content.replace("http://www.w3.org/2000/svg", "");
         assert!(!foreign.contains("http:") && !foreign.contains("https:"), "{}", asset.path);
@@ -89,7 +89,7 @@ fn no_file_names_another_host() {
 }
 
 #[test]
-fn no_script_makes_markup_of_text() {
+fn scripts_never_parse_text_as_markup() {
     for asset in APP {
         for unsafe_call in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
             assert!(!asset.content.contains(unsafe_call), "{} uses {unsafe_call}", asset.path);
@@ -98,7 +98,7 @@ fn no_script_makes_markup_of_text() {
 }
 
 #[tokio::test]
-async fn the_configuration_names_the_balancers_port() {
+async fn config_names_the_port_of_the_balancer() {
     let response =
         app_router(31_337).oneshot(Request::get("/config.json").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(header(&response, CONTENT_TYPE), "application/json");
@@ -108,17 +108,17 @@ async fn the_configuration_names_the_balancers_port() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_gets_a_page_that_says_so() {
+async fn answers_an_unknown_path_with_a_404_page() {
     for path in ["/nothing", "/app/../style.css", "/style.css/", "/%2e%2e/Cargo.toml", "//"] {
         let response = fetch(path).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(header(&response, CONTENT_TYPE), "text/html; charset=utf-8");
-        assert!(text(response).await.contains("There is no page here"));
+        assert!(text(response).await.contains("Page not found"));
     }
 }
 
 #[tokio::test]
-async fn every_reply_is_guarded() {
+async fn sets_security_headers_on_every_reply() {
     for path in ["/", "/app.js", "/config.json", "/nothing"] {
         let response = fetch(path).await;
         let policy = header(&response, CONTENT_SECURITY_POLICY);
@@ -133,12 +133,12 @@ async fn every_reply_is_guarded() {
 }
 
 #[tokio::test]
-async fn a_browser_that_holds_the_content_gets_no_body() {
+async fn answers_304_to_a_matching_entity_tag() {
     let etag = header(&fetch("/style.css").await, ETAG).to_owned();
-    for held in [etag.clone(), format!("W/{etag}"), format!("\"old\", {etag}"), "*".to_owned()] {
-        let request = Request::get("/style.css").header(IF_NONE_MATCH, &held).body(Body::empty()).unwrap();
+    for tag in [etag.clone(), format!("W/{etag}"), format!("\"old\", {etag}"), "*".to_owned()] {
+        let request = Request::get("/style.css").header(IF_NONE_MATCH, &tag).body(Body::empty()).unwrap();
         let response = reply(request).await;
-        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{held}");
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{tag}");
         assert_eq!(header(&response, ETAG), etag);
         assert_eq!(header(&response, CACHE_CONTROL), "no-cache");
         assert_eq!(text(response).await, "");
@@ -146,7 +146,7 @@ async fn a_browser_that_holds_the_content_gets_no_body() {
 }
 
 #[tokio::test]
-async fn a_browser_that_holds_something_else_gets_the_content() {
+async fn answers_200_to_another_entity_tag() {
     let other = header(&fetch("/app.js").await, ETAG).to_owned();
     let request = Request::get("/style.css").header(IF_NONE_MATCH, other).body(Body::empty()).unwrap();
     let response = reply(request).await;
@@ -155,7 +155,7 @@ async fn a_browser_that_holds_something_else_gets_the_content() {
 }
 
 #[tokio::test]
-async fn head_tells_the_length_and_post_is_refused() {
+async fn head_reports_the_length_and_post_lists_the_allowed_methods() {
     let head = reply(Request::head("/").body(Body::empty()).unwrap()).await;
     assert_eq!(header(&head, CONTENT_LENGTH), APP[0].content.len().to_string());
     let post = reply(Request::builder().method(Method::POST).uri("/").body(Body::empty()).unwrap()).await;

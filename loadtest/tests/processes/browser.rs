@@ -176,12 +176,12 @@ async fn at_the_page<S: Future<Output = ()> + Send + 'static>(
 async fn a_student_logs_in_searches_books_and_is_notified() {
     at_the_page(1200, |page, stack| async move {
         page.logs_in("student1", "not the password").await;
-        page.sees("#login-problem", "The user name or the password is not right.").await;
+        page.sees("#login-problem", "Incorrect user name or password.").await;
         assert_eq!(page.focused().await, "password");
 
         page.logs_in("student1", "password").await;
         page.sees("#who-name", "student1").await;
-        page.sees("#bookings-summary", "Nothing booked yet.").await;
+        page.sees("#bookings-summary", "No bookings yet.").await;
         assert_eq!(page.focused().await, "subject");
 
         page.searches("Math").await;
@@ -291,7 +291,7 @@ async fn a_system_that_is_gone_is_said_to_be() {
 
         page.clicks("#tutors button").await;
         page.sees("#notice.bad", "The service cannot be reached.").await;
-        page.sees("#notice.bad", "look at “My bookings”: this one may have been made").await;
+        page.sees("#notice.bad", "Check “My bookings” first: the booking may have been made").await;
         page.searches("Science").await;
         page.sees_no("#tutors").await;
         page.sees("#notice.bad", "The service cannot be reached.").await;
