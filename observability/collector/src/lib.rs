@@ -3,6 +3,8 @@
 //! Knows nothing of tutoring: every module works on any OTLP system.
 
 pub mod trace;
+#[cfg(test)]
+mod fixture;
 mod go;
 pub mod otlp;
 mod store;

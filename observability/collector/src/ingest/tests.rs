@@ -1,24 +1,17 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 
 use super::*;
+use crate::fixture::{proto_attribute, proto_resource, proto_span, proto_text};
 use crate::otlp;
 use crate::store::Found;
 use crate::trace::TraceId;
 
 fn span(trace: u8, id: u8, duration_ns: u64) -> Span {
-    Span {
-        trace_id: vec![trace; 16],
-        span_id: vec![id; 8],
-        name: "work".to_owned(),
-        end_time_unix_nano: duration_ns,
-        ..Span::default()
-    }
+    Span { name: "work".to_owned(), end_time_unix_nano: duration_ns, ..proto_span(trace.into(), id.into()) }
 }
 
 fn accept(ingest: &Ingest, spans: Vec<Span>) -> u64 {
@@ -65,11 +58,7 @@ fn a_service_whose_spans_were_all_refused_is_not_remembered() {
 fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
     let ingest = Ingest::new(256 << 20, None);
     let resource = |letter: &str| Resource {
-        attributes: vec![KeyValue {
-            key: "long".to_owned(),
-            value: Some(AnyValue { value: Some(Value::StringValue(letter.repeat(60_000))) }),
-            ..KeyValue::default()
-        }],
+        attributes: vec![proto_attribute("long", proto_text(&letter.repeat(60_000)))],
         ..Resource::default()
     };
     let resources = [resource("a"), resource("b")];
@@ -77,7 +66,7 @@ fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
         let span = Span { span_id: id.to_be_bytes().to_vec(), name: "n".repeat(16_000), ..span(1, 1, id) };
         accept_of(&ingest, resources[id as usize % 2].clone(), vec![span]);
     }
-    let kept = |ingest: &Ingest| match ingest.store.get(TraceId(u128::from_be_bytes([1; 16]))) {
+    let kept = |ingest: &Ingest| match ingest.store.get(TraceId(1)) {
         Found::Kept(trace) => trace,
         other => panic!("{other:?}"),
     };
@@ -103,10 +92,8 @@ fn operations_without_a_histogram_and_with_long_names_are_told_whole() {
 #[test]
 fn who_gives_an_empty_name_gives_none() {
     let ingest = Ingest::new(1 << 20, None);
-    let value = AnyValue { value: Some(Value::StringValue(String::new())) };
-    let name = KeyValue { key: "service.name".to_owned(), value: Some(value), ..KeyValue::default() };
-    accept_of(&ingest, Resource { attributes: vec![name], ..Resource::default() }, vec![span(1, 1, 1)]);
+    accept_of(&ingest, proto_resource(""), vec![span(1, 1, 1)]);
     assert_eq!(ingest.services(), ["unknown_service"]);
-    let Found::Kept(trace) = ingest.store.get(TraceId(u128::from_be_bytes([1; 16]))) else { panic!() };
+    let Found::Kept(trace) = ingest.store.get(TraceId(1)) else { panic!() };
     assert_eq!(trace.spans[0].service(), "unknown_service");
 }

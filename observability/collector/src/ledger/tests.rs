@@ -1,6 +1,6 @@
 use super::*;
+use crate::fixture::span;
 use crate::store::Reason;
-use crate::trace::tests::span;
 use crate::trace::{Attribute, Link, Status, StatusCode, Value};
 
 /// A root client call, answered by a server that sends a message, which is received.

@@ -55,8 +55,8 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::span;
     use crate::otlp::from_json_line;
-    use crate::trace::tests::span;
 
     #[test]
     fn halves_have_all_the_spans_in_their_order() {

@@ -5,16 +5,10 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::fixture::{attribute, span as plain_span};
 use crate::ingest::{Ingest, Transport};
 use crate::store::{Found, Query};
-use crate::trace::tests::span as plain_span;
-use crate::trace::{
-    Attribute, Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value,
-};
-
-fn attribute(key: &str, value: Value) -> Attribute {
-    Attribute { key: key.to_owned(), value }
-}
+use crate::trace::{Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value};
 
 /// A trace in which every field of OTLP holds something.
 fn full_trace() -> Trace {

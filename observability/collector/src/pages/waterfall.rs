@@ -78,7 +78,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::tests::span;
+    use crate::fixture::span;
 
     /// Id, depth and place of each row.
     fn order(spans: &[(u64, u64, u64, u64)]) -> Vec<(u64, usize, Place)> {

@@ -1,29 +1,16 @@
-use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message as _;
 
 use super::*;
+use crate::fixture::{proto_attribute, proto_resource as resource, proto_span, proto_text};
 
 /// Room for everything.
 const MAX: usize = 1 << 20;
 
-fn resource(service: &str) -> Resource {
-    let value = AnyValue { value: Some(ProtoValue::StringValue(service.to_owned())) };
-    let name = KeyValue { key: "service.name".to_owned(), value: Some(value), key_strindex: 0 };
-    Resource { attributes: vec![name], ..Resource::default() }
-}
-
 /// Spans `(trace, span)` of one service, with names of so many bytes. Returns the positions of those that were there.
 fn insert(store: &Store, max_bytes: usize, service: &str, spans: &[(u128, u64)], name: usize) -> Vec<usize> {
-    let span = |(trace, id): &(u128, u64)| Span {
-        trace_id: trace.to_be_bytes().to_vec(),
-        span_id: id.to_be_bytes().to_vec(),
-        name: "n".repeat(name),
-        ..Span::default()
-    };
+    let span = |(trace, id): &(u128, u64)| Span { name: "n".repeat(name), ..proto_span(*trace, *id) };
     insert_spans(store, max_bytes, service, &spans.iter().map(span).collect::<Vec<_>>())
 }
 
@@ -124,11 +111,9 @@ fn errors_stay_when_the_rest_leaves_and_rare_ones_outlast_frequent_ones() {
     let max_bytes = 400_000;
     let store = Store::new(max_bytes);
     let failed = |trace: u128, name: &str| Span {
-        trace_id: trace.to_be_bytes().to_vec(),
-        span_id: vec![1; 8],
         name: name.to_owned(),
         status: Some(Status { code: 2, ..Status::default() }),
-        ..Span::default()
+        ..proto_span(trace, 1)
     };
     insert_spans(&store, max_bytes, "a", &[failed(1, "rare"), failed(2, "rare")]);
     for trace in 10..10_000 {
@@ -265,10 +250,8 @@ fn what_is_kept_is_told_from_what_is_not() {
         let spans: Vec<Vec<u8>> = spans
             .iter()
             .map(|(trace, id)| Span {
-                trace_id: trace.to_be_bytes().to_vec(),
-                span_id: id.to_be_bytes().to_vec(),
                 name: "n".repeat(if *id == 9 { 10_000 } else { 5 }),
-                ..Span::default()
+                ..proto_span(*trace, *id)
             })
             .map(|span| span.encode_to_vec())
             .collect();
@@ -285,8 +268,8 @@ fn what_is_kept_is_told_from_what_is_not() {
 
 #[test]
 fn a_trace_is_as_large_as_what_it_needs() {
-    let plain = || Span { trace_id: vec![1; 16], span_id: vec![1; 8], ..Span::default() };
-    let id = TraceId(u128::from_be_bytes([1; 16]));
+    let plain = || proto_span(1, 1);
+    let id = TraceId(1);
     // A few bytes each on the wire.
     let many_parts = Span { links: vec![Link::default(); 10_000], ..plain() };
     let store = Store::new(MAX);
@@ -332,17 +315,11 @@ fn found(store: &Store, key: &str, value: &str) -> Vec<u128> {
 #[test]
 fn errors_are_found_by_every_word_that_go_has_for_a_flag() {
     let store = Store::new(MAX);
-    let attribute = |text: &str| KeyValue {
-        key: "error".to_owned(),
-        value: Some(AnyValue { value: Some(ProtoValue::StringValue(text.to_owned())) }),
-        key_strindex: 0,
-    };
+    let attribute = |text: &str| proto_attribute("error", proto_text(text));
     let span = |trace: u128, code, attributes| Span {
-        trace_id: trace.to_be_bytes().to_vec(),
-        span_id: vec![1; 8],
         status: Some(Status { code, ..Status::default() }),
         attributes,
-        ..Span::default()
+        ..proto_span(trace, 1)
     };
     let spans =
         [span(1, 2, vec![]), span(2, 0, vec![attribute("disk full")]), span(3, 1, vec![attribute("1")])];
@@ -362,11 +339,9 @@ fn errors_are_found_by_every_word_that_go_has_for_a_flag() {
 fn kinds_and_statuses_are_found_in_any_case() {
     let store = Store::new(MAX);
     let spans = [(1, 2, 2), (2, 3, 0)].map(|(trace, kind, code): (u128, i32, i32)| Span {
-        trace_id: trace.to_be_bytes().to_vec(),
-        span_id: vec![1; 8],
         kind,
         status: Some(Status { code, ..Status::default() }),
-        ..Span::default()
+        ..proto_span(trace, 1)
     });
     insert_spans(&store, MAX, "a", &spans);
     let found = |key: &str, value: &str| found(&store, key, value);

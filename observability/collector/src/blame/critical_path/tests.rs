@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::trace::tests::span;
+use crate::fixture::span;
 use crate::trace::{Attribute, Resource, Value};
 
 fn trace(spans: &[(u64, u64, u64, u64)]) -> Trace {

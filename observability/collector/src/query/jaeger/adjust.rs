@@ -68,7 +68,7 @@ impl<T: Clone> Sorted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::tests::span;
+    use crate::fixture::span;
     use crate::trace::{Event, Link, TraceId, Value};
 
     fn attribute(key: &str) -> Attribute {

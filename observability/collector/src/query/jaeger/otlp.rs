@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn values_may_nest_deeper_than_json_is_read() {
-        let mut span = crate::trace::tests::span((1, 0, 0, 1));
+        let mut span = crate::fixture::span((1, 0, 0, 1));
         let deep = (0..45).fold(Value::Bool(true), |value, _| Value::Array(vec![value]));
         span.attributes = vec![Attribute { key: "deep".to_owned(), value: deep }];
         let text = serde_json::to_string(&result(std::iter::once(Trace { spans: vec![span] }))).unwrap();

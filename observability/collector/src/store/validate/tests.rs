@@ -1,21 +1,15 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message as _;
 
 use super::*;
+use crate::fixture::{proto_attribute as attribute, proto_span, proto_text as text};
 
 fn plain() -> Span {
-    Span { trace_id: vec![1; 16], span_id: vec![2; 8], name: "GET /cart".to_owned(), ..Span::default() }
-}
-
-fn attribute(key: &str, value: ProtoValue) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
-}
-
-fn text(text: &str) -> ProtoValue {
-    ProtoValue::StringValue(text.to_owned())
+    let ids = (u128::from_be_bytes([1; 16]), u64::from_be_bytes([2; 8]));
+    Span { name: "GET /cart".to_owned(), ..proto_span(ids.0, ids.1) }
 }
 
 /// What is wrong with a span, if anything is.
@@ -134,7 +128,7 @@ fn the_deepest_that_is_taken_can_be_written_and_read_again() {
     for _ in 0..MAX_DEPTH {
         value = Value::Map(vec![crate::trace::Attribute { key: "k".to_owned(), value }]);
     }
-    let mut span = crate::trace::tests::span((1, 0, 1, 2));
+    let mut span = crate::fixture::span((1, 0, 1, 2));
     span.attributes = vec![crate::trace::Attribute { key: "deep".to_owned(), value: value.clone() }];
     span.events = vec![crate::trace::Event { attributes: span.attributes.clone(), ..Default::default() }];
     let trace = crate::trace::Trace { spans: vec![span] };

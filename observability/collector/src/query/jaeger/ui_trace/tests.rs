@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::fixture::{attribute, span as plain_span};
 use crate::otlp::{from_json_line, to_json_line};
-use crate::trace::tests::span as plain_span;
 use crate::trace::{
     Attribute, Event, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value,
 };
@@ -27,10 +27,6 @@ fn read_span(fields: &Json) -> Result<Span, serde_json::Error> {
     let processes = json!({ "p1": { "serviceName": "shop", "tags": null } });
     read(&json!({ "traceID": "11", "spans": [span], "processes": processes }))
         .map(|mut trace| trace.spans.remove(0))
-}
-
-fn attribute(key: &str, value: Value) -> Attribute {
-    Attribute { key: key.to_owned(), value }
 }
 
 fn text(key: &str, value: &str) -> Attribute {
