@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Round trip by OpenTelemetry's own Python exporters: what comes out of the query API is what went in.
+"""Round trip of traces through OpenTelemetry's Python exporters, the collector and its query API.
 
 usage: exporters.py OTLP_GRPC OTLP_HTTP QUERY      e.g. 127.0.0.1:4317 http://127.0.0.1:4318 http://127.0.0.1:16686
-Sends one trace by each transport, plain and with gzip, and reads each back through version 3 (exact, OTLP JSON) and
-version 1 (as Jaeger's UI sees it). Exit code 0 when every one is the same.
+Sends one trace over each transport, with and without gzip, and reads it back through version 3 of the API (OTLP JSON, must
+be equal) and version 1 (types and values for Jaeger's UI). Exit status 0 when all are equal.
 """
 import base64
 import json
@@ -34,13 +34,13 @@ ATTRIBUTES = {
 
 
 def send(name, exporter):
-    """Sends a trace of two spans; returns what was sent, as the SDK tells it."""
+    """Sends a trace of two spans and returns the finished spans of the SDK."""
     sent = InMemorySpanExporter()
     provider = TracerProvider(resource=Resource.create({"service.name": "python " + name, "host.cores": 2}))
     provider.add_span_processor(SimpleSpanProcessor(sent))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("round-trip", "1.2", attributes={"scope": "yes"})
-    # Without a trace state: these exporters do not send that of a link.
+    # No trace state: these exporters do not send the trace state of links.
     elsewhere = trace.SpanContext(2**127 + 5, 2**63 + 7, True)
     with tracer.start_as_current_span("GET /cart", kind=trace.SpanKind.SERVER, attributes=ATTRIBUTES) as root:
         root.add_event("slow", {"why": "lock", "ms": 3})
@@ -57,7 +57,7 @@ def get(path):
 
 
 def value(any_value):
-    """A value of OTLP JSON as Python has it."""
+    """Returns the Python value of an OTLP JSON value."""
     (kind, held), = any_value.items() or [("stringValue", None)]
     if kind == "intValue":
         return int(held)
@@ -70,8 +70,8 @@ def attributes(pairs):
     return {pair["key"]: value(pair["value"]) for pair in pairs or []}
 
 
-def told(resource_spans):
-    """Every span of a version 3 answer, by its id."""
+def spans_of(resource_spans):
+    """Returns the spans of a version 3 reply by span id, in the form that `expected` returns."""
     spans = {}
     for of_resource in resource_spans:
         for of_scope in of_resource["scopeSpans"]:
@@ -105,7 +105,7 @@ def expected(sent):
 
 
 def ui_types(trace_id):
-    """Types and values of the root's attributes, as version 1 tells them."""
+    """Returns the types and values of the root span's attributes in version 1."""
     spans = get("/api/traces/" + trace_id)["data"][0]["spans"]
     root, = [span for span in spans if not span["references"]]
     return {tag["key"]: (tag["type"], tag["value"]) for tag in root["tags"] if tag["key"] in ATTRIBUTES}
@@ -113,7 +113,7 @@ def ui_types(trace_id):
 
 UI = {
     "text": ("string", ATTRIBUTES["text"]), "empty": ("string", ""), "yes": ("bool", True), "no": ("bool", False),
-    # Beyond what a JavaScript number holds exactly.
+    # Larger than the integers that a JavaScript number represents exactly.
     "int": ("int64", str(-(2**63))), "small": ("int64", 7), "double": ("float64", 0.1), "texts": ("string", '["a","b"]'),
     "ints": ("string", "[1,2]"), "doubles": ("string", "[0.5]"), "bools": ("string", "[true,false]"),
 }
@@ -122,10 +122,10 @@ failed = 0
 for name, exporter in EXPORTERS.items():
     sent = expected(send(name, exporter()))
     trace_id = next(iter(sent.values()))[0]
-    came = told(get("/api/v3/traces/" + trace_id)["result"]["resourceSpans"])
-    same = came == sent and ui_types(trace_id) == UI
+    received = spans_of(get("/api/v3/traces/" + trace_id)["result"]["resourceSpans"])
+    same = received == sent and ui_types(trace_id) == UI
     print("ok  " if same else "FAIL", name)
     if not same:
         failed += 1
-        print("  sent", sent, "\n  came", came, "\n  as the UI sees it", ui_types(trace_id))
+        print("  sent", sent, "\n  received", received, "\n  version 1", ui_types(trace_id))
 sys.exit(1 if failed else 0)
