@@ -80,8 +80,8 @@ pub(crate) async fn execute(
     endpoints: &Endpoints,
     stop: &CancellationToken,
 ) -> anyhow::Result<Finished> {
-    let telemetry =
-        telemetry::init(telemetry_settings(&endpoints.otlp)).context("telemetry does not start")?;
+    let settings = telemetry_settings(&endpoints.otlp)?;
+    let telemetry = telemetry::init("loadtest", "loadtest", &settings).context("telemetry does not start")?;
     let finished = execute_traced(shape, endpoints, stop).await;
     // Dropping the guard blocks until the last spans are out.
     tokio::task::spawn_blocking(move || drop(telemetry)).await?;
@@ -99,7 +99,6 @@ async fn execute_traced(
     // Now, and not when the run has been measured and cannot be kept.
     bundle::make_room(&shape.out).map_err(UsageError)?;
 
-    system::config::check_sampler().context("telemetry does not start")?;
     let spec = Spec {
         profile: shape.profile,
         rate: shape.rate,
@@ -174,15 +173,12 @@ async fn load(
     Ok(Found { after, validity, hops, bookings, ledger })
 }
 
-fn telemetry_settings(otlp: &str) -> telemetry::Settings {
-    telemetry::Settings {
-        service: "loadtest",
-        instance: "loadtest".into(),
-        otlp_endpoint: Some(otlp.to_owned()).filter(|url| !url.is_empty()),
-        // Stdout is the report's.
-        log_filter: "off".into(),
-        max_queue_size: 65_536,
-        max_batch_size: 512,
-        schedule_delay: Duration::from_millis(200),
-    }
+fn telemetry_settings(otlp: &str) -> anyhow::Result<telemetry::Settings> {
+    Ok(telemetry::Settings {
+        otlp_endpoint: otlp.parse().context(format!("cannot export to {otlp}")).map_err(UsageError)?,
+        // The report is written to stdout.
+        log_filter: telemetry::LogFilter::off(),
+        sampling: system::config::sampling()?,
+        ..telemetry::Settings::default()
+    })
 }

@@ -15,7 +15,6 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.is::<ConfigError>()
-            || matches!(cause.downcast_ref(), Some(telemetry::Error::LogFilter(_)))
             || cause.downcast_ref().is_some_and(service::Error::is_usage)
             || cause.downcast_ref().is_some_and(collector::Error::is_usage)
             || cause.downcast_ref().is_some_and(stack::Error::is_usage)

@@ -24,6 +24,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::Context;
 use telemetry::client::{ClientSpan, Target};
+use telemetry::contract;
 use telemetry::server::{self, Upstream};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -96,10 +97,10 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ConfigError> {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
-            HeaderName::from_static("traceparent"),
-            HeaderName::from_static("tracestate"),
+            contract::TRACEPARENT,
+            contract::TRACESTATE,
         ])
-        .expose_headers([HeaderName::from_static("x-served-by"), telemetry::propagation::TRACERESPONSE])
+        .expose_headers([HeaderName::from_static("x-served-by"), contract::TRACERESPONSE])
         .max_age(Duration::from_secs(600)))
 }
 

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use telemetry::{Endpoint, LogFilter, Sampling};
+
 use crate::peer::Peer;
 use crate::service::Service;
 use env::{Env, invalid};
@@ -45,9 +47,9 @@ pub fn is_set(name: &str) -> bool {
     Env::of_process().get(name).is_some()
 }
 
-/// Whether the environment names a sampler that there is: the SDK would take any other for its default, in silence.
-pub fn check_sampler() -> Result<(), ConfigError> {
-    Env::of_process().sampler()
+/// Reads the sampler of traces from the process's environment.
+pub fn sampling() -> Result<Sampling, ConfigError> {
+    Env::of_process().sampling()
 }
 
 /// What any role may need; each role asks for its own part.
@@ -85,11 +87,7 @@ pub struct Config {
     pub notification_concurrency: usize,
     /// Collector.
     pub collector: Collector,
-    otlp_endpoint: Option<String>,
-    log_filter: String,
-    span_queue_size: usize,
-    span_batch_size: usize,
-    span_delay: Duration,
+    telemetry: telemetry::Settings,
 }
 
 /// Base URLs of the roles that a role calls.
@@ -148,7 +146,6 @@ impl Config {
     }
 
     fn read(service: Service, env: &Env) -> Result<Self, ConfigError> {
-        env.sampler()?;
         Ok(Self {
             listen: env.address("LISTEN", &format!("127.0.0.1:{}", service.port()))?,
             instance: env.text("SERVICE_INSTANCE_ID", service.name()),
@@ -186,26 +183,26 @@ impl Config {
                     base_path: env.get("BASE_PATH"),
                 },
             },
-            otlp_endpoint: env.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")?,
-            log_filter: env.text("RUST_LOG", "info"),
-            span_queue_size: env.positive("OTEL_BSP_MAX_QUEUE_SIZE", 65_536)?,
-            span_batch_size: env.positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?,
-            span_delay: env.millis("OTEL_BSP_SCHEDULE_DELAY", 200)?,
+            telemetry: telemetry::Settings {
+                otlp_endpoint: env
+                    .optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")?
+                    .map_or(Endpoint::Off, Endpoint::Grpc),
+                log_filter: env.number("RUST_LOG", LogFilter::default())?,
+                span_queue_size: env.positive("OTEL_BSP_MAX_QUEUE_SIZE", 65_536)?,
+                span_batch_size: env.positive("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)?,
+                span_delay: env.millis("OTEL_BSP_SCHEDULE_DELAY", 200)?,
+                sampling: env.sampling()?,
+            },
         })
     }
 
     /// The telemetry of `service`. The collector exports no spans: it would trace itself without end.
     pub fn telemetry(&self, service: Service) -> telemetry::Settings {
-        let exports = service != Service::Collector;
-        telemetry::Settings {
-            service: service.name(),
-            instance: self.instance.clone(),
-            otlp_endpoint: self.otlp_endpoint.clone().filter(|_| exports),
-            log_filter: self.log_filter.clone(),
-            max_queue_size: self.span_queue_size,
-            max_batch_size: self.span_batch_size,
-            schedule_delay: self.span_delay,
+        let mut settings = self.telemetry.clone();
+        if service == Service::Collector {
+            settings.otlp_endpoint = Endpoint::Off;
         }
+        settings
     }
 
     /// The database's address, which the caller needs.

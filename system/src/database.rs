@@ -8,7 +8,7 @@ use opentelemetry::{Context, KeyValue};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
-use telemetry::tracer;
+use telemetry::{contract, tracer};
 
 use crate::config::ConfigError;
 use crate::error::{Code, Problem};
@@ -77,7 +77,10 @@ pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, P
     let connection = pool.acquire().await;
     let mut builder =
         tracer().span_builder("wait pool").with_kind(SpanKind::Internal).with_start_time(started);
-    builder = builder.with_attributes([KeyValue::new("db.client.connection.pool.name", "postgresql")]);
+    builder = builder.with_attributes([
+        KeyValue::new(contract::WAIT, true),
+        KeyValue::new("db.client.connection.pool.name", "postgresql"),
+    ]);
     let span = tracer().build_with_context(builder, &parent);
     drop(span);
     connection.map_err(|error| problem(&error))

@@ -16,8 +16,7 @@ use axum::{Json, Router};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanKind, TraceContextExt as _, Tracer as _};
 use serde_json::{Value, json};
-use telemetry::tracer;
-use telemetry::{propagation, server};
+use telemetry::{contract, propagation, server, tracer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -150,6 +149,7 @@ fn handed_out(handout: &Handout) {
     let since = now.checked_sub(handout.waited).unwrap_or(now);
     let builder = tracer().span_builder("wait lease").with_kind(SpanKind::Internal).with_start_time(since);
     let builder = builder.with_attributes([
+        KeyValue::new(contract::WAIT, true),
         KeyValue::new("messaging.system", "workbench"),
         KeyValue::new("messaging.destination.name", "notifications"),
         KeyValue::new("messaging.message.id", task.id.to_string()),

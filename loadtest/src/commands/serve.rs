@@ -45,7 +45,7 @@ pub(crate) fn serve(arguments: &Serve) -> anyhow::Result<ExitCode> {
     hosting.base_path = arguments.base_path.clone().or(hosting.base_path.take());
     let opened = arguments.open.as_deref().map(kept::open).transpose().map_err(UsageError)?;
     // Lives longer than the runtime, so that the spans of the last request are flushed too.
-    let _telemetry = telemetry::init(config.telemetry(service))?;
+    let _telemetry = telemetry::init(service.name(), &config.instance, &config.telemetry(service))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(run(service, config, opened));
     runtime.shutdown_timeout(LEFT_OVERS);

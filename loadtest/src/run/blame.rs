@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use collector::blame::critical_path::critical_path;
-use collector::trace::{Kind, Span, SpanId, Trace, TraceId};
+use collector::trace::{Kind, Span, SpanId, Trace, TraceId, Value};
+use telemetry::contract;
 
 use super::schema::{Blame, Share, ShareKind};
 use crate::measure::{Measured, Name, Sample};
@@ -133,10 +134,10 @@ fn called(trace: &Trace) -> HashMap<SpanId, &str> {
 
 fn hop(span: &Span, called: &HashMap<SpanId, &str>) -> (String, ShareKind) {
     let service = span.service();
-    if span.name.starts_with("wait ") {
+    if span.attribute(contract::WAIT) == Some(&Value::Bool(true)) {
         return (service.to_owned(), ShareKind::Wait);
     }
-    if span.attribute("db.system.name").is_some() {
+    if span.attribute(contract::DB_SYSTEM_NAME).is_some() {
         return ("database".to_owned(), ShareKind::Work);
     }
     match (span.kind, called.get(&span.span_id)) {

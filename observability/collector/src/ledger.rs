@@ -140,7 +140,7 @@ fn receives(span: &Span) -> impl Iterator<Item = SpanId> {
 
 /// The span that says it served this call, by what the reply carried.
 fn answered_by(span: &Span) -> Option<SpanId> {
-    span.attribute("peer.span_id")?.as_str()?.parse().ok()
+    span.attribute(telemetry::contract::PEER_SPAN_ID)?.as_str()?.parse().ok()
 }
 
 fn describe(span: &Span) -> String {

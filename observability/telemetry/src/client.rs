@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 
-use crate::propagation;
+use crate::{contract, propagation};
 
 /// Where a request goes, as the conventions want it told.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ impl ClientSpan {
         if span.is_recording() {
             span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
             if let Some(id) = propagation::answering_span(headers) {
-                span.set_attribute(KeyValue::new("peer.span_id", id.to_string()));
+                span.set_attribute(KeyValue::new(contract::PEER_SPAN_ID, id.to_string()));
             }
             if status.is_client_error() || status.is_server_error() {
                 span.set_attribute(KeyValue::new("error.type", status.as_str().to_owned()));

@@ -16,7 +16,8 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor}
 mod loss;
 
 use super::Settings;
-use loss::{Losses, Reason};
+use crate::contract::DropReason;
+use loss::Losses;
 
 /// How long one batch is tried before its spans count as lost: long enough for a collector to restart.
 const RETRY_FOR: Duration = Duration::from_secs(10);
@@ -93,9 +94,9 @@ impl QueuedProcessor {
             state: Mutex::default(),
             work: Condvar::new(),
             idle: Condvar::new(),
-            capacity: settings.max_queue_size.max(1),
-            batch: settings.max_batch_size.clamp(1, settings.max_queue_size.max(1)),
-            delay: settings.schedule_delay,
+            capacity: settings.span_queue_size.max(1),
+            batch: settings.span_batch_size.clamp(1, settings.span_queue_size.max(1)),
+            delay: settings.span_delay,
         });
         let worker = Arc::clone(&queue);
         std::thread::Builder::new().name("span-export".into()).spawn(move || worker.run(&endpoint))?;
@@ -114,7 +115,7 @@ impl SpanProcessor for QueuedProcessor {
         let mut state = self.queue.lock();
         if state.spans.len() >= self.queue.capacity || state.stop {
             COUNTS.queue_full.fetch_add(1, Relaxed);
-            state.losses.record(Reason::QueueFull, span.span_context.trace_id());
+            state.losses.record(DropReason::QueueFull, span.span_context.trace_id());
             return;
         }
         state.spans.push(span);
@@ -221,7 +222,7 @@ impl Queue {
                     tracing::warn!(%error, spans, "spans dropped: the backend did not take them");
                     let mut state = self.lock();
                     for span in &batch {
-                        state.losses.record(Reason::ExportFailed, span.span_context.trace_id());
+                        state.losses.record(DropReason::ExportFailed, span.span_context.trace_id());
                     }
                     return;
                 }

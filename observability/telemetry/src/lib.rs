@@ -4,11 +4,13 @@
 //! counted and reported, an absent collector is retried. Log lines are kept whole instead: they wait for whoever reads them.
 
 pub mod client;
+pub mod contract;
 mod export;
 mod log;
 pub mod metrics;
 pub mod propagation;
 pub mod server;
+mod settings;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -17,46 +19,25 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler as SdkSampler, SdkTracer, SdkTracerProvider};
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use log::lines::Lines;
 
 pub use export::{SpanCounts, span_counts};
+pub use settings::{Endpoint, LogFilter, NotAnEndpoint, Sampler, Sampling, Settings};
 
 /// How long the last flush may take when the process stops.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// Who this process is and where its spans go.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `service.name`.
-    pub service: &'static str,
-    /// `service.instance.id`.
-    pub instance: String,
-    /// OTLP/gRPC endpoint with its scheme; `None` exports nothing.
-    pub otlp_endpoint: Option<String>,
-    /// Filter of the log lines, in `RUST_LOG`'s syntax.
-    pub log_filter: String,
-    /// Spans that may wait for export before further ones are dropped and counted.
-    pub max_queue_size: usize,
-    /// Spans in one export request.
-    pub max_batch_size: usize,
-    /// Longest time a span waits for its batch to fill.
-    pub schedule_delay: Duration,
-}
-
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The log filter does not parse.
-    #[error("RUST_LOG is not a valid filter")]
-    LogFilter(#[from] tracing_subscriber::filter::ParseError),
     /// A subscriber or tracer is installed already.
     #[error("telemetry was started twice in one process")]
     AlreadyStarted,
@@ -81,21 +62,19 @@ impl Drop for Guard {
     }
 }
 
-/// Starts tracing and logging for this process.
-///
-/// The sampler is the SDK's own reading of `OTEL_TRACES_SAMPLER`; its default samples every request.
-pub fn init(settings: Settings) -> Result<Guard, Error> {
+/// Starts tracing and logging for this process. `service` and `instance` are its `service.name` and `service.instance.id`.
+pub fn init(service: &'static str, instance: &str, settings: &Settings) -> Result<Guard, Error> {
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let resource = Resource::builder()
-        .with_service_name(settings.service)
-        .with_attribute(KeyValue::new("service.instance.id", settings.instance.clone()))
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
         .build();
     let mut provider = SdkTracerProvider::builder().with_resource(resource);
-    if let Some(endpoint) = &settings.otlp_endpoint {
-        let processor = export::QueuedProcessor::start(endpoint.clone(), &settings).map_err(Error::Thread)?;
-        provider = provider.with_span_processor(processor);
+    if let Endpoint::Grpc(endpoint) = &settings.otlp_endpoint {
+        let processor = export::QueuedProcessor::start(endpoint.clone(), settings).map_err(Error::Thread)?;
+        provider = provider.with_span_processor(processor).with_sampler(settings.sampling.sampler());
     } else {
-        provider = provider.with_sampler(Sampler::AlwaysOff);
+        provider = provider.with_sampler(SdkSampler::AlwaysOff);
     }
     let provider = provider.build();
     let tracer = provider.tracer_with_scope(scope());
@@ -112,8 +91,8 @@ pub fn init(settings: Settings) -> Result<Guard, Error> {
     let lines = Lines::start(std::io::stdout()).map_err(Error::Thread)?;
     let line_layer = tracing_subscriber::fmt::layer()
         .with_writer(lines.clone())
-        .event_format(log::JsonLine::new(settings.service, settings.instance))
-        .with_filter(EnvFilter::try_new(&settings.log_filter)?);
+        .event_format(log::JsonLine::new(service, instance))
+        .with_filter(settings.log_filter.layer());
     tracing_subscriber::registry()
         .with(application_spans)
         .with(line_layer)
@@ -128,11 +107,14 @@ pub fn tracer() -> &'static SdkTracer {
     TRACER.get().unwrap_or_else(|| {
         static SILENT: OnceLock<SdkTracer> = OnceLock::new();
         SILENT.get_or_init(|| {
-            SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOff).build().tracer_with_scope(scope())
+            SdkTracerProvider::builder()
+                .with_sampler(SdkSampler::AlwaysOff)
+                .build()
+                .tracer_with_scope(scope())
         })
     })
 }
 
 fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder("observability").with_version(env!("CARGO_PKG_VERSION")).build()
+    InstrumentationScope::builder(contract::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }

@@ -21,7 +21,7 @@ pub(super) struct JsonLine {
 }
 
 impl JsonLine {
-    pub(super) fn new(service: &'static str, instance: String) -> Self {
+    pub(super) fn new(service: &'static str, instance: &str) -> Self {
         let identity = format!(
             r#""service":{},"instance":{}"#,
             serde_json::Value::from(service),
@@ -147,7 +147,7 @@ mod tests {
         let sink = Sink::default();
         let writer = sink.clone();
         let subscriber = tracing_subscriber::fmt()
-            .event_format(JsonLine::new("cache", "cache \"1\"".into()))
+            .event_format(JsonLine::new("cache", "cache \"1\""))
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {

@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::contract::DropReason;
 use crate::span_counts;
 
 /// The boundaries that the conventions advise for HTTP durations, in seconds, with finer ones below.
@@ -99,7 +100,8 @@ impl Collector for SpanMetrics {
             None,
             MetricType::Counter,
         )?;
-        for (error_type, count) in [("", counts.ended - counts.queue_full), ("queue_full", counts.queue_full)]
+        for (error_type, count) in
+            [("", counts.ended - counts.queue_full), (DropReason::QueueFull.as_str(), counts.queue_full)]
         {
             ConstCounter::new(count).encode(processed.encode_family(&ErrorLabel { error_type })?)?;
         }
@@ -109,7 +111,9 @@ impl Collector for SpanMetrics {
             None,
             MetricType::Counter,
         )?;
-        for (error_type, count) in [("", counts.exported), ("export_failed", counts.export_failed)] {
+        for (error_type, count) in
+            [("", counts.exported), (DropReason::ExportFailed.as_str(), counts.export_failed)]
+        {
             ConstCounter::new(count).encode(exported.encode_family(&ErrorLabel { error_type })?)?;
         }
         Ok(())

@@ -8,8 +8,7 @@ use opentelemetry::trace::{SpanContext, SpanId};
 use opentelemetry::{Context, global};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-/// `traceresponse` (W3C Trace Context Level 2 draft): the server's span, told to the caller.
-pub const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+use crate::contract::{TRACEPARENT, TRACERESPONSE};
 
 /// Writes the context's span into the headers of an outbound request.
 pub fn inject(cx: &Context, headers: &mut HeaderMap) {
@@ -18,7 +17,7 @@ pub fn inject(cx: &Context, headers: &mut HeaderMap) {
 
 /// The caller's context; an empty one when there is no valid `traceparent`.
 pub fn extract(headers: &HeaderMap) -> Context {
-    if !headers.contains_key("traceparent") {
+    if !headers.contains_key(TRACEPARENT) {
         return Context::new();
     }
     TraceContextPropagator::new().extract_with_context(&Context::new(), &HeadersRef(headers))

@@ -17,7 +17,7 @@ use axum::routing::get;
 use opentelemetry::trace::{FutureExt as _, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 
-use crate::{metrics, propagation};
+use crate::{contract, metrics, propagation};
 
 pub use listener::{DRAIN_DEADLINE, serve};
 
@@ -55,7 +55,7 @@ async fn trace(request: Request, next: Next) -> Response {
     if cx.span().span_context().is_sampled()
         && let Some(value) = propagation::traceresponse(cx.span().span_context())
     {
-        response.headers_mut().insert(propagation::TRACERESPONSE, value);
+        response.headers_mut().insert(contract::TRACERESPONSE, value);
     }
     span.finish(response.status());
     let _entered = cx.attach();

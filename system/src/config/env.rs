@@ -5,19 +5,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use http::uri::Authority;
+use telemetry::{Sampler, Sampling};
 
 use super::ConfigError;
-
-/// Samplers of the OpenTelemetry specification that the SDK has.
-const SAMPLERS: [&str; 6] = [
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-];
 
 /// The environment, behind a function so that tests need not change the process's own.
 pub(super) struct Env(pub(super) Lookup);
@@ -57,18 +49,12 @@ impl Env {
         if url.is_empty() { Ok(None) } else { base_url(name, &url).map(Some) }
     }
 
-    /// The SDK reads this one itself, and traces everything when it does not know the value.
-    pub(super) fn sampler(&self) -> Result<(), ConfigError> {
+    pub(super) fn sampling(&self) -> Result<Sampling, ConfigError> {
         const NAME: &str = "OTEL_TRACES_SAMPLER";
-        match self.get(NAME) {
-            Some(sampler) if !SAMPLERS.contains(&sampler.as_str()) => {
-                Err(invalid(NAME, format!("must be one of {}", SAMPLERS.join(", "))))
-            }
-            Some(sampler) if sampler.ends_with("traceidratio") => {
-                self.within("OTEL_TRACES_SAMPLER_ARG", 1.0, 0.0..=1.0).map(|_| ())
-            }
-            _ => Ok(()),
-        }
+        let name = self.get(NAME).unwrap_or_default();
+        let traces_sampler = Sampler::from_str(&name, false).map_err(|error| invalid(NAME, error))?;
+        let traces_sampler_arg = self.within("OTEL_TRACES_SAMPLER_ARG", 1.0, 0.0..=1.0)?;
+        Ok(Sampling { traces_sampler, traces_sampler_arg })
     }
 
     /// `host:port`.

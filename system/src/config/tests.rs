@@ -56,5 +56,5 @@ fn what_a_browser_gets_is_nothing_special_unless_a_variable_says_so() {
 #[test]
 fn an_empty_endpoint_turns_the_export_off() {
     let config = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap();
-    assert_eq!(config.telemetry(Service::Gateway).otlp_endpoint, None);
+    assert_eq!(config.telemetry(Service::Gateway).otlp_endpoint, Endpoint::Off);
 }

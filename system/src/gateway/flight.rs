@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use opentelemetry::Context;
 use opentelemetry::trace::Tracer as _;
-use telemetry::tracer;
+use opentelemetry::{Context, KeyValue};
+use telemetry::{contract, tracer};
 use tokio::sync::OnceCell;
 
 use crate::error::Problem;
@@ -74,7 +74,10 @@ impl Flight {
         });
         let answer = answer.await.cloned();
         if follows && !asked {
-            let builder = tracer().span_builder("wait flight").with_start_time(started);
+            let builder = tracer()
+                .span_builder("wait flight")
+                .with_start_time(started)
+                .with_attributes([KeyValue::new(contract::WAIT, true)]);
             drop(tracer().build_with_context(builder, &Context::current()));
         }
         answer

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use opentelemetry::Context;
 use opentelemetry::trace::Tracer as _;
+use opentelemetry::{Context, KeyValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use telemetry::tracer;
+use telemetry::{contract, tracer};
 
 use super::Gateway;
 use super::auth::{Caller, LIFETIME};
@@ -54,7 +54,11 @@ async fn check_password(gateway: &Gateway, password: String, hash: String) -> Re
     let started = SystemTime::now();
     let permit = Arc::clone(&gateway.password_checks).acquire_owned().await.map_err(Problem::internal)?;
     let cx = Context::current();
-    drop(tracer().build_with_context(tracer().span_builder("wait permit").with_start_time(started), &cx));
+    let wait = tracer()
+        .span_builder("wait permit")
+        .with_start_time(started)
+        .with_attributes([KeyValue::new(contract::WAIT, true)]);
+    drop(tracer().build_with_context(wait, &cx));
     let hashing = tracer().build_with_context(tracer().span_builder("verify password"), &cx);
     let matches = tokio::task::spawn_blocking(move || {
         let _permit = permit;

@@ -37,6 +37,8 @@ fn span(id: u64, parent: Option<u64>, service: &str, name: &str, kind: Kind, tim
 fn trace() -> Trace {
     let mut query = span(5, Some(4), "search_service", "SELECT tutors", Kind::Client, (400, 600));
     query.attributes.push(attribute_of("db.system.name", "postgresql"));
+    let mut wait = span(6, Some(4), "search_service", "wait pool", Kind::Internal, (300, 400));
+    wait.attributes.push(Attribute { key: contract::WAIT.into(), value: Value::Bool(true) });
     Trace {
         spans: vec![
             span(1, None, "loadtest", "GET /search", Kind::Client, (100, 900)),
@@ -44,7 +46,7 @@ fn trace() -> Trace {
             span(3, Some(2), "load_balancer", "GET /search", Kind::Client, (160, 840)),
             span(4, Some(3), "search_service", "GET /search", Kind::Server, (200, 800)),
             query,
-            span(6, Some(4), "search_service", "wait pool", Kind::Internal, (300, 400)),
+            wait,
         ],
     }
 }

@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use telemetry::contract;
 
 use crate::store::validate;
 use crate::store::{RecentIds, RecentIdsState, Tokens};
@@ -101,15 +102,15 @@ fn label(text: &str) -> String {
 pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> {
     // Checked first: what a few bytes decode to can be large.
     let is_small = || validate::span(span, &mut Vec::new(), &mut Tokens::default()).is_ok();
-    if scope != "observability.telemetry" || !is_small() {
+    if scope != contract::LOSS_SCOPE || !is_small() {
         return None;
     }
-    let span = Span::decode(span).ok().filter(|span| span.name == "spans dropped")?;
-    let spans = match value(&span.attributes, "otel.dropped.count") {
+    let span = Span::decode(span).ok().filter(|span| span.name == contract::LOSS_REPORT)?;
+    let spans = match value(&span.attributes, contract::DROPPED_COUNT) {
         Some(Value::IntValue(count)) => u64::try_from(*count).unwrap_or(0),
         _ => 0,
     };
-    let reason = text(&span.attributes, "otel.dropped.reason").unwrap_or("unknown");
+    let reason = text(&span.attributes, contract::DROPPED_REASON).unwrap_or("unknown");
     let traces = span.links.iter().filter_map(|link| TraceId::from_bytes(&link.trace_id));
     Some(Report { service: label(service), reason: label(reason), spans, traces: traces.collect() })
 }

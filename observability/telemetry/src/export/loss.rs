@@ -9,17 +9,12 @@ use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFla
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
+use crate::contract::{self, DropReason};
+
 /// Traces remembered between two reports; beyond it only the count is right.
 const MAX_TRACES: usize = 100_000;
 /// The SDK's and the specification's default limit of links in one span.
 const LINKS_PER_SPAN: usize = 128;
-
-/// Why spans were dropped.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reason {
-    QueueFull,
-    ExportFailed,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Losses {
@@ -34,10 +29,10 @@ struct Loss {
 }
 
 impl Losses {
-    pub(super) fn record(&mut self, reason: Reason, trace: TraceId) {
+    pub(super) fn record(&mut self, reason: DropReason, trace: TraceId) {
         let loss = match reason {
-            Reason::QueueFull => &mut self.queue_full,
-            Reason::ExportFailed => &mut self.export_failed,
+            DropReason::QueueFull => &mut self.queue_full,
+            DropReason::ExportFailed => &mut self.export_failed,
         };
         loss.spans += 1;
         if loss.traces.len() < MAX_TRACES {
@@ -56,8 +51,8 @@ impl Losses {
     }
 
     pub(super) fn spans(&self) -> Vec<SpanData> {
-        let mut spans = self.queue_full.spans("queue_full");
-        spans.extend(self.export_failed.spans("export_failed"));
+        let mut spans = self.queue_full.spans(DropReason::QueueFull);
+        spans.extend(self.export_failed.spans(DropReason::ExportFailed));
         spans
     }
 }
@@ -69,7 +64,7 @@ impl Loss {
     }
 
     /// The first span carries the count, so that the counts of a report add up.
-    fn spans(&self, reason: &'static str) -> Vec<SpanData> {
+    fn spans(&self, reason: DropReason) -> Vec<SpanData> {
         let traces: Vec<TraceId> = self.traces.iter().copied().collect();
         let counts = std::iter::once(self.spans).chain(std::iter::repeat(0));
         traces
@@ -80,7 +75,7 @@ impl Loss {
     }
 }
 
-fn report(reason: &'static str, count: u64, traces: &[TraceId]) -> SpanData {
+fn report(reason: DropReason, count: u64, traces: &[TraceId]) -> SpanData {
     let ids = RandomIdGenerator::default();
     let now = SystemTime::now();
     let mut links = SpanLinks::default();
@@ -90,18 +85,18 @@ fn report(reason: &'static str, count: u64, traces: &[TraceId]) -> SpanData {
         parent_span_id: SpanId::INVALID,
         parent_span_is_remote: false,
         span_kind: SpanKind::Internal,
-        name: "spans dropped".into(),
+        name: contract::LOSS_REPORT.into(),
         start_time: now,
         end_time: now,
         attributes: vec![
-            KeyValue::new("otel.dropped.count", i64::try_from(count).unwrap_or(i64::MAX)),
-            KeyValue::new("otel.dropped.reason", reason),
+            KeyValue::new(contract::DROPPED_COUNT, i64::try_from(count).unwrap_or(i64::MAX)),
+            KeyValue::new(contract::DROPPED_REASON, reason.as_str()),
         ],
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links,
         status: Status::Unset,
-        instrumentation_scope: InstrumentationScope::builder("observability.telemetry").build(),
+        instrumentation_scope: InstrumentationScope::builder(contract::LOSS_SCOPE).build(),
     }
 }
 
@@ -122,9 +117,9 @@ mod tests {
     fn a_report_names_every_trace_once_and_counts_every_span() {
         let mut losses = Losses::default();
         for n in 0..300u128 {
-            losses.record(Reason::QueueFull, TraceId::from(n % 200 + 1));
+            losses.record(DropReason::QueueFull, TraceId::from(n % 200 + 1));
         }
-        losses.record(Reason::ExportFailed, TraceId::from(7));
+        losses.record(DropReason::ExportFailed, TraceId::from(7));
         let spans = losses.spans();
         assert_eq!(spans.len(), 3, "200 traces in spans of at most 128 links, and one for the failed export");
         let linked: usize = spans.iter().map(|span| span.links.len()).sum();

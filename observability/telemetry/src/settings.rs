@@ -1,0 +1,214 @@
+//! The telemetry settings of a process, read by clap from flags or the standard OpenTelemetry variables.
+//!
+//! As the OpenTelemetry specification requires, an empty variable counts as unset, with one exception:
+//! an empty `OTEL_EXPORTER_OTLP_ENDPOINT` turns the export off.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::uri::Authority;
+use opentelemetry_sdk::trace::Sampler as SdkSampler;
+use tracing_subscriber::filter::EnvFilter;
+
+const QUEUE_SIZE: usize = 65_536;
+const BATCH_SIZE: usize = 512;
+const SCHEDULE_DELAY: Duration = Duration::from_millis(200);
+
+/// Where the spans of a process go, which requests are traced, and which log lines are written.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(next_help_heading = "Telemetry")]
+pub struct Settings {
+    /// OTLP/gRPC endpoint that receives spans, such as http://127.0.0.1:4317; empty turns the export off
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", default_value_t)]
+    pub otlp_endpoint: Endpoint,
+    /// Filter of log lines, in the syntax of tracing-subscriber's EnvFilter
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value_t)]
+    pub log_filter: LogFilter,
+    /// Maximum number of spans that wait for export; further spans are dropped and counted
+    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", value_name = "SPANS", default_value_t = QUEUE_SIZE, value_parser = positive(QUEUE_SIZE))]
+    pub span_queue_size: usize,
+    /// Maximum number of spans in one export request
+    #[arg(long, env = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", value_name = "SPANS", default_value_t = BATCH_SIZE, value_parser = positive(BATCH_SIZE))]
+    pub span_batch_size: usize,
+    /// Maximum time that a span waits for its batch to fill, in milliseconds
+    #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", value_name = "MS", default_value = "200", value_parser = schedule_delay)]
+    pub span_delay: Duration,
+    /// Which requests are traced.
+    #[command(flatten)]
+    pub sampling: Sampling,
+}
+
+impl Default for Settings {
+    /// The settings of a process without any flag or variable.
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: Endpoint::default(),
+            log_filter: LogFilter::default(),
+            span_queue_size: QUEUE_SIZE,
+            span_batch_size: BATCH_SIZE,
+            span_delay: SCHEDULE_DELAY,
+            sampling: Sampling::default(),
+        }
+    }
+}
+
+/// Which requests are traced. Read here and not by the SDK, which replaces an unknown sampler by its default and only logs it.
+#[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
+#[command(next_help_heading = "Telemetry")]
+pub struct Sampling {
+    /// Sampler of traces
+    #[arg(long, env = "OTEL_TRACES_SAMPLER", value_name = "SAMPLER", value_enum, default_value_t)]
+    pub traces_sampler: Sampler,
+    /// Fraction of the traces that the samplers named …traceidratio record, 0 to 1
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", value_name = "RATIO", default_value_t = 1.0, value_parser = ratio)]
+    pub traces_sampler_arg: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { traces_sampler: Sampler::default(), traces_sampler_arg: 1.0 }
+    }
+}
+
+impl Sampling {
+    pub(crate) fn sampler(self) -> SdkSampler {
+        let parent_based = |root| SdkSampler::ParentBased(Box::new(root));
+        let ratio = SdkSampler::TraceIdRatioBased(self.traces_sampler_arg);
+        match self.traces_sampler {
+            Sampler::AlwaysOn => SdkSampler::AlwaysOn,
+            Sampler::AlwaysOff => SdkSampler::AlwaysOff,
+            Sampler::TraceIdRatio => ratio,
+            Sampler::ParentBasedAlwaysOn => parent_based(SdkSampler::AlwaysOn),
+            Sampler::ParentBasedAlwaysOff => parent_based(SdkSampler::AlwaysOff),
+            Sampler::ParentBasedTraceIdRatio => parent_based(ratio),
+        }
+    }
+}
+
+/// The samplers of the OpenTelemetry specification that the SDK implements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[allow(missing_docs, reason = "each is named as in the specification")]
+pub enum Sampler {
+    #[value(name = "always_on")]
+    AlwaysOn,
+    #[value(name = "always_off")]
+    AlwaysOff,
+    #[value(name = "traceidratio")]
+    TraceIdRatio,
+    #[default]
+    #[value(name = "parentbased_always_on", alias = "")]
+    ParentBasedAlwaysOn,
+    #[value(name = "parentbased_always_off")]
+    ParentBasedAlwaysOff,
+    #[value(name = "parentbased_traceidratio")]
+    ParentBasedTraceIdRatio,
+}
+
+/// Where spans are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Nowhere: no request is traced.
+    Off,
+    /// To an OTLP/gRPC receiver, `http://host:port`.
+    Grpc(String),
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::Grpc("http://127.0.0.1:4317".to_owned())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = NotAnEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
+        if text.is_empty() {
+            return Ok(Self::Off);
+        }
+        let authority =
+            text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').parse::<Authority>());
+        match authority {
+            Some(Ok(authority)) => Ok(Self::Grpc(format!("http://{authority}"))),
+            _ => Err(NotAnEndpoint),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => Ok(()),
+            Self::Grpc(url) => f.write_str(url),
+        }
+    }
+}
+
+/// The text is not the URL of an OTLP/gRPC receiver.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a URL such as http://HOST:PORT, or empty to turn the export off")]
+pub struct NotAnEndpoint;
+
+/// A valid filter of log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// A filter that writes no line.
+    pub fn off() -> Self {
+        Self("off".to_owned())
+    }
+
+    pub(crate) fn layer(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = tracing_subscriber::filter::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        EnvFilter::try_new(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Parses a number of at least 1; an empty text gives `default`.
+fn positive(default: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| match number(text, default)? {
+        0 => Err("must be at least 1".to_owned()),
+        number => Ok(number),
+    }
+}
+
+/// Parses milliseconds.
+fn schedule_delay(text: &str) -> Result<Duration, String> {
+    number(text, SCHEDULE_DELAY.as_millis() as u64).map(Duration::from_millis)
+}
+
+/// Parses a number from 0 to 1.
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = number(text, 1.0)?;
+    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("must be from 0 to 1".to_owned()) }
+}
+
+fn number<T: FromStr<Err: fmt::Display>>(text: &str, default: T) -> Result<T, String> {
+    let text = text.trim();
+    if text.is_empty() { Ok(default) } else { text.parse().map_err(|error: T::Err| error.to_string()) }
+}
