@@ -5,7 +5,7 @@
 pub mod trace;
 #[cfg(test)]
 mod fixture;
-mod go;
+mod go_syntax;
 pub mod otlp;
 mod store;
 pub mod latency;

@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 
 use crate::base_path::BasePath;
 use crate::ingest::Ingest;
-use crate::query::answer::{self, Unanswered};
+use crate::query::streaming::{self, QueryError};
 use crate::store::Found;
 use crate::trace::{ParseIdError, TraceId};
 
@@ -117,10 +117,10 @@ async fn nothing_here(State(site): State<Site>) -> Response {
 
 async fn off_runtime(site: Site, work: impl FnOnce(&Site) -> Response + Send + 'static) -> Response {
     let base = site.base.clone();
-    let done = answer::answer(&ROOM, move || Ok(work(&site))).await;
-    done.unwrap_or_else(|unanswered| match unanswered {
-        Unanswered::BrokeOff => frame::broken(&base),
-        Unanswered::Busy => frame::busy(&base),
+    let done = streaming::respond(&ROOM, move || Ok(work(&site))).await;
+    done.unwrap_or_else(|error| match error {
+        QueryError::Failed => frame::broken(&base),
+        QueryError::Busy => frame::busy(&base),
     })
 }
 

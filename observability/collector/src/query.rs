@@ -1,5 +1,5 @@
-//! Answers to queries: Jaeger's API, and what the workbench adds to it.
+//! Query APIs over the store: Jaeger's API and the workbench's own.
 
-pub(crate) mod answer;
-pub(crate) mod jaeger;
+pub(crate) mod streaming;
 pub(crate) mod workbench;
+pub(crate) mod jaeger;

@@ -6,8 +6,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::tags::{self, ParseTagsError};
-use crate::go;
-use crate::query::jaeger::rfc3339;
+use crate::go_syntax;
 use crate::store::Query;
 
 /// Traces shown unless the form says otherwise.
@@ -122,11 +121,11 @@ fn ordered<T>(first: Option<u64>, last: Option<u64>, reversed: impl FnOnce() -> 
 }
 
 fn duration(text: &str) -> Result<u64, Mistake> {
-    go::parse_duration(text).map_err(|_| Mistake::Duration)
+    go_syntax::parse_duration(text).map_err(|_| Mistake::Duration)
 }
 
 fn instant(text: &str) -> Result<u64, Mistake> {
-    let ns = rfc3339::parse(text).map_err(|_| Mistake::Time)?;
+    let ns = go_syntax::parse_time(text).map_err(|_| Mistake::Time)?;
     u64::try_from(ns).map_err(|_| Mistake::Time)
 }
 

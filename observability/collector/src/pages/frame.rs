@@ -5,7 +5,7 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::base_path::BasePath;
-use crate::query::answer;
+use crate::query::streaming;
 
 /// A whole document. Its title starts with what tells it from other tabs.
 pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> {
@@ -48,7 +48,7 @@ pub(super) fn broken(base: &BasePath) -> Response {
 }
 
 pub(super) fn busy(base: &BasePath) -> Response {
-    failure(base, StatusCode::SERVICE_UNAVAILABLE, "Too much at once", answer::BUSY)
+    failure(base, StatusCode::SERVICE_UNAVAILABLE, "Too much at once", streaming::BUSY)
 }
 
 fn failure(base: &BasePath, status: StatusCode, title: &str, message: &str) -> Response {

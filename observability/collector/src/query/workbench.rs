@@ -1,4 +1,4 @@
-//! What the workbench asks of the collector: the ledger, the hops, traces to keep.
+//! The workbench API: ledger, hops, retention, and export of stored traces.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write as _;
@@ -17,29 +17,31 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tower_http::timeout::TimeoutLayer;
 
+use super::streaming::{self, LazySeq, QueryError, ResponseWriter};
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
 use crate::otlp::resource_spans;
-use crate::query::answer::{self, Lazily, Unanswered, Writing};
 use crate::store::{Class, Found};
 use crate::trace::TraceId;
 
-const LEDGER_TRACES: usize = 10_000;
-const EXPORT_TRACES: usize = 500;
+/// Maximum number of trace ids in a request to the ledger.
+const MAX_LEDGER_TRACES: usize = 10_000;
+/// Maximum number of trace ids in a request for traces.
+const MAX_EXPORT_TRACES: usize = 500;
 
-/// Traces are given to so many at once; others wait.
-static EXPORTS: Semaphore = Semaphore::const_new(4);
-/// What it knows is copied for whoever asks: once at a time.
-static COPIES: Semaphore = Semaphore::const_new(1);
-/// Other questions that take long are answered so many at a time; the rest wait.
-static ROOM: Semaphore = Semaphore::const_new(4);
+/// Exports of traces in progress; further ones wait.
+static EXPORT_PERMITS: Semaphore = Semaphore::const_new(4);
+/// Copies of the collector's state in progress.
+static STATE_PERMIT: Semaphore = Semaphore::const_new(1);
+/// Other queries in progress.
+static QUERY_PERMITS: Semaphore = Semaphore::const_new(4);
 
-/// A peer that takes longer to send its question does not get an answer.
+/// Maximum time for receiving and answering a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 
-/// Room for [`LEDGER_TRACES`] ids with their quotes and commas, and some blanks.
+/// Maximum length of a request body: enough for [`MAX_LEDGER_TRACES`] ids with quotes, commas and blanks.
 const MAX_BODY: usize = 1 << 20;
 
 pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
@@ -55,34 +57,34 @@ pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
 }
 
 #[derive(Debug, Deserialize)]
-struct Traces {
+struct TraceIds {
     traces: Vec<TraceId>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Hops {
+struct HopsQuery {
     #[serde(default)]
     histograms: bool,
 }
 
-/// Which row each of the traces stands in.
+/// `POST /api/workbench/ledger`: the ledger of the given traces.
 async fn ledger(
     State(ingest): State<Arc<Ingest>>,
-    question: Result<Json<Traces>, JsonRejection>,
+    request: Result<Json<TraceIds>, JsonRejection>,
 ) -> Response {
-    let traces = match asked(question, LEDGER_TRACES) {
+    let traces = match trace_ids(request, MAX_LEDGER_TRACES) {
         Ok(traces) => traces,
-        Err((status, why)) => return problem(status, &why),
+        Err((status, error)) => return problem(status, &error),
     };
-    written(move |body| {
-        let mut times: HashMap<TraceId, u64> = HashMap::new();
-        traces.iter().for_each(|id| *times.entry(*id).or_default() += 1);
+    respond(move |body| {
+        let mut counts: HashMap<TraceId, u64> = HashMap::new();
+        traces.iter().for_each(|id| *counts.entry(*id).or_default() += 1);
         let mut ledger = Ledger::default();
         for id in traces {
-            // Where it is named first: to decode it again each time would be ten thousand times the work.
-            if let Some(times) = times.remove(&id) {
+            // At the first occurrence of an id: decoding a trace once for each of 10,000 occurrences would take too long.
+            if let Some(count) = counts.remove(&id) {
                 let lost = ingest.losses().names(id);
-                ledger.enter(id, times, &ingest.store.get(id), lost);
+                ledger.enter(id, count, &ingest.store.get(id), lost);
             }
         }
         body.json(&ledger)
@@ -90,45 +92,50 @@ async fn ledger(
     .await
 }
 
-/// Latencies of every (service, operation, kind) since the start, with their histograms if asked for.
-async fn hops(State(ingest): State<Arc<Ingest>>, Query(Hops { histograms }): Query<Hops>) -> Response {
-    written(move |body| {
+/// `GET /api/workbench/hops`: latencies of every (service, operation, kind) since the start, with `histograms=true` also
+/// their histograms.
+async fn hops(
+    State(ingest): State<Arc<Ingest>>,
+    Query(HopsQuery { histograms }): Query<HopsQuery>,
+) -> Response {
+    respond(move |body| {
         let hops = ingest.hops(histograms);
-        body.json(&BTreeMap::from([("hops", Lazily::of(hops.iter().map(|hop| json!(hop))))]))
+        body.json(&BTreeMap::from([("hops", LazySeq::new(hops.iter().map(|hop| json!(hop))))]))
     })
     .await
 }
 
-/// Those of the traces that are kept, each once as a line of OTLP JSON, in the order asked.
+/// `POST /api/workbench/traces`: the stored ones of the given traces, one line of OTLP JSON each, in the order given.
 async fn traces(
     State(ingest): State<Arc<Ingest>>,
-    question: Result<Json<Traces>, JsonRejection>,
+    request: Result<Json<TraceIds>, JsonRejection>,
 ) -> Response {
-    let traces = match asked(question, EXPORT_TRACES) {
+    let traces = match trace_ids(request, MAX_EXPORT_TRACES) {
         Ok(traces) => traces,
-        Err((status, why)) => return problem(status, &why),
+        Err((status, error)) => return problem(status, &error),
     };
-    // A large trace that is named five hundred times would be a reply of gigabytes.
-    let traces = once_each(traces);
-    let work = move |body: &mut Writing| write_lines(&ingest, traces, body);
-    answered(answer::written(&EXPORTS, None, NDJSON, work).await)
+    // Repeating a large trace 500 times would produce gigabytes.
+    let traces = without_duplicates(traces);
+    let work = move |body: &mut ResponseWriter| write_lines(&ingest, traces, body);
+    into_response(streaming::stream(&EXPORT_PERMITS, None, NDJSON, work).await)
 }
 
-/// Everything that is kept, each trace a line of OTLP JSON, the first seen first.
+/// `GET /api/workbench/traces`: all stored traces, one line of OTLP JSON each, the first received first.
 async fn all_traces(State(ingest): State<Arc<Ingest>>) -> Response {
-    let work = move |body: &mut Writing| write_lines(&ingest, ingest.store.ids(), body);
-    answered(answer::written(&EXPORTS, None, NDJSON, work).await)
+    let work = move |body: &mut ResponseWriter| write_lines(&ingest, ingest.store.ids(), body);
+    into_response(streaming::stream(&EXPORT_PERMITS, None, NDJSON, work).await)
 }
 
-/// What the collector knows beside its traces; with them it can be opened again.
+/// `GET /api/workbench/state`: the collector's state apart from its traces. State and traces together can be reopened.
 async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
-    let work = move |body: &mut Writing| body.json(&ingest.knowledge());
-    answered(answer::written(&COPIES, None, JSON, work).await)
+    let work = move |body: &mut ResponseWriter| body.json(&ingest.knowledge());
+    into_response(streaming::stream(&STATE_PERMIT, None, JSON, work).await)
 }
 
-/// What is kept for what, and the ids of the uniform sample: what holds of it holds of all traces that ever came.
+/// `GET /api/workbench/retention`: stored traces and bytes by retention class, and the ids of the uniform sample, which
+/// represents all traces ever received.
 async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
-    written(move |body| {
+    respond(move |body| {
         let kept = ingest.store.kept();
         let class = |(class, traces, bytes): (Class, usize, usize)| {
             (class.as_str().to_owned(), json!({ "traces": traces, "bytes": bytes }))
@@ -140,13 +147,13 @@ async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
     .await
 }
 
-fn once_each(mut traces: Vec<TraceId>) -> Vec<TraceId> {
+fn without_duplicates(mut traces: Vec<TraceId>) -> Vec<TraceId> {
     let mut seen = HashSet::new();
     traces.retain(|id| seen.insert(*id));
     traces
 }
 
-fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut Writing) -> Result<(), Unanswered> {
+fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut ResponseWriter) -> Result<(), QueryError> {
     for id in ids {
         if let Found::Kept(trace) = ingest.store.get(id) {
             body.json(&TracesData { resource_spans: resource_spans(&trace) })?;
@@ -156,28 +163,33 @@ fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut Writing) -> Result
     Ok(())
 }
 
-async fn written(work: impl FnOnce(&mut Writing) -> Result<(), Unanswered> + Send + 'static) -> Response {
-    answered(answer::written(&ROOM, Some(&answer::LONG_ROOM), JSON, work).await)
+async fn respond(
+    work: impl FnOnce(&mut ResponseWriter) -> Result<(), QueryError> + Send + 'static,
+) -> Response {
+    into_response(streaming::stream(&QUERY_PERMITS, Some(&streaming::STREAM_PERMIT), JSON, work).await)
 }
 
-fn answered(answer: Result<Response, Unanswered>) -> Response {
-    answer.unwrap_or_else(|unanswered| match unanswered {
-        Unanswered::BrokeOff => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
-        Unanswered::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, answer::BUSY),
+fn into_response(result: Result<Response, QueryError>) -> Response {
+    result.unwrap_or_else(|error| match error {
+        QueryError::Failed => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        QueryError::Busy => problem(StatusCode::SERVICE_UNAVAILABLE, streaming::BUSY),
     })
 }
 
-/// The traces that are asked for, or what is wrong with the question.
-fn asked(
-    question: Result<Json<Traces>, JsonRejection>,
+/// Returns the trace ids of a request, or why it is rejected.
+fn trace_ids(
+    request: Result<Json<TraceIds>, JsonRejection>,
     limit: usize,
 ) -> Result<Vec<TraceId>, (StatusCode, String)> {
-    let Json(Traces { traces }) = question.map_err(|rejection| match rejection.status() {
+    let Json(TraceIds { traces }) = request.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, rejection.body_text()),
         _ => (StatusCode::BAD_REQUEST, rejection.body_text()),
     })?;
     if traces.len() > limit {
-        return Err((StatusCode::BAD_REQUEST, format!("at most {limit} traces a call")));
+        return Err((
+            StatusCode::BAD_REQUEST,
+            format!("{} trace ids exceed the limit of {limit} per request", traces.len()),
+        ));
     }
     Ok(traces)
 }

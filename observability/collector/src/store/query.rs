@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::tokens;
-use crate::go;
+use crate::go_syntax;
 use crate::otlp::text::as_text;
 use crate::trace::{Attribute, Span};
 
@@ -47,7 +47,7 @@ impl Query {
 fn has_tag(span: &Span, key: &str, value: &str) -> bool {
     let special = match key {
         // Jaeger 2.20 takes `false` for a declared success, its successor for anything but an error: this is the latter.
-        "error" => go::parse_bool(value).ok().map(|asked| asked == span.is_error()),
+        "error" => go_syntax::parse_bool(value).ok().map(|asked| asked == span.is_error()),
         "span.status" => Some(value.eq_ignore_ascii_case(span.status.code.as_str())),
         "span.kind" => Some(value.eq_ignore_ascii_case(span.kind.as_str())),
         "scope.name" => Some(value == span.scope.name),

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::FixedState;
 
-use crate::go;
+use crate::go_syntax;
 use crate::trace::{Kind, StatusCode};
 
 const ERROR: &str = "error";
@@ -74,7 +74,7 @@ pub(super) fn tag(key: &str, value: &str) -> Vec<u64> {
         any.push(token(key, &value.to_ascii_lowercase()));
     }
     if key == ERROR
-        && let Ok(asked) = go::parse_bool(value)
+        && let Ok(asked) = go_syntax::parse_bool(value)
     {
         any.push(error(asked));
     }

@@ -1,6 +1,7 @@
-//! A trace made easier to read: attributes by key, events by time, no span twice, no link to nowhere.
+//! Jaeger's query adjusters: attributes sorted by key, events by time; duplicate spans and links without a trace id
+//! removed.
 //!
-//! Both versions of the API show traces like this unless they are asked for raw ones.
+//! Both versions of the API apply them unless a request asks for raw traces.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -23,13 +24,13 @@ pub(super) fn adjusted(mut trace: Trace) -> Trace {
     without_repeats(trace)
 }
 
-/// A sender that retries sends a span twice. Two different spans under one id both stay.
+/// Removes identical spans, which retries of a sender produce. Different spans with the same id both stay.
 pub(super) fn without_repeats(mut trace: Trace) -> Trace {
     let mut uses: HashMap<SpanId, u32> = HashMap::with_capacity(trace.spans.len());
     for span in &trace.spans {
         *uses.entry(span.span_id).or_default() += 1;
     }
-    // Digests, for comparing spans with each other would take hours where a sender gives all of them one id.
+    // By digest: pairwise comparison would be quadratic where a sender gives all spans the same id.
     let hasher = RandomState::new();
     let mut seen = HashSet::new();
     trace.spans.retain(|span| uses.get(&span.span_id) == Some(&1) || seen.insert(digest(&hasher, span)));
@@ -37,7 +38,7 @@ pub(super) fn without_repeats(mut trace: Trace) -> Trace {
 }
 
 fn digest(hasher: &RandomState, span: &Span) -> u64 {
-    // All that a span holds, its resource and scope among it.
+    // The debug output contains all fields, including resource and scope.
     hasher.hash_one(format!("{span:?}"))
 }
 
@@ -45,7 +46,8 @@ fn sort(attributes: &mut [Attribute]) {
     attributes.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
-/// What spans share, sorted once and shared again. The originals are kept, lest another comes to lie where one lay.
+/// Sorted copies of shared resources or scopes, one for each original, by address. The map keeps the originals alive so
+/// that no address is reused.
 struct Sorted<T>(HashMap<*const T, (Arc<T>, Arc<T>)>);
 
 impl<T> Default for Sorted<T> {
@@ -80,38 +82,38 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_in_order_and_what_was_shared_still_is() {
-        let disorder = vec![attribute("b"), attribute("a")];
-        let resource = Arc::new(Resource { attributes: disorder.clone(), ..Resource::default() });
-        let event = |time_ns| Event { time_ns, attributes: disorder.clone(), ..Event::default() };
+    fn sorts_attributes_and_events_and_keeps_resources_shared() {
+        let unsorted = vec![attribute("b"), attribute("a")];
+        let resource = Arc::new(Resource { attributes: unsorted.clone(), ..Resource::default() });
+        let event = |time_ns| Event { time_ns, attributes: unsorted.clone(), ..Event::default() };
         let link = |trace_id| Link {
             trace_id,
             span_id: None,
             trace_state: String::new(),
-            attributes: disorder.clone(),
+            attributes: unsorted.clone(),
             dropped_attributes: 0,
             flags: 0,
         };
-        let messy = |id| Span {
-            attributes: disorder.clone(),
+        let unadjusted = |id| Span {
+            attributes: unsorted.clone(),
             events: vec![event(2), event(1)],
             links: vec![link(None), link(Some(TraceId(7)))],
             resource: Arc::clone(&resource),
             ..span((id, 0, 0, 1))
         };
-        let trace = adjusted(Trace { spans: vec![messy(1), messy(2)] });
+        let trace = adjusted(Trace { spans: vec![unadjusted(1), unadjusted(2)] });
         let [first, second] = &trace.spans[..] else { panic!("{trace:?}") };
         assert_eq!(keys(&first.attributes), ["a", "b"]);
         assert_eq!(keys(&first.resource.attributes), ["a", "b"]);
         assert_eq!(first.events.iter().map(|event| event.time_ns).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(keys(&first.events[0].attributes), ["a", "b"]);
-        assert_eq!(first.links.len(), 1, "a link to nowhere is dropped");
+        assert_eq!(first.links.len(), 1, "the link without a trace id is removed");
         assert_eq!(keys(&first.links[0].attributes), ["a", "b"]);
         assert!(Arc::ptr_eq(&first.resource, &second.resource));
     }
 
     #[test]
-    fn a_repeated_span_goes_and_another_under_its_id_stays() {
+    fn removes_duplicate_spans_but_keeps_different_spans_with_the_same_id() {
         let other = Span { name: "other".to_owned(), ..span((1, 0, 0, 1)) };
         let elsewhere = Span {
             resource: Arc::new(Resource { attributes: vec![attribute("a")], ..Resource::default() }),
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_spans_of_one_id_are_no_trouble() {
+    fn adjusts_a_hundred_thousand_spans_with_the_same_id() {
         let numbered = |number| span((1, 0, number, number + 1));
         let trace = adjusted(Trace { spans: (0..100_000).map(numbered).collect() });
         assert_eq!(trace.spans.len(), 100_000);

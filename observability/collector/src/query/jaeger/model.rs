@@ -1,4 +1,4 @@
-//! A trace as Jaeger's UI reads it, and how OTLP's terms become its.
+//! The JSON of a trace for Jaeger's UI, converted from OTLP.
 
 mod process;
 mod value;
@@ -12,22 +12,22 @@ use crate::trace::{self, Attribute, Kind, Link, Span, SpanId, StatusCode, TraceI
 use process::{Process, Processes};
 use value::{Tag, flag, string, tags, texts};
 
-/// The attribute by which Jaeger keeps warnings of what happened to a span on its way.
+/// Attribute in which Jaeger stores the warnings of a span.
 pub(super) const WARNINGS: &str = "@jaeger@warnings";
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Trace {
+pub(super) struct TraceJson {
     #[serde(rename = "traceID")]
     trace_id: String,
-    spans: Vec<UiSpan>,
+    spans: Vec<SpanJson>,
     processes: BTreeMap<String, Process>,
     warnings: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct UiSpan {
+struct SpanJson {
     #[serde(rename = "traceID")]
     trace_id: String,
     #[serde(rename = "spanID")]
@@ -62,22 +62,22 @@ struct Log {
     fields: Vec<Tag>,
 }
 
-impl From<&trace::Trace> for Trace {
+impl From<&trace::Trace> for TraceJson {
     fn from(trace: &trace::Trace) -> Self {
         let mut processes = Processes::default();
-        let spans = trace.spans.iter().map(|span| ui_span(span, processes.id(&span.resource))).collect();
+        let spans = trace.spans.iter().map(|span| span_json(span, processes.id(&span.resource))).collect();
         let trace_id = trace.id().map(ui_trace_id).unwrap_or_default();
         Self { trace_id, spans, processes: processes.into_table(), warnings: None }
     }
 }
 
-/// 16 digits where the upper half is zero, as ids were before OpenTelemetry.
+/// Formats an id with 32 digits, or with 16 if its upper half is zero, as ids were before OpenTelemetry.
 pub(super) fn ui_trace_id(id: TraceId) -> String {
     u64::try_from(id.0).map_or_else(|_| id.to_string(), |short| SpanId(short).to_string())
 }
 
-fn ui_span(span: &Span, process_id: String) -> UiSpan {
-    UiSpan {
+fn span_json(span: &Span, process_id: String) -> SpanJson {
+    SpanJson {
         trace_id: ui_trace_id(span.trace_id),
         span_id: span.span_id.to_string(),
         operation_name: span.name.clone(),
@@ -91,8 +91,10 @@ fn ui_span(span: &Span, process_id: String) -> UiSpan {
     }
 }
 
-/// The parent comes first. A link to the parent says of what type it is, and is no reference of its own: unless another
-/// would then be the first CHILD_OF within the trace, by which Jaeger itself tells the parent.
+/// Returns the references of a span, the parent first.
+///
+/// A link to the parent only sets the type of the reference to it. If another link is a CHILD_OF within the trace, a
+/// CHILD_OF to the parent precedes it, because Jaeger takes the first CHILD_OF for the parent.
 fn references(span: &Span) -> Vec<Reference> {
     let reference = |ref_type, trace_id, span_id: SpanId| Reference {
         ref_type,
@@ -126,7 +128,7 @@ fn link_type(link: &Link) -> &'static str {
     if link.attributes.iter().any(is_child) { CHILD_OF } else { "FOLLOWS_FROM" }
 }
 
-/// The order is Jaeger's: scope, attributes, kind, status.
+/// Returns the tags of a span in Jaeger's order: scope, attributes, kind, status.
 fn span_tags(span: &Span) -> Vec<Tag> {
     let mut list = Vec::with_capacity(span.attributes.len() + 6);
     let text = |list: &mut Vec<Tag>, key: &str, value: &str| {
@@ -153,17 +155,18 @@ fn span_tags(span: &Span) -> Vec<Tag> {
     list
 }
 
-/// Whatever its type, as Jaeger does.
+/// Returns the warnings of a span. As in Jaeger, the attribute may have any type.
 fn warnings(span: &Span) -> Option<Vec<String>> {
-    let said = span.attributes.iter().filter(|attribute| attribute.key == WARNINGS);
-    let list: Vec<String> = said.flat_map(|attribute| texts(&attribute.value)).collect();
+    let values = span.attributes.iter().filter(|attribute| attribute.key == WARNINGS);
+    let list: Vec<String> = values.flat_map(|attribute| texts(&attribute.value)).collect();
     (!list.is_empty()).then_some(list)
 }
 
-/// An attribute `event` says it better than the name.
+/// Returns the log of an event, with the event's name as field `event` unless it has an attribute of that key.
 fn log(event: &trace::Event) -> Log {
-    let is_named = event.name.is_empty() || event.attributes.iter().any(|attribute| attribute.key == "event");
-    let name = (!is_named).then(|| string("event", &event.name));
+    let is_unnamed =
+        event.name.is_empty() || event.attributes.iter().any(|attribute| attribute.key == "event");
+    let name = (!is_unnamed).then(|| string("event", &event.name));
     Log { timestamp: event.time_ns / 1000, fields: name.into_iter().chain(tags(&event.attributes)).collect() }
 }
 

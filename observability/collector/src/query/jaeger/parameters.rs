@@ -1,26 +1,33 @@
-//! The parameters of a query string: names and values, decoded.
+//! The decoded parameters of a query string.
 //!
-//! Of a name that is given more than once, most readers want the first value only, as Go's do. Unlike Go, which leaves
-//! out what it cannot decode and so answers another question, this refuses it.
+//! For a repeated name most readers use the first value only, as Go does. Go drops pairs that it cannot decode; here they
+//! are rejected. The `form_urlencoded` crate replaces malformed escapes instead of reporting them, so the query is split
+//! here and decoded by `percent-encoding`.
 
 use std::borrow::Cow;
 
-use super::{Refusal, go};
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use percent_encoding::percent_decode_str;
+
+use super::error::ApiError;
+use crate::go_syntax;
+use crate::trace::TraceId;
 
 #[derive(Debug)]
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, Refusal> {
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Ok((decode(name)?, decode(value)?))
         };
-        Ok(Self(pairs.map(pair).collect::<Result<_, Refusal>>()?))
+        Ok(Self(pairs.map(pair).collect::<Result<_, ApiError>>()?))
     }
 
-    /// The first value of that name. An empty one counts as not given.
+    /// Returns the first value of a name; `None` if it is empty.
     pub(super) fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next().filter(|value| !value.is_empty())
     }
@@ -29,7 +36,7 @@ impl Parameters {
         self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of version 3's `camelCase` name or else of its older `snake_case` alias, behind the name found.
+    /// Returns the value of one of version 3's `camelCase` names or of its older `snake_case` alias, with the name used.
     pub(super) fn aliased(&self, name: &'static str) -> Option<(Cow<'static, str>, &str)> {
         self.first(name).map(|value| (Cow::Borrowed(name), value)).or_else(|| {
             let alias = snake_case(name);
@@ -37,6 +44,16 @@ impl Parameters {
             Some((Cow::Owned(alias), value))
         })
     }
+}
+
+/// Returns the parameter of a path.
+pub(super) fn path_parameter(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    let Path(text) = path.map_err(|_| ApiError::bad_request("the path is not UTF-8"))?;
+    Ok(text)
+}
+
+pub(super) fn parse_trace_id(text: &str) -> Result<TraceId, ApiError> {
+    text.parse().map_err(|error| ApiError::bad_request(format!("{:?}: {error}", go_syntax::truncated(text))))
 }
 
 fn snake_case(name: &str) -> String {
@@ -50,33 +67,20 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-fn decode(text: &str) -> Result<String, Refusal> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let (byte, after) = match (first, after) {
-            (b'+', after) => (b' ', after),
-            (b'%', [high, low, after @ ..]) => (hex(*high, *low).ok_or_else(|| bad_escape(text))?, after),
-            (b'%', _) => return Err(bad_escape(text)),
-            (byte, after) => (*byte, after),
-        };
-        bytes.push(byte);
-        rest = after;
+fn decode(text: &str) -> Result<String, ApiError> {
+    let invalid = |what: &str| ApiError::bad_request(format!("{what} in {:?}", go_syntax::truncated(text)));
+    if has_malformed_escape(text) {
+        return Err(invalid("invalid URL escape"));
     }
-    match String::from_utf8(bytes) {
-        Ok(decoded) if !decoded.contains('\0') => Ok(decoded),
-        Ok(_) => Err(Refusal::bad_request(format!("{:?} contains a NUL", go::clipped(text)))),
-        Err(_) => Err(Refusal::bad_request(format!("{:?} is not UTF-8", go::clipped(text)))),
-    }
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| invalid("invalid UTF-8"))?;
+    if decoded.contains('\0') { Err(invalid("NUL")) } else { Ok(decoded.into_owned()) }
 }
 
-fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-}
-
-fn bad_escape(text: &str) -> Refusal {
-    Refusal::bad_request(format!("invalid URL escape in {:?}", go::clipped(text)))
+/// Whether a `%` is not followed by two hexadecimal digits; `percent-encoding` would leave it as it is.
+fn has_malformed_escape(text: &str) -> bool {
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    text.split('%').skip(1).any(|rest| !is_escape(rest))
 }
 
 #[cfg(test)]
@@ -88,18 +92,18 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded_and_the_first_of_a_name_counts() {
+    fn decodes_values_and_returns_the_first_of_a_name() {
         let parameters = parsed("a=x+y%2Bz%C3%BC&&a=2&b&=c&tag=k:v=w");
         assert_eq!(parameters.first("a"), Some("x y+zü"));
         assert_eq!(parameters.all("a").collect::<Vec<_>>(), ["x y+zü", "2"]);
-        assert_eq!(parameters.first("b"), None, "empty is not given");
+        assert_eq!(parameters.first("b"), None, "an empty value counts as missing");
         assert_eq!(parameters.first("tag"), Some("k:v=w"));
-        assert_eq!(parsed("a=&a=2").first("a"), None, "the first, even if empty");
+        assert_eq!(parsed("a=&a=2").first("a"), None, "the first value counts, even if it is empty");
         assert!(Parameters::parse(None).unwrap().first("a").is_none());
     }
 
     #[test]
-    fn version_3_names_have_snake_case_aliases() {
+    fn finds_snake_case_aliases_of_version_3_names() {
         let parameters = parsed("query.start_time_min=old&query.serviceName=new&query.service_name=old");
         assert_eq!(
             parameters.aliased("query.startTimeMin"),
@@ -113,10 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_refused() {
-        for query in ["a=%", "a=%4", "a=%zz", "%+1=a", "a=%ff", "a=%C3", "a=b%00", "%00=a", "a=%ü1"] {
-            let refusal = Parameters::parse(Some(query)).unwrap_err();
-            assert_eq!(refusal.status, 400, "{query}");
+    fn rejects_malformed_escapes_invalid_utf8_and_nul() {
+        for query in ["a=%", "a=%4", "a=%zz", "a=%%41", "%+1=a", "a=%ff", "a=%C3", "a=b%00", "%00=a", "a=%ü1"]
+        {
+            let error = Parameters::parse(Some(query)).unwrap_err();
+            assert_eq!(error.status, 400, "{query}");
         }
     }
 }

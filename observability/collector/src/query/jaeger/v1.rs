@@ -1,7 +1,7 @@
-//! Version 1: what scripts and older UIs ask, and every UI of a single trace and of the dependencies.
+//! Version 1: single traces and dependencies for every UI; search and names for scripts and UIs before v2.19.
 
-mod envelope;
-mod metrics;
+mod parameters;
+mod response;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,23 +18,29 @@ use tokio::sync::Semaphore;
 use tower_http::timeout::TimeoutLayer;
 
 use super::adjust::adjusted;
-use super::parameters::Parameters;
-use super::query::v1::{self as query, Wanted, is_pretty};
-use super::{Refusal, kept, model, operations_of, path_text, soon, trace_id, written, written_in};
+use super::error::ApiError;
+use super::parameters::{Parameters, parse_trace_id, path_parameter};
+use super::search::now_ns;
+use super::{model, respond};
 use crate::ingest::Ingest;
 use crate::otlp;
-use crate::query::answer::{self, Lazily, Writing};
+use crate::query::streaming::{self, LazySeq, ResponseWriter};
 use crate::trace::{Trace, TraceId};
-use envelope::{Envelope, Problem};
+use parameters::{TracesQuery, is_pretty};
+use response::{ErrorResponse, StructuredResponse};
 
-/// Files that are taken in, or wait to be read, each as long as a message may be.
-static FILES: Semaphore = Semaphore::const_new(4);
+pub(super) use parameters::{MILLISECOND, flag, invalid, time};
 
-/// Files that are read and shown at once: what is read takes many times its length.
-static READ: Semaphore = Semaphore::const_new(1);
+/// OTLP files that are being received or wait to be decoded, up to 16 MiB each.
+static UPLOAD_PERMITS: Semaphore = Semaphore::const_new(4);
 
-/// A peer that takes longer to send a file holds memory and gives nothing for it.
+/// OTLP files being decoded: a decoded file takes a multiple of its length.
+static DECODE_PERMIT: Semaphore = Semaphore::const_new(1);
+
+/// Maximum time for receiving and answering an OTLP file.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) type Reply = Result<Response, ErrorResponse>;
 
 pub(super) fn router() -> Router<Arc<Ingest>> {
     let transform = Router::new()
@@ -49,129 +55,135 @@ pub(super) fn router() -> Router<Arc<Ingest>> {
         .route("/api/traces/{id}", get(trace))
         .route("/api/dependencies", get(dependencies))
         .merge(transform)
-        .merge(metrics::router())
 }
 
-type Reply = Result<Response, Problem>;
-
-async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
-    Ok(soon(move |body| Envelope::counted(ingest.services()).write(pretty, body)).await?)
+async fn services(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let pretty = is_pretty(&Parameters::parse(query.as_deref())?);
+    let work =
+        move |body: &mut ResponseWriter| StructuredResponse::counted(ingest.services()).write(pretty, body);
+    Ok(respond::lookup(work).await?)
 }
 
-/// Names alone, each once. Without any, `data` is null: that is Jaeger's way.
+/// Returns unique operation names. As in Jaeger, `data` is null if there are none.
 async fn operation_names(
     State(ingest): State<Arc<Ingest>>,
     service: Result<Path<String>, PathRejection>,
-    RawQuery(asked): RawQuery,
+    RawQuery(query): RawQuery,
 ) -> Reply {
-    let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
-    let service = path_text(service)?;
-    let work = move |body: &mut Writing| {
+    let pretty = is_pretty(&Parameters::parse(query.as_deref())?);
+    let service = path_parameter(service)?;
+    let work = move |body: &mut ResponseWriter| {
         let operations = ingest.operations(&service);
         let mut names: Vec<String> = operations.into_iter().map(|(name, _)| name).collect();
         names.dedup();
-        let envelope = if names.is_empty() { Envelope::empty() } else { Envelope::counted(names) };
-        envelope.write(pretty, body)
+        let response =
+            if names.is_empty() { StructuredResponse::empty() } else { StructuredResponse::counted(names) };
+        response.write(pretty, body)
     };
-    Ok(soon(work).await?)
+    Ok(respond::lookup(work).await?)
 }
 
-async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let parameters = Parameters::parse(asked.as_deref())?;
-    let ((service, kind), pretty) = (query::operations(&parameters)?, is_pretty(&parameters));
-    let work = move |body: &mut Writing| {
-        let operations = operations_of(&ingest, &service, kind.as_deref()).into_iter();
+async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let parameters = Parameters::parse(query.as_deref())?;
+    let ((service, kind), pretty) = (parameters::operations(&parameters)?, is_pretty(&parameters));
+    let work = move |body: &mut ResponseWriter| {
+        let operations = respond::operations(&ingest, &service, kind.as_deref()).into_iter();
         let data = operations.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect();
-        Envelope::counted(data).write(pretty, body)
+        StructuredResponse::counted(data).write(pretty, body)
     };
-    Ok(soon(work).await?)
+    Ok(respond::lookup(work).await?)
 }
 
-/// A search, or traces by their ids; of these, `errors` names the ones that are not there.
-async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let parameters = Parameters::parse(asked.as_deref())?;
+/// Searches, or returns traces by id; ids of missing traces are listed in `errors`.
+async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let parameters = Parameters::parse(query.as_deref())?;
     let pretty = is_pretty(&parameters);
-    let wanted = query::traces(&parameters, super::query::now_ns())?;
-    let work = move |body: &mut Writing| match wanted {
-        Wanted::Search(search) => {
-            Envelope::of(shown(ingest.store.search(&search.query), search.raw)).write(pretty, body)
+    let query = parameters::traces(&parameters, now_ns())?;
+    let work = move |body: &mut ResponseWriter| match query {
+        TracesQuery::Search(search) => {
+            let found = ingest.store.search(&search.query);
+            StructuredResponse::new(ui_traces(found, search.raw)).write(pretty, body)
         }
-        Wanted::Ids(ids, raw) => {
-            let (there, missing): (Vec<_>, Vec<_>) =
+        TracesQuery::Ids { ids, raw } => {
+            let (stored, missing): (Vec<_>, Vec<_>) =
                 ids.into_iter().partition(|id| ingest.store.bytes_of(*id) > 0);
-            let found = there.into_iter().filter_map(|id| kept(&ingest, id));
-            Envelope::of(shown(found, raw)).missing(missing.into_iter()).write(pretty, body)
+            let found = stored.into_iter().filter_map(|id| respond::stored_trace(&ingest, id));
+            let response = StructuredResponse::new(ui_traces(found, raw));
+            response.with_missing(missing.into_iter()).write(pretty, body)
         }
     };
-    Ok(written(work).await?)
+    Ok(respond::search(work).await?)
 }
 
 async fn trace(
     State(ingest): State<Arc<Ingest>>,
     id: Result<Path<String>, PathRejection>,
-    RawQuery(asked): RawQuery,
+    RawQuery(query): RawQuery,
 ) -> Reply {
-    let id = trace_id(&path_text(id)?)?;
-    let parameters = Parameters::parse(asked.as_deref())?;
-    let (raw, pretty) = (query::trace(&parameters)?, is_pretty(&parameters));
-    let work = move |body: &mut Writing| {
-        let trace = kept(&ingest, id).ok_or_else(|| Refusal::not_found(envelope::NO_TRACE))?;
-        Envelope::of(shown(std::iter::once(trace), raw)).write(pretty, body)
+    let id = parse_trace_id(&path_parameter(id)?)?;
+    let parameters = Parameters::parse(query.as_deref())?;
+    let (raw, pretty) = (parameters::trace(&parameters)?, is_pretty(&parameters));
+    let work = move |body: &mut ResponseWriter| {
+        let trace = respond::stored_trace(&ingest, id)
+            .ok_or_else(|| ApiError::not_found(response::TRACE_NOT_FOUND))?;
+        StructuredResponse::new(ui_traces(std::iter::once(trace), raw)).write(pretty, body)
     };
-    Ok(soon(work).await?)
+    Ok(respond::lookup(work).await?)
 }
 
-async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let parameters = Parameters::parse(asked.as_deref())?;
-    let start_ns = query::dependencies(&parameters, super::query::now_ns())?;
+async fn dependencies(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let parameters = Parameters::parse(query.as_deref())?;
+    let start_ns = parameters::dependencies(&parameters, now_ns())?;
     let (service, pretty) = (parameters.first("service").map(str::to_owned), is_pretty(&parameters));
-    let work = move |body: &mut Writing| {
+    let work = move |body: &mut ResponseWriter| {
         let calls = ingest.store.dependencies(&start_ns).into_iter();
-        let concerns = |parent: &str, child: &str| {
+        let is_of_service = |parent: &str, child: &str| {
             service.as_deref().is_none_or(|service| service == parent || service == child)
         };
         let data = calls
-            .filter(|((parent, child), _)| concerns(parent, child))
+            .filter(|((parent, child), _)| is_of_service(parent, child))
             .map(|((parent, child), count)| json!({ "parent": parent, "child": child, "callCount": count }));
-        Envelope::of(Lazily::of(data)).write(pretty, body)
+        StructuredResponse::new(LazySeq::new(data)).write(pretty, body)
     };
-    Ok(written(work).await?)
+    Ok(respond::search(work).await?)
 }
 
-/// Shows a file of OTLP JSON that the UI was given. Nothing of it is kept, and nothing in it adjusted.
-async fn transform(RawQuery(asked): RawQuery, request: Request) -> Reply {
-    let pretty = is_pretty(&Parameters::parse(asked.as_deref())?);
-    // Before any of the file is taken in.
-    let room = answer::patiently(&FILES, 1).await.map_err(Refusal::from)?;
+/// Converts an OTLP JSON file that was opened in the UI. Its traces are neither stored nor adjusted.
+async fn transform(RawQuery(query): RawQuery, request: Request) -> Reply {
+    let pretty = is_pretty(&Parameters::parse(query.as_deref())?);
+    // Before the body is received.
+    let permit = streaming::acquire_or_busy(&UPLOAD_PERMITS, 1).await.map_err(ApiError::from)?;
     let file = String::from_request(request, &()).await;
     let file =
-        file.map_err(|rejection| Refusal { status: rejection.status(), message: rejection.body_text() })?;
-    let work = move |body: &mut Writing| {
-        let _room = room;
-        Envelope::of(shown(read(&file)?.into_iter(), true)).write(pretty, body)
+        file.map_err(|rejection| ApiError { status: rejection.status(), message: rejection.body_text() })?;
+    let work = move |body: &mut ResponseWriter| {
+        let _permit = permit;
+        StructuredResponse::new(ui_traces(decode(&file)?.into_iter(), true)).write(pretty, body)
     };
-    Ok(written_in(&READ, work).await?)
+    Ok(respond::json_response(&DECODE_PERMIT, work).await?)
 }
 
-/// One by one, for what lies between a trace and its text is several times as large as both.
-fn shown(traces: impl Iterator<Item = Trace>, raw: bool) -> Lazily<impl Iterator<Item = model::Trace>> {
+/// Converts traces one by one, since a trace in the UI's model takes several times its encoded size.
+fn ui_traces(
+    traces: impl Iterator<Item = Trace>,
+    raw: bool,
+) -> LazySeq<impl Iterator<Item = model::TraceJson>> {
     let traces = traces.map(move |trace| if raw { trace } else { adjusted(trace) });
-    Lazily::of(traces.map(|trace| model::Trace::from(&trace)))
+    LazySeq::new(traces.map(|trace| model::TraceJson::from(&trace)))
 }
 
-/// The traces of an OTLP message, in the order in which they begin in it.
-fn read(message: &str) -> Result<Vec<Trace>, Refusal> {
-    let refusal =
-        |error: &dyn std::fmt::Display| Refusal::bad_request(format!("cannot unmarshal OTLP: {error}"));
-    // A list would otherwise be read as the message's fields in their order.
+/// Decodes an OTLP JSON message into traces, in the order of their first spans.
+fn decode(message: &str) -> Result<Vec<Trace>, ApiError> {
+    let invalid =
+        |error: &dyn std::fmt::Display| ApiError::bad_request(format!("cannot unmarshal OTLP: {error}"));
+    // serde would accept a list of the message's fields.
     if !message.trim_start().starts_with('{') {
-        return Err(refusal(&"not a JSON object"));
+        return Err(invalid(&"not a JSON object"));
     }
     if !otlp::has_few_objects(message.as_bytes()) {
-        return Err(refusal(&"it has more objects than a message may have"));
+        return Err(invalid(&"too many JSON objects in one message"));
     }
-    let spans = otlp::from_json_line(message).map_err(|error| refusal(&error))?.spans;
+    let spans = otlp::from_json_line(message).map_err(|error| invalid(&error))?.spans;
     let mut positions: HashMap<TraceId, usize> = HashMap::new();
     let mut traces: Vec<Trace> = Vec::new();
     for span in spans {

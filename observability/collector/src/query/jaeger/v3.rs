@@ -1,4 +1,8 @@
-//! Version 3: what the UI's search page asks. Traces are OTLP JSON, and times are nanoseconds.
+//! Version 3: the search page of the UI since v2.19. Traces are OTLP JSON, and times are nanoseconds.
+
+mod parameters;
+mod otlp_json;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +15,13 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::adjust::{adjusted, without_repeats};
-use super::parameters::Parameters;
-use super::query::v3 as query;
-use super::summary::Summary;
-use super::{Refusal, kept, operations_of, otlp, path_text, soon, trace_id, written};
+use super::error::ApiError;
+use super::parameters::{Parameters, parse_trace_id, path_parameter};
+use super::respond;
 use crate::ingest::Ingest;
-use crate::query::answer::{Lazily, Writing};
+use crate::query::streaming::{LazySeq, ResponseWriter};
 use crate::trace::Trace;
+use summary::Summary;
 
 pub(super) fn router() -> Router<Arc<Ingest>> {
     Router::new()
@@ -28,78 +32,86 @@ pub(super) fn router() -> Router<Arc<Ingest>> {
         .route("/api/v3/trace-summaries", get(summaries))
 }
 
-type Reply = Result<Response, Problem>;
+type Reply = Result<Response, ErrorResponse>;
 
 /// `{"error":{"httpCode":404,"message":"No traces found"}}`
 #[derive(Debug)]
-struct Problem(Refusal);
+struct ErrorResponse(ApiError);
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self(refusal)
+impl From<ApiError> for ErrorResponse {
+    fn from(error: ApiError) -> Self {
+        Self(error)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let Self(Refusal { status, message }) = self;
+        let Self(ApiError { status, message }) = self;
         let error = json!({ "httpCode": status.as_u16(), "message": message });
         (status, axum::Json(json!({ "error": error }))).into_response()
     }
 }
 
 async fn services(State(ingest): State<Arc<Ingest>>) -> Reply {
-    Ok(soon(move |body| Ok(body.json(&BTreeMap::from([("services", ingest.services())]))?)).await?)
+    let work =
+        move |body: &mut ResponseWriter| Ok(body.json(&BTreeMap::from([("services", ingest.services())]))?);
+    Ok(respond::lookup(work).await?)
 }
 
-/// A span that did not say its kind counts as internal here, though a search for internal ones does not find it.
-async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let (service, kind) = query::operations(&Parameters::parse(asked.as_deref())?);
-    let operation = |(name, kind): (String, &str)| json!({ "name": name, "spanKind": if kind.is_empty() { "internal" } else { kind } });
-    let work = move |body: &mut Writing| {
-        let operations = operations_of(&ingest, &service, kind.as_deref());
-        let operations = Lazily::of(operations.into_iter().map(operation));
+/// Returns operations and their kinds. As in Jaeger, an unspecified kind is returned as `internal`, although a search for
+/// internal spans does not match it.
+async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let (service, kind) = parameters::operations(&Parameters::parse(query.as_deref())?);
+    let operation = |(name, kind): (String, &str)| {
+        let kind = if kind.is_empty() { "internal" } else { kind };
+        json!({ "name": name, "spanKind": kind })
+    };
+    let work = move |body: &mut ResponseWriter| {
+        let operations = respond::operations(&ingest, &service, kind.as_deref());
+        let operations = LazySeq::new(operations.into_iter().map(operation));
         Ok(body.json(&BTreeMap::from([("operations", operations)]))?)
     };
-    Ok(soon(work).await?)
+    Ok(respond::lookup(work).await?)
 }
 
-async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let search = query::search(&Parameters::parse(asked.as_deref())?)?;
-    let work = move |body: &mut Writing| write(ingest.store.search(&search.query), search.raw, body);
-    Ok(written(work).await?)
+async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let search = parameters::search(&Parameters::parse(query.as_deref())?)?;
+    let work = move |body: &mut ResponseWriter| write(ingest.store.search(&search.query), search.raw, body);
+    Ok(respond::search(work).await?)
 }
 
 async fn trace(
     State(ingest): State<Arc<Ingest>>,
     id: Result<Path<String>, PathRejection>,
-    RawQuery(asked): RawQuery,
+    RawQuery(query): RawQuery,
 ) -> Reply {
-    let id = trace_id(&path_text(id)?).map_err(|refusal| query::malformed("trace_id", &refusal.message))?;
-    let raw = query::trace(&Parameters::parse(asked.as_deref())?)?;
-    let work = move |body: &mut Writing| write(kept(&ingest, id).into_iter(), raw, body);
-    Ok(soon(work).await?)
+    let id = parse_trace_id(&path_parameter(id)?)
+        .map_err(|error| parameters::malformed("trace_id", &error.message))?;
+    let raw = parameters::trace(&Parameters::parse(query.as_deref())?)?;
+    let work =
+        move |body: &mut ResponseWriter| write(respond::stored_trace(&ingest, id).into_iter(), raw, body);
+    Ok(respond::lookup(work).await?)
 }
 
-/// Unlike traces, no summaries are no error.
-async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(asked): RawQuery) -> Reply {
-    let search = query::search(&Parameters::parse(asked.as_deref())?)?;
-    let work = move |body: &mut Writing| {
+/// Returns summaries of the traces found. Unlike `/api/v3/traces`, an empty result is not an error.
+async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+    let search = parameters::search(&Parameters::parse(query.as_deref())?)?;
+    let work = move |body: &mut ResponseWriter| {
         let traces = ingest.store.search(&search.query);
         let counted = traces.map(|trace| if search.raw { trace } else { without_repeats(trace) });
-        let summaries = Lazily::of(counted.map(|trace| json!(Summary::from(&trace))));
+        let summaries = LazySeq::new(counted.map(|trace| json!(Summary::from(&trace))));
         Ok(body.json(&BTreeMap::from([("summaries", summaries)]))?)
     };
-    Ok(written(work).await?)
+    Ok(respond::search(work).await?)
 }
 
-fn write(traces: impl Iterator<Item = Trace>, raw: bool, body: &mut Writing) -> Result<(), Refusal> {
+fn write(traces: impl Iterator<Item = Trace>, raw: bool, body: &mut ResponseWriter) -> Result<(), ApiError> {
     let mut traces = traces.peekable();
     if traces.peek().is_none() {
-        return Err(Refusal::not_found("No traces found"));
+        return Err(ApiError::not_found("No traces found"));
     }
-    let shown = traces.map(|trace| if raw { trace } else { adjusted(trace) });
-    Ok(body.json(&otlp::result(shown))?)
+    let traces = traces.map(|trace| if raw { trace } else { adjusted(trace) });
+    Ok(body.json(&otlp_json::result(traces))?)
 }
 
 #[cfg(test)]

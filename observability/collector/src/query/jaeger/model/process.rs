@@ -1,4 +1,4 @@
-//! The distinct resources of a trace, which its spans name by `p1`, `p2`, … in the order in which they appear.
+//! The distinct resources of a trace. Spans refer to them as `p1`, `p2`, … in order of appearance.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ pub(super) struct Process {
     tags: Vec<Tag>,
 }
 
-/// Resources that look the same are one process. Their text tells whether they do, for to compare each with each would
-/// take hours where a sender makes one for every span.
+/// Equal resources share a process. They are compared by their text in a map: pairwise comparison would be quadratic where a
+/// sender creates a resource for every span.
 #[derive(Default)]
 pub(super) struct Processes {
     by_address: HashMap<*const Resource, usize>,

@@ -1,4 +1,4 @@
-//! Attributes as the tags of a UI that is written in JavaScript.
+//! Attributes as tags of the UI.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::otlp::text::as_text;
 use crate::trace::{Attribute, Value};
 
-/// Beyond these a JavaScript number loses digits.
+/// Integers that a JavaScript number represents exactly.
 const EXACT: std::ops::RangeInclusive<i64> = -((1 << 53) - 1)..=(1 << 53) - 1;
 
 #[derive(Debug, Serialize)]
@@ -23,7 +23,7 @@ pub(super) fn tags<'a>(attributes: impl IntoIterator<Item = &'a Attribute>) -> i
     attributes.into_iter().map(|Attribute { key, value }| tag(key, value))
 }
 
-/// A list as its elements, anything else as a list of one.
+/// Returns the elements of a list, or a single value, as texts.
 pub(super) fn texts(value: &Value) -> Vec<String> {
     let list = if let Value::Array(list) = value { list.as_slice() } else { std::slice::from_ref(value) };
     list.iter().map(|value| as_text(value).into_owned()).collect()
@@ -44,7 +44,7 @@ fn tag(key: &str, value: &Value) -> Tag {
         Value::Bool(flag) => ("bool", json!(flag)),
         Value::Int(number) if EXACT.contains(number) => ("int64", json!(number)),
         Value::Int(number) => ("int64", json!(number.to_string())),
-        // JSON has no word for what is not a number, or not finite.
+        // JSON has no NaN and no infinities.
         Value::Double(number) if number.is_finite() => ("float64", json!(number)),
         Value::Double(number) => ("float64", json!(number.to_string())),
         Value::Bytes(bytes) => ("binary", json!(STANDARD.encode(bytes))),

@@ -6,17 +6,17 @@ use serde_json::{Value, json};
 
 use crate::ingest::{Ingest, Transport};
 use crate::query::jaeger::router;
-use crate::query::jaeger::tests::{ANSWER, ID, MESSAGE, WINDOW, ask, collecting, example, get};
+use crate::query::jaeger::tests::{ANSWER, ID, MESSAGE, WINDOW, example, get, router_with, send};
 
-fn enveloped(data: &Value, total: usize) -> Value {
+fn success(data: &Value, total: usize) -> Value {
     json!({ "data": data, "total": total, "limit": 0, "offset": 0, "errors": null })
 }
 
-fn refusal(code: u16, msg: &str) -> Value {
+fn failure(code: u16, msg: &str) -> Value {
     json!({ "data": null, "total": 0, "limit": 0, "offset": 0, "errors": [{ "code": code, "msg": msg }] })
 }
 
-/// The trace ids that a search finds.
+/// Returns the ids of the traces that a search finds.
 async fn found(search: &str) -> Vec<String> {
     let (status, reply) = get(&example(), &format!("/api/traces?{WINDOW}&{search}")).await;
     assert_eq!(status, 200, "{search}: {reply}");
@@ -25,29 +25,29 @@ async fn found(search: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn services_and_operations_look_as_jaeger_shows_them() {
+async fn lists_services_and_operations_as_jaeger_does() {
     let router = example();
     for (path, expected) in [
-        ("/api/services", enveloped(&json!(["cart", "frontend"]), 2)),
-        ("/api/services/frontend/operations", enveloped(&json!(["GET /cart"]), 1)),
-        ("/api/services/nosuch/operations", enveloped(&Value::Null, 0)),
+        ("/api/services", success(&json!(["cart", "frontend"]), 2)),
+        ("/api/services/frontend/operations", success(&json!(["GET /cart"]), 1)),
+        ("/api/services/nosuch/operations", success(&Value::Null, 0)),
         (
             "/api/operations?service=frontend&spanKind=server",
-            enveloped(&json!([{ "name": "GET /cart", "spanKind": "server" }]), 1),
+            success(&json!([{ "name": "GET /cart", "spanKind": "server" }]), 1),
         ),
-        ("/api/operations?service=frontend&spanKind=client", enveloped(&json!([]), 0)),
+        ("/api/operations?service=frontend&spanKind=client", success(&json!([]), 0)),
     ] {
         assert_eq!(get(&router, path).await, (200, expected), "{path}");
     }
-    assert_eq!(get(&collecting(&json!({})), "/api/services").await, (200, enveloped(&json!([]), 0)));
+    assert_eq!(get(&router_with(&json!({})), "/api/services").await, (200, success(&json!([]), 0)));
 }
 
 #[tokio::test]
-async fn names_may_be_long_together() {
-    // Six characters of JSON for each.
+async fn lists_names_that_are_long_in_total() {
+    // Each control character takes six bytes of JSON.
     let name = |number: u64, length| format!("{number}{}", "\u{1}".repeat(length));
     let ingest = Arc::new(Ingest::new(256 << 20, None));
-    let send = |service: &str, spans: &[Value]| {
+    let accept = |service: &str, spans: &[Value]| {
         let attribute = json!({ "key": "service.name", "value": { "stringValue": service } });
         let of_service =
             json!({ "resource": { "attributes": [attribute] }, "scopeSpans": [{ "spans": spans }] });
@@ -56,9 +56,9 @@ async fn names_may_be_long_together() {
         assert_eq!(ingest.accept(&message, Transport::Http).unwrap(), None);
     };
     let span = |number: u64| json!({ "traceId": ID, "spanId": format!("{number:016x}"), "name": name(number, 4000) });
-    send("shop", &(1..=400).map(span).collect::<Vec<_>>());
+    accept("shop", &(1..=400).map(span).collect::<Vec<_>>());
     let services: Vec<_> = (1..=24).map(|number| name(number, 64_000)).collect();
-    services.iter().for_each(|service| send(service, &[span(1)]));
+    services.iter().for_each(|service| accept(service, &[span(1)]));
 
     let router = router(Arc::clone(&ingest));
     for (path, list) in [("/api/services", "data"), ("/api/v3/services", "services")] {
@@ -77,21 +77,21 @@ async fn names_may_be_long_together() {
 }
 
 #[tokio::test]
-async fn one_name_of_two_kinds_is_listed_once_by_name_and_twice_with_kinds() {
+async fn lists_an_operation_of_two_kinds_once_by_name_and_twice_by_kind() {
     let name = json!({ "key": "service.name", "value": { "stringValue": "a/b c" } });
     let span = |id: u8, kind: u8| json!({ "traceId": ID, "spanId": format!("{id:016x}"), "name": "x", "kind": kind });
-    let router = collecting(&json!({ "resourceSpans": [
+    let router = router_with(&json!({ "resourceSpans": [
         { "resource": { "attributes": [name] }, "scopeSpans": [{ "spans": [span(1, 0), span(2, 3)] }] },
     ] }));
     let (_, names) = get(&router, "/api/services/a%2Fb%20c/operations").await;
-    assert_eq!(names, enveloped(&json!(["x"]), 1));
+    assert_eq!(names, success(&json!(["x"]), 1));
     let (_, kinds) = get(&router, "/api/operations?service=a/b+c").await;
     let expected = json!([{ "name": "x", "spanKind": "" }, { "name": "x", "spanKind": "client" }]);
-    assert_eq!(kinds, enveloped(&expected, 2));
+    assert_eq!(kinds, success(&expected, 2));
 }
 
 #[tokio::test]
-async fn a_trace_looks_as_jaeger_shows_it_found_by_search_by_id_and_by_name() {
+async fn returns_a_trace_as_jaeger_does_by_id_and_by_search() {
     let router = example();
     let expected: Value = serde_json::from_str(ANSWER).unwrap();
     let tags = "tags=%7B%22http.status_code%22%3A%22500%22%7D&minDuration=1ms";
@@ -106,7 +106,7 @@ async fn a_trace_looks_as_jaeger_shows_it_found_by_search_by_id_and_by_name() {
 }
 
 #[tokio::test]
-async fn traces_by_id_that_are_not_there_are_errors_beside_those_that_are() {
+async fn lists_missing_traces_as_errors_next_to_the_stored_ones() {
     let (status, reply) = get(&example(), &format!("/api/traces?traceID={ID}&traceID=99&traceID=99")).await;
     let mut expected: Value = serde_json::from_str(ANSWER).unwrap();
     expected["errors"] = json!([{ "msg": "trace not found", "traceID": "0000000000000099" }]);
@@ -114,7 +114,7 @@ async fn traces_by_id_that_are_not_there_are_errors_beside_those_that_are() {
 }
 
 #[tokio::test]
-async fn a_search_finds_what_meets_every_condition() {
+async fn a_search_returns_traces_with_a_span_that_meets_all_conditions() {
     for matching in [
         "service=cart",
         "service=cart&operation=lookup",
@@ -140,40 +140,40 @@ async fn a_search_finds_what_meets_every_condition() {
 }
 
 #[tokio::test]
-async fn without_a_window_a_search_looks_back_two_days() {
+async fn a_search_without_a_window_covers_48_hours() {
     let ago = |hours: u64| {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         (now - std::time::Duration::from_secs(hours * 3600)).as_nanos().to_string()
     };
     let span = |id: u8, hours| json!({ "traceId": format!("{id:032x}"), "spanId": "00000000000000aa", "startTimeUnixNano": ago(hours) });
     let spans = json!([span(1, 1), span(2, 47), span(3, 49)]);
-    let router = collecting(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
+    let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
     let (_, reply) = get(&router, "/api/traces?service=unknown_service").await;
     let ids: Vec<_> = reply["data"].as_array().unwrap().iter().map(|trace| &trace["traceID"]).collect();
-    assert_eq!(ids, ["0000000000000002", "0000000000000001"], "the most recently seen first");
+    assert_eq!(ids, ["0000000000000002", "0000000000000001"], "the most recently received first");
 }
 
 #[tokio::test]
-async fn raw_traces_are_as_they_came() {
+async fn raw_traces_are_not_adjusted() {
     let attribute = |key: &str| json!({ "key": key, "value": { "stringValue": "" } });
     let span = json!({
         "traceId": ID, "spanId": "00000000000000aa", "attributes": [attribute("b"), attribute("a")],
         "links": [{ "spanId": "00000000000000cc" }],
     });
-    let router = collecting(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }));
+    let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }));
     for (raw, keys, links) in [("true", ["b", "a"], 1), ("0", ["a", "b"], 0)] {
         for path in [format!("/api/traces/{ID}?raw={raw}"), format!("/api/traces?traceID={ID}&raw={raw}")] {
             let (_, reply) = get(&router, &path).await;
             let span = &reply["data"][0]["spans"][0];
-            let shown: Vec<_> = span["tags"].as_array().unwrap().iter().map(|tag| &tag["key"]).collect();
-            assert_eq!(shown, keys, "{path}");
+            let actual: Vec<_> = span["tags"].as_array().unwrap().iter().map(|tag| &tag["key"]).collect();
+            assert_eq!(actual, keys, "{path}");
             assert_eq!(span["references"].as_array().map(Vec::len), Some(links), "{path}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_span_sent_twice_is_shown_once() {
+async fn returns_a_span_once_that_was_received_twice() {
     let ingest = Arc::new(Ingest::new(1 << 20, None));
     for _ in 0..2 {
         let message = crate::otlp::json_to_protobuf(MESSAGE.as_bytes()).unwrap();
@@ -184,7 +184,7 @@ async fn a_span_sent_twice_is_shown_once() {
 }
 
 #[tokio::test]
-async fn dependencies_count_the_calls_of_the_window() {
+async fn dependencies_count_the_calls_in_the_window() {
     let router = example();
     let calls = json!([{ "parent": "frontend", "child": "cart", "callCount": 1 }]);
     for (query, expected) in [
@@ -198,58 +198,62 @@ async fn dependencies_count_the_calls_of_the_window() {
         ("endTs=-1&lookback=0", &json!([])),
     ] {
         let reply = get(&router, &format!("/api/dependencies?{query}")).await;
-        assert_eq!(reply, (200, enveloped(expected, 0)), "{query}");
+        assert_eq!(reply, (200, success(expected, 0)), "{query}");
     }
 }
 
 #[tokio::test]
-async fn pretty_printing_indents_by_four_as_jaeger_does() {
-    for (asked, expected) in [("true", true), ("1", true), ("", false), ("false", false)] {
-        let request = Request::get(format!("/api/services?prettyPrint={asked}")).body(Body::empty()).unwrap();
-        let (_, body) = ask(&example(), request).await;
-        assert_eq!(body.starts_with(b"{\n    \"data\": [\n        \"cart\","), expected, "{asked:?}");
+async fn indents_by_four_as_jaeger_does_with_pretty_print() {
+    for (value, expected) in [("true", true), ("1", true), ("", false), ("false", false)] {
+        let request = Request::get(format!("/api/services?prettyPrint={value}")).body(Body::empty()).unwrap();
+        let (_, body) = send(&example(), request).await;
+        assert_eq!(body.starts_with(b"{\n    \"data\": [\n        \"cart\","), expected, "{value:?}");
     }
 }
 
-async fn transformed(body: impl Into<Body>) -> (u16, Value) {
-    let (status, body) = ask(&example(), Request::post("/api/transform").body(body.into()).unwrap()).await;
+async fn transform(body: impl Into<Body>) -> (u16, Value) {
+    let (status, body) = send(&example(), Request::post("/api/transform").body(body.into()).unwrap()).await;
     (status, serde_json::from_slice(&body).unwrap())
 }
 
 #[tokio::test]
-async fn a_message_is_transformed_trace_by_trace_and_not_kept() {
-    assert_eq!(transformed(MESSAGE).await, (200, serde_json::from_str(ANSWER).unwrap()));
+async fn transforms_a_message_into_traces_without_adjusting_them() {
+    assert_eq!(transform(MESSAGE).await, (200, serde_json::from_str(ANSWER).unwrap()));
     let span =
         |trace: u8, id: u8| json!({ "traceId": format!("{trace:032x}"), "spanId": format!("{id:016x}") });
     let spans = json!([span(2, 1), span(1, 1), span(2, 2), span(2, 2)]);
     let (_, reply) =
-        transformed(json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string()).await;
+        transform(json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string()).await;
     let traces = reply["data"].as_array().unwrap().iter();
     let shape: Vec<_> =
         traces.map(|trace| (trace["traceID"].clone(), trace["spans"].as_array().unwrap().len())).collect();
-    assert_eq!(shape, [(json!("0000000000000002"), 3), (json!("0000000000000001"), 1)], "repeats are shown");
-    assert_eq!(transformed(r#"{"resourceSpans":[]}"#).await, (200, enveloped(&json!([]), 0)));
+    assert_eq!(
+        shape,
+        [(json!("0000000000000002"), 3), (json!("0000000000000001"), 1)],
+        "duplicate spans stay"
+    );
+    assert_eq!(transform(r#"{"resourceSpans":[]}"#).await, (200, success(&json!([]), 0)));
 }
 
-/// The clock leaps to the next timer whenever everybody waits.
+/// With a paused clock, which advances to the next timer when all tasks wait.
 #[tokio::test(start_paused = true)]
-async fn a_file_is_not_taken_in_before_there_is_room_for_it() {
+async fn refuses_a_fifth_file_while_four_are_received() {
     let router = example();
     let endless = || Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
-    let send = |body: Body| ask(&router, Request::post("/api/transform").body(body).unwrap());
-    let mut slow: Vec<_> = (0..4).map(|_| Box::pin(send(endless()))).collect();
-    for sender in &mut slow {
-        assert!(futures::poll!(sender).is_pending());
+    let upload = |body: Body| send(&router, Request::post("/api/transform").body(body).unwrap());
+    let mut pending: Vec<_> = (0..4).map(|_| Box::pin(upload(endless()))).collect();
+    for upload in &mut pending {
+        assert!(futures::poll!(upload).is_pending());
     }
-    assert_eq!(send(Body::from(MESSAGE)).await.0, 503);
-    drop(slow);
-    // The place to read files is shared with other tests, whose clock does not leap.
+    assert_eq!(upload(Body::from(MESSAGE)).await.0, 503);
+    drop(pending);
+    // The permit to decode files is shared with tests that run in real time.
     tokio::time::resume();
-    assert_eq!(send(Body::from(MESSAGE)).await.0, 200);
+    assert_eq!(upload(Body::from(MESSAGE)).await.0, 200);
 }
 
 #[tokio::test]
-async fn what_is_no_otlp_is_not_transformed() {
+async fn transform_rejects_what_is_not_otlp_json() {
     let deep = format!(r#"{{"resourceSpans":{}"#, "[".repeat(100_000));
     for body in [
         "",
@@ -266,22 +270,22 @@ async fn what_is_no_otlp_is_not_transformed() {
         r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"xyz"}]}]}]}"#,
         &deep,
     ] {
-        let (status, reply) = transformed(body.to_owned()).await;
+        let (status, reply) = transform(body.to_owned()).await;
         assert_eq!((status, &reply["errors"][0]["code"]), (400, &json!(400)), "{:.50} {reply}", body);
     }
-    assert_eq!(transformed(vec![0xff, 0xfe]).await.0, 400);
-    let (status, reply) = transformed(vec![b' '; crate::otlp::MAX_MESSAGE + 1]).await;
+    assert_eq!(transform(vec![0xff, 0xfe]).await.0, 400);
+    let (status, reply) = transform(vec![b' '; crate::otlp::MAX_MESSAGE + 1]).await;
     assert_eq!((status, &reply["errors"][0]["code"]), (413, &json!(413)));
 }
 
 #[tokio::test]
-async fn what_is_not_there_and_what_is_no_id_have_jaegers_error_shapes() {
+async fn missing_traces_and_invalid_ids_get_jaegers_errors() {
     let router = example();
-    assert_eq!(get(&router, "/api/traces/1").await, (404, refusal(404, "trace not found")));
+    assert_eq!(get(&router, "/api/traces/1").await, (404, failure(404, "trace not found")));
     let long = "1".repeat(33);
     for id in ["zzz", "-1", "+1", "0", "%20", "%2F", "%ff", "%00", &long] {
         for path in [format!("/api/traces/{id}"), format!("/api/traces?traceID={id}")] {
-            // A plus is a blank in a query, and no id in either place.
+            // `+` decodes to a blank in a query, and is invalid in a path.
             let (status, reply) = get(&router, &path).await;
             assert_eq!((status, &reply["errors"][0]["code"]), (400, &json!(400)), "{path}");
         }
@@ -301,7 +305,7 @@ const RANGE: &str = "value out of range";
 const BIG: &str = "9223372036854775807";
 
 #[tokio::test]
-async fn a_search_that_cannot_be_read_is_refused_in_jaegers_words() {
+async fn rejects_invalid_search_parameters_with_jaegers_messages() {
     let beyond = format!("{BIG}0");
     for (query, msg) in [
         ("start=x", number("start", "x", SYNTAX)),
@@ -328,7 +332,7 @@ async fn a_search_that_cannot_be_read_is_refused_in_jaegers_words() {
         ),
     ] {
         let reply = get(&example(), &format!("/api/traces?service=s&{query}")).await;
-        assert_eq!(reply, (400, refusal(400, &msg)), "{query}");
+        assert_eq!(reply, (400, failure(400, &msg)), "{query}");
     }
     for tags in ["%7B%22x%22:123%7D", "x", "%5B%5D", "%7B", "%5B%5B%5B", "%22%22"] {
         let (status, reply) = get(&example(), &format!("/api/traces?service=s&tags={tags}")).await;
@@ -339,7 +343,7 @@ async fn a_search_that_cannot_be_read_is_refused_in_jaegers_words() {
 }
 
 #[tokio::test]
-async fn other_questions_that_cannot_be_read_are_refused_in_jaegers_words() {
+async fn rejects_invalid_parameters_of_other_paths_with_jaegers_messages() {
     let missing = "parameter 'service' is required".to_owned();
     for (path, msg) in [
         ("/api/traces", missing.clone()),
@@ -354,12 +358,12 @@ async fn other_questions_that_cannot_be_read_are_refused_in_jaegers_words() {
             "unable to parse param 'lookback': must not be negative".to_owned(),
         ),
     ] {
-        assert_eq!(get(&example(), path).await, (400, refusal(400, &msg)), "{path}");
+        assert_eq!(get(&example(), path).await, (400, failure(400, &msg)), "{path}");
     }
 }
 
 #[tokio::test]
-async fn the_longest_query_there_can_be_is_answered() {
+async fn answers_queries_of_60_kilobytes_without_repeating_them() {
     let (service, ids) = ("s".repeat(60_000), "&traceID=1".repeat(6_000));
     for (path, status) in [
         (format!("/api/traces?service={service}"), 200),
@@ -372,6 +376,6 @@ async fn the_longest_query_there_can_be_is_answered() {
     ] {
         let (answered, reply) = get(&example(), &path).await;
         assert_eq!(answered, status, "{path:.60}");
-        assert!(reply.to_string().len() < 600, "what was asked is not all said again");
+        assert!(reply.to_string().len() < 600, "the reply repeats the query");
     }
 }

@@ -1,13 +1,13 @@
 use serde_json::{Value, json};
 
-use crate::query::jaeger::tests::{ID, MESSAGE, WINDOW_V3, collecting, example, get};
+use crate::query::jaeger::tests::{ID, MESSAGE, WINDOW_V3, example, get, router_with};
 
-fn refusal(code: u16, message: &str) -> Value {
+fn failure(code: u16, message: &str) -> Value {
     json!({ "error": { "httpCode": code, "message": message } })
 }
 
 #[tokio::test]
-async fn services_and_operations_look_as_jaeger_shows_them() {
+async fn lists_services_and_operations_as_jaeger_does() {
     let router = example();
     let server = json!({ "operations": [{ "name": "GET /cart", "spanKind": "server" }] });
     for (path, expected) in [
@@ -20,20 +20,20 @@ async fn services_and_operations_look_as_jaeger_shows_them() {
     ] {
         assert_eq!(get(&router, path).await, (200, expected), "{path}");
     }
-    let empty = collecting(&json!({}));
+    let empty = router_with(&json!({}));
     assert_eq!(get(&empty, "/api/v3/services").await, (200, json!({ "services": [] })));
 }
 
 #[tokio::test]
-async fn a_span_that_did_not_say_its_kind_counts_as_internal() {
+async fn lists_an_unspecified_kind_as_internal() {
     let spans = json!([{ "traceId": ID, "spanId": "00000000000000aa", "name": "x" }]);
-    let router = collecting(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
+    let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
     let (_, reply) = get(&router, "/api/v3/operations?service=unknown_service").await;
     assert_eq!(reply, json!({ "operations": [{ "name": "x", "spanKind": "internal" }] }));
 }
 
 #[tokio::test]
-async fn a_trace_looks_as_jaeger_shows_it_found_by_search_and_by_id() {
+async fn returns_a_trace_as_jaeger_does_by_id_and_by_search() {
     let router = example();
     let mut expected = json!({ "result": serde_json::from_str::<Value>(MESSAGE).unwrap() });
     for path in [
@@ -53,22 +53,22 @@ async fn a_trace_looks_as_jaeger_shows_it_found_by_search_and_by_id() {
 }
 
 #[tokio::test]
-async fn traces_found_together_are_one_result() {
+async fn returns_several_traces_in_one_result() {
     let span = |trace: u8| json!({ "traceId": format!("{trace:032x}"), "spanId": "00000000000000aa" });
     let spans = json!([span(1), span(2)]);
-    let router = collecting(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
+    let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
     let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=9999-01-01T00:00:00Z";
     let (status, reply) = get(&router, &format!("/api/v3/traces?{window}")).await;
-    let envelope = |trace: u8| {
+    let group = |trace: u8| {
         json!({ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [
         { "traceId": format!("{trace:032x}"), "spanId": "00000000000000aa", "status": {} },
     ] }] })
     };
-    assert_eq!((status, reply), (200, json!({ "result": { "resourceSpans": [envelope(2), envelope(1)] } })));
+    assert_eq!((status, reply), (200, json!({ "result": { "resourceSpans": [group(2), group(1)] } })));
 }
 
 #[tokio::test]
-async fn a_summary_looks_as_jaeger_shows_it() {
+async fn returns_a_summary_as_jaeger_does() {
     let summary = json!({
         "traceId": ID, "minStartTimeUnixNano": "1795455811000000000", "maxEndTimeUnixNano": "1795455811005000000",
         "spanCount": 2, "rootServiceName": "frontend", "rootOperationName": "GET /cart", "errorSpanCount": 1,
@@ -87,7 +87,7 @@ async fn a_summary_looks_as_jaeger_shows_it() {
 }
 
 #[tokio::test]
-async fn a_summary_counts_orphans_and_takes_the_earliest_root() {
+async fn a_summary_counts_orphans_and_names_the_earliest_root() {
     let span = |id: u8, parent: &str, start: u32| {
         json!({ "traceId": ID, "spanId": format!("{id:016x}"), "parentSpanId": parent, "name": format!("op {id}"),
             "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + 1).to_string() })
@@ -98,7 +98,7 @@ async fn a_summary_counts_orphans_and_takes_the_earliest_root() {
         span(3, "00000000000000ff", 7),
         span(3, "00000000000000fe", 7)
     ]);
-    let router = collecting(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
+    let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
     let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-02T00:00:00Z";
     let (_, reply) = get(&router, &format!("/api/v3/trace-summaries?{window}")).await;
     let expected = json!({
@@ -110,7 +110,7 @@ async fn a_summary_counts_orphans_and_takes_the_earliest_root() {
 }
 
 #[tokio::test]
-async fn attributes_and_depth_narrow_a_search() {
+async fn filters_by_attributes_durations_and_depth() {
     for (query, count) in [
         ("query.attributes=%7B%22http.status_code%22:%22500%22%7D", 1),
         ("query.attributes=%7B%22http.status_code%22:%22200%22%7D", 0),
@@ -125,17 +125,17 @@ async fn attributes_and_depth_narrow_a_search() {
 }
 
 #[tokio::test]
-async fn no_traces_are_an_error_and_no_summaries_are_none() {
+async fn an_empty_result_is_404_for_traces_and_an_empty_list_for_summaries() {
     let router = example();
     for path in ["/api/v3/traces/1".to_owned(), format!("/api/v3/traces?query.serviceName=x&{WINDOW_V3}")] {
-        assert_eq!(get(&router, &path).await, (404, refusal(404, "No traces found")), "{path}");
+        assert_eq!(get(&router, &path).await, (404, failure(404, "No traces found")), "{path}");
     }
     let path = format!("/api/v3/trace-summaries?query.serviceName=x&{WINDOW_V3}");
     assert_eq!(get(&router, &path).await, (200, json!({ "summaries": [] })));
 }
 
 #[tokio::test]
-async fn parameters_that_cannot_be_read_are_refused_by_their_names() {
+async fn rejects_invalid_parameters_and_names_them() {
     let router = example();
     let backwards = "query.startTimeMin=2026-11-23T17:44:01Z&query.startTimeMax=2026-11-23T16:44:01Z";
     for (query, message) in [
@@ -144,11 +144,11 @@ async fn parameters_that_cannot_be_read_are_refused_by_their_names() {
         (
             "query.startTimeMin=yesterday",
             "malformed parameter query.startTimeMin: parsing time \"yesterday\" as \
-             \"2006-01-02T15:04:05.999999999Z07:00\": no such time",
+             \"2006-01-02T15:04:05.999999999Z07:00\": invalid or out of range",
         ),
         (backwards, "query.startTimeMin must be before query.startTimeMax"),
     ] {
-        let expected = (400, refusal(400, message));
+        let expected = (400, failure(400, message));
         assert_eq!(get(&router, &format!("/api/v3/traces?{query}")).await, expected, "{query}");
         assert_eq!(get(&router, &format!("/api/v3/trace-summaries?{query}")).await, expected, "{query}");
     }
@@ -163,7 +163,7 @@ async fn parameters_that_cannot_be_read_are_refused_by_their_names() {
         ("query.rawTraces=2", "query.rawTraces: strconv.ParseBool: parsing \"2\": invalid syntax"),
     ] {
         let reply = get(&router, &format!("/api/v3/traces?{WINDOW_V3}&{query}")).await;
-        assert_eq!(reply, (400, refusal(400, &format!("malformed parameter {message}"))), "{query}");
+        assert_eq!(reply, (400, failure(400, &format!("malformed parameter {message}"))), "{query}");
     }
     for path in [
         format!("/api/v3/traces?{WINDOW_V3}&query.attributes=%7B%22a%22:1%7D"),

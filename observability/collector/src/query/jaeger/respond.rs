@@ -1,0 +1,56 @@
+//! What the handlers of all versions share: lookups in the store, and JSON responses computed off the runtime.
+
+use axum::response::Response;
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use crate::ingest::Ingest;
+use crate::query::streaming::{self, ResponseWriter};
+use crate::store::Found;
+use crate::trace::{Kind, Trace, TraceId};
+
+/// Searches in progress.
+static SEARCH_PERMITS: Semaphore = Semaphore::const_new(4);
+
+/// Lookups in progress.
+static LOOKUP_PERMITS: Semaphore = Semaphore::const_new(4);
+
+/// Responds with the JSON that a search writes.
+pub(super) async fn search(
+    work: impl FnOnce(&mut ResponseWriter) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    json_response(&SEARCH_PERMITS, work).await
+}
+
+/// Responds with the JSON that a lookup of names or of a single trace writes. Lookups have permits of their own, so that
+/// they do not wait for searches.
+pub(super) async fn lookup(
+    work: impl FnOnce(&mut ResponseWriter) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    json_response(&LOOKUP_PERMITS, work).await
+}
+
+/// Responds with the JSON that `work` writes once it has one of `permits`.
+pub(super) async fn json_response(
+    permits: &'static Semaphore,
+    work: impl FnOnce(&mut ResponseWriter) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    streaming::stream(permits, Some(&streaming::STREAM_PERMIT), "application/json", work).await
+}
+
+pub(super) fn stored_trace(ingest: &Ingest, id: TraceId) -> Option<Trace> {
+    match ingest.store.get(id) {
+        Found::Kept(trace) => Some(trace),
+        Found::Evicted(_) | Found::Nothing => None,
+    }
+}
+
+/// Returns names and kinds of a service's operations, optionally of one kind only. An unspecified kind is the empty text.
+pub(super) fn operations(ingest: &Ingest, service: &str, kind: Option<&str>) -> Vec<(String, &'static str)> {
+    let text = |kind: Kind| if kind == Kind::Unspecified { "" } else { kind.as_str() };
+    let operations = ingest.operations(service).into_iter();
+    operations
+        .map(|(name, of_kind)| (name, text(of_kind)))
+        .filter(|(_, of_kind)| kind.is_none_or(|kind| kind == *of_kind))
+        .collect()
+}
