@@ -1,4 +1,4 @@
-//! The students' page in headless Chromium, against the whole system as `workbench up` starts it.
+//! The frontend and the collector's pages in headless Chromium, against a stack.
 
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::Stack;
+use crate::harness::{ExclusiveMachine, Stack, eventually_without, pid_of};
 use fantoccini::key::Key;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -17,19 +17,15 @@ use nix::unistd::{Pid, geteuid};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 
-/// How long anything may take to appear; less than the page's own patience with a late notification.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum wait for a page to change; shorter than the page's own wait for a late notification.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One stack and one browser at a time: each keeps the machine busy by itself.
-static TURN: Mutex<()> = Mutex::const_new(());
-
-/// A chromedriver on a free port. Dropping it ends it and every browser it started.
+/// A chromedriver on a free port, killed with all of its browsers when dropped.
 struct Driver {
     child: Child,
     output: BufReader<ChildStdout>,
-    // Where the browsers put their profiles.
+    // Profiles of the browsers.
     _folder: TempDir,
 }
 
@@ -38,7 +34,7 @@ impl Driver {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").env("TMPDIR", folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        // A group of its own, which the browsers join, so that all of them can be ended together.
+        // The browsers join the process group of the driver, so one signal kills all of them.
         let mut child = command.process_group(0).spawn().unwrap_or_else(|error| {
             panic!(
                 "no chromedriver on PATH ({error}); install Chromium and its driver: \
@@ -54,7 +50,7 @@ impl Driver {
             let (_, port) = line.split_once("started successfully on port ")?;
             Some(port.trim_end_matches('.').to_owned())
         });
-        format!("http://127.0.0.1:{}", port.expect("chromedriver says on which port it listens"))
+        format!("http://127.0.0.1:{}", port.expect("chromedriver prints its port"))
     }
 
     /// A browser whose page is `width` CSS pixels wide.
@@ -76,22 +72,22 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        killpg(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+        killpg(Pid::from_raw(pid_of(&self.child)), Signal::SIGKILL).unwrap();
         self.child.wait().unwrap();
     }
 }
 
-/// What a person sees and does.
+/// A page, through what a user sees and does.
 struct Page(Client);
 
 impl Page {
-    /// Waits until the element shows `text`; fails the test with what the page shows instead.
+    /// Waits until the element shows `text`; fails the test with the text of the page.
     async fn sees(&self, css: &str, text: &str) {
         self.shows(css, text, |shown| shown.contains(text)).await;
     }
 
-    /// Waits until the element shows nothing, or is not there.
-    async fn sees_no(&self, css: &str) {
+    /// Waits until the element is empty, hidden or absent.
+    async fn sees_nothing_in(&self, css: &str) {
         self.shows(css, "nothing", str::is_empty).await;
     }
 
@@ -99,7 +95,7 @@ impl Page {
         let start = Instant::now();
         while !is_right(&self.text(css).await) {
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < TIMEOUT,
                 "{css} does not show {what}; the page:\n{}",
                 self.text("body").await
             );
@@ -107,7 +103,7 @@ impl Page {
         }
     }
 
-    /// What the element shows; nothing when it is hidden, not there, or was just replaced.
+    /// The visible text of the element; empty when it is hidden, absent or was just replaced.
     async fn text(&self, css: &str) -> String {
         match self.0.find(Locator::Css(css)).await {
             Ok(element) => element.text().await.unwrap_or_default(),
@@ -115,7 +111,7 @@ impl Page {
         }
     }
 
-    /// Types into a field, in place of what is there.
+    /// Replaces the text of a field.
     async fn types(&self, css: &str, text: &str) {
         let field = self.0.find(Locator::Css(css)).await.unwrap();
         field.clear().await.unwrap();
@@ -126,12 +122,13 @@ impl Page {
         self.0.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }
 
-    /// Presses a key wherever the focus is.
+    /// Presses a key in the focused element.
     async fn presses(&self, key: Key) {
         let focused = self.0.active_element().await.unwrap();
         focused.send_keys(&String::from(char::from(key))).await.unwrap();
     }
 
+    /// The id of the focused element.
     async fn focused(&self) -> String {
         self.0.active_element().await.unwrap().attr("id").await.unwrap().unwrap_or_default()
     }
@@ -154,15 +151,15 @@ impl Page {
     }
 }
 
-/// Runs `scenario` in a browser `width` pixels wide that shows the first page of a fresh system. Whatever comes of
-/// it, the browser and the system are gone afterwards.
-async fn at_the_page<S: Future<Output = ()> + Send + 'static>(
+/// Runs `scenario` in a browser `width` pixels wide that shows the frontend of a new stack, then stops both, also when
+/// the scenario panics.
+async fn in_browser<S: Future<Output = ()> + Send + 'static>(
     width: u32,
     scenario: impl FnOnce(Page, Stack) -> S,
 ) {
-    let _turn = TURN.lock().await;
+    let machine = ExclusiveMachine::acquire();
     let mut driver = Driver::start();
-    let stack = Stack::start();
+    let stack = Stack::start_on(&machine);
     let client = driver.browser(width).await;
     client.goto(&stack.addresses.frontend).await.unwrap();
     let done = tokio::spawn(scenario(Page(client), stack)).await;
@@ -173,8 +170,8 @@ async fn at_the_page<S: Future<Output = ()> + Send + 'static>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_student_logs_in_searches_books_and_is_notified() {
-    at_the_page(1200, |page, stack| async move {
+async fn student_logs_in_searches_books_and_is_notified() {
+    in_browser(1200, |page, stack| async move {
         page.logs_in("student1", "not the password").await;
         page.sees("#login-problem", "Incorrect user name or password.").await;
         assert_eq!(page.focused().await, "password");
@@ -190,16 +187,17 @@ async fn a_student_logs_in_searches_books_and_is_notified() {
         page.searches("Math").await;
         page.sees("#search-origin", "from the cache").await;
 
-        // From the field, past the search button, the keyboard alone reaches the first tutor's button.
+        // Two Tab presses lead from the field, past the search button, to the button of the first tutor.
         page.presses(Key::Tab).await;
         page.presses(Key::Tab).await;
         let tutor = page.text("#tutors li:first-child .name").await;
         page.presses(Key::Enter).await;
-        let said = format!("You booked {tutor}. Booking number 1. You and your tutor have been notified.");
-        page.sees("#notice", &said).await;
+        let confirmation =
+            format!("You booked {tutor}. Booking number 1. You and your tutor have been notified.");
+        page.sees("#notice", &confirmation).await;
         page.sees("#bookings li", &tutor).await;
         page.sees("#bookings li .tag", "Notified after").await;
-        the_booking_can_be_looked_up(&page, &stack).await;
+        trace_of_the_booking_is_complete(&page, &stack).await;
 
         page.0.refresh().await.unwrap();
         page.sees("#bookings li .tag", "Notified after").await;
@@ -211,29 +209,26 @@ async fn a_student_logs_in_searches_books_and_is_notified() {
     .await;
 }
 
-/// The trace id that the page shows leads to a trace that reaches the notification.
-async fn the_booking_can_be_looked_up(page: &Page, stack: &Stack) {
+/// Waits until the trace whose id the page shows reaches the notification service.
+async fn trace_of_the_booking_is_complete(page: &Page, stack: &Stack) {
     page.sees("#trace", "POST /book").await;
     let url = format!("{}/api/traces/{}", stack.addresses.collector, page.text("#trace-id").await);
-    let start = Instant::now();
-    loop {
+    eventually_without(|| async {
         let trace = reqwest::get(&url).await.unwrap().text().await.unwrap();
-        if trace.contains("\"load_balancer\"") && trace.contains("\"notification_service\"") {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "{url} does not reach the notification: {trace}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let is_complete = trace.contains("\"load_balancer\"") && trace.contains("\"notification_service\"");
+        (!is_complete).then(|| format!("{url} does not reach the notification: {trace}"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_is_told_in_words_on_a_small_screen() {
-    at_the_page(320, |page, stack| async move {
+async fn errors_are_explained_on_a_small_screen() {
+    in_browser(320, |page, stack| async move {
         page.logs_in("student2", "password").await;
         page.searches("Klingon").await;
         page.sees("#search-summary", "No tutors found for “Klingon”.").await;
 
-        // A name is text, whatever it looks like.
+        // Markup in a name is shown as text.
         let name = "<img src=x onerror=\"document.title='owned'\"><b>Eve</b>";
         let mut database = PgConnection::connect(&stack.addresses.database_url).await.unwrap();
         let hire = "INSERT INTO tutors (id, name, subject, rating) \
@@ -248,7 +243,7 @@ async fn what_goes_wrong_is_told_in_words_on_a_small_screen() {
         assert_eq!(page.0.title().await.unwrap(), "Tutoring");
         assert_eq!(page.script("return document.documentElement.scrollWidth").await, 320);
 
-        // A tutor may leave while somebody looks at the list.
+        // A tutor can be deleted while the list is open.
         sqlx::query("DELETE FROM tutors WHERE id = 900002").execute(&mut database).await.unwrap();
         page.clicks("#tutors li:last-child button").await;
         page.sees("#notice.bad", "This tutor is no longer available.").await;
@@ -259,7 +254,7 @@ async fn what_goes_wrong_is_told_in_words_on_a_small_screen() {
         page.searches("Math").await;
         page.sees("#login-problem", "Your session has ended. Please log in again.").await;
         assert_eq!(page.focused().await, "username");
-        page.sees_no("#home").await;
+        page.sees_nothing_in("#home").await;
         page.logs_in("student2", "password").await;
         page.sees("#bookings li .name", name).await;
     })
@@ -267,8 +262,8 @@ async fn what_goes_wrong_is_told_in_words_on_a_small_screen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_notification_shows_when_it_comes() {
-    at_the_page(1200, |page, stack| async move {
+async fn late_notification_appears_when_it_arrives() {
+    in_browser(1200, |page, stack| async move {
         page.logs_in("student1", "password").await;
         page.searches("Science").await;
         page.sees("#tutors", "Bob").await;
@@ -282,8 +277,8 @@ async fn a_late_notification_shows_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_system_that_is_gone_is_said_to_be() {
-    at_the_page(1200, |page, stack| async move {
+async fn unreachable_service_is_reported() {
+    in_browser(1200, |page, stack| async move {
         page.logs_in("student1", "password").await;
         page.searches("Science").await;
         page.sees("#tutors", "Bob").await;
@@ -293,7 +288,7 @@ async fn a_system_that_is_gone_is_said_to_be() {
         page.sees("#notice.bad", "The service cannot be reached.").await;
         page.sees("#notice.bad", "Check “My bookings” first: the booking may have been made").await;
         page.searches("Science").await;
-        page.sees_no("#tutors").await;
+        page.sees_nothing_in("#tutors").await;
         page.sees("#notice.bad", "The service cannot be reached.").await;
         page.clicks("#log-out").await;
         page.logs_in("student1", "password").await;
@@ -302,13 +297,13 @@ async fn a_system_that_is_gone_is_said_to_be() {
     .await;
 }
 
-/// Text that would run, or break out of its place, if it were taken for HTML.
+/// Text that would run as a script if a page did not escape it.
 const HOSTILE: &str =
     "\"><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hostile_trace_is_found_by_the_keyboard_alone_and_shown_as_text() {
-    at_the_page(1200, |page, stack| async move {
+async fn hostile_trace_is_reachable_by_keyboard_and_shown_as_text() {
+    in_browser(1200, |page, stack| async move {
         let id = format!("{:032x}", 0xabc);
         let text = json!({ "stringValue": HOSTILE });
         let span = json!({
@@ -328,7 +323,7 @@ async fn a_hostile_trace_is_found_by_the_keyboard_alone_and_shown_as_text() {
         page.presses(Key::Enter).await;
         page.sees("main", "1 trace found").await;
         page.sees("main", HOSTILE).await;
-        // Tab leads from the form to the trace.
+        // Tab moves the focus from the form to the link of the trace.
         let link = format!("/trace/{id}");
         for _ in 0..60 {
             let focused = page.0.active_element().await.unwrap();
@@ -341,7 +336,7 @@ async fn a_hostile_trace_is_found_by_the_keyboard_alone_and_shown_as_text() {
         page.sees("h1", HOSTILE).await;
         let url = page.0.current_url().await.unwrap();
         assert!(url.path().ends_with(&link), "{url}");
-        assert!(page.0.title().await.unwrap().contains("<script>"), "the title is text, too");
+        assert!(page.0.title().await.unwrap().contains("<script>"), "the title is escaped");
         assert_eq!(page.script("return document.scripts.length + document.images.length").await, 0);
     })
     .await;

@@ -1,17 +1,36 @@
-//! A running stack for the tests: real processes of the built binary, on free ports.
+//! Shared by all process tests: runs the binary, starts roles and stacks, sends requests and waits for conditions.
 
-use std::collections::BTreeMap;
+mod api;
+mod collector;
+mod load;
+mod machine;
+mod role;
+mod stack;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Deserialize;
+use serde_json::Value;
 
-/// The built binary, without this shell's own database and secrets.
+pub(crate) use api::Api;
+pub(crate) use collector::Collector;
+pub(crate) use load::{Load, sum};
+pub(crate) use machine::ExclusiveMachine;
+pub(crate) use role::RoleProcess;
+pub(crate) use stack::{Addresses, Stack};
+
+/// Maximum wait for a condition.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Interval between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The built binary, without the database and the secrets of the environment that runs the tests.
 pub(crate) fn workbench() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_workbench"));
     for variable in
@@ -22,87 +41,97 @@ pub(crate) fn workbench() -> Command {
     command
 }
 
-/// What `workbench up --json` prints.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Addresses {
-    pub(crate) frontend: String,
-    pub(crate) balancer: String,
-    pub(crate) gateways: [String; 2],
-    pub(crate) cache: String,
-    pub(crate) search: String,
-    pub(crate) booking: String,
-    pub(crate) queue: String,
-    pub(crate) notification: String,
-    pub(crate) collector: String,
-    pub(crate) otlp_grpc: String,
-    pub(crate) otlp_http: String,
-    pub(crate) database_url: String,
-    pub(crate) folder: PathBuf,
-    pub(crate) processes: BTreeMap<String, Running>,
-}
-
-/// One process of the stack.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Running {
-    pub(crate) pid: i32,
-    pub(crate) log: PathBuf,
-}
-
-/// `workbench up`, ready; stopped when dropped.
+/// Exit status and output of a finished command.
 #[derive(Debug)]
-pub(crate) struct Stack {
-    pub(crate) addresses: Addresses,
-    pub(crate) child: Child,
-}
+pub(crate) struct Finished(Output);
 
-impl Stack {
-    /// Free ports, nothing else out of the ordinary.
-    pub(crate) fn start() -> Self {
-        Self::start_with(|_| {})
+impl Finished {
+    /// Exit code; `None` after a signal.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.0.status.code()
     }
 
-    /// `change` adds arguments or environment, such as a smaller store.
-    pub(crate) fn start_with(change: impl FnOnce(&mut Command)) -> Self {
-        let mut command = workbench();
-        command.args(["up", "--free-ports", "--json"]).stdin(Stdio::null()).stdout(Stdio::piped());
-        change(&mut command);
-        let mut child = command.spawn().expect("the workbench starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addresses = serde_json::from_str(&line).unwrap_or_else(|error| {
-            panic!("no stack ({error}); it ended: {}", child.wait().unwrap());
-        });
-        Self { addresses, child }
+    pub(crate) fn stdout(&self) -> &[u8] {
+        &self.0.stdout
     }
 
-    /// Everything that this role (an instance name, such as `api_gateway_1`) has logged so far.
-    pub(crate) fn log(&self, role: &str) -> String {
-        fs::read_to_string(&self.addresses.processes[role].log).unwrap()
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
-    /// Sends `signal` to a role.
-    pub(crate) fn signal(&self, role: &str, signal: Signal) {
-        send_signal(self.addresses.processes[role].pid, signal);
+    /// Standard output, then standard error.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned() + &self.stderr()
     }
 
-    /// SIGINT, as from Ctrl-C, and how the workbench ended.
-    pub(crate) fn stop(mut self) -> ExitStatus {
-        self.interrupt()
+    /// Asserts exit code 0.
+    pub(crate) fn succeeded(self) -> Self {
+        assert_eq!(self.code(), Some(0), "{}", self.text());
+        self
     }
 
-    fn interrupt(&mut self) -> ExitStatus {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            return status;
-        }
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
-        self.child.wait().unwrap()
+    /// Asserts this exit code and an error message that contains `message`.
+    pub(crate) fn failed(self, code: i32, message: &str) -> Self {
+        let stderr = self.stderr();
+        assert_eq!(self.code(), Some(code), "expected {message:?}: {stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(message), "expected {message:?}: {stderr}");
+        self
     }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.interrupt();
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Finished {
+    Finished(command.output().unwrap())
+}
+
+/// Waits for a child whose output is piped.
+pub(crate) fn finish(child: Child) -> Finished {
+    Finished(child.wait_with_output().unwrap())
+}
+
+/// A loopback address with a port that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Waits until `condition` holds; fails the test after [`TIMEOUT`].
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}");
+        std::thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Waits until `problem` returns `None`; after [`TIMEOUT`] fails the test with the last problem.
+pub(crate) async fn eventually_without<F: Future<Output = Option<String>>>(problem: impl Fn() -> F) {
+    let start = Instant::now();
+    while let Some(problem) = problem().await {
+        assert!(start.elapsed() < TIMEOUT, "still after {TIMEOUT:?}: {problem}");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// The JSON body of a successful GET.
+pub(crate) async fn get_json(url: impl AsRef<str>) -> Value {
+    let reply = reqwest::get(url.as_ref()).await.unwrap().error_for_status().unwrap();
+    reply.json().await.unwrap()
+}
+
+/// The body of a GET, or `None` when the request fails or the status is not 2xx. Works with and without a runtime.
+pub(crate) fn get_blocking(url: &str) -> Option<String> {
+    let get = async || reqwest::get(url).await.ok()?.error_for_status().ok()?.text().await.ok();
+    let on_own_runtime = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(get())
+    };
+    // A thread that runs a runtime cannot start a second one.
+    std::thread::scope(|scope| scope.spawn(on_own_runtime).join().unwrap())
+}
+
+/// The process id of a child.
+pub(crate) fn pid_of(child: &Child) -> i32 {
+    child.id().try_into().unwrap()
 }
 
 /// Sends `signal` to a process that the test started.
@@ -110,28 +139,10 @@ pub(crate) fn send_signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
 
-/// Waits until `condition` holds; fails the test, naming it, when it does not within half a minute.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// As [`eventually`], for what is asked of a server: fails with what was last wrong.
-pub(crate) async fn comes_right(is_wrong: impl AsyncFn() -> Option<String>) {
-    let start = Instant::now();
-    while let Some(wrong) = is_wrong().await {
-        assert!(start.elapsed() < Duration::from_secs(30), "{wrong}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Whether the process runs; one that has ended and was not waited for does not.
+/// Whether the process runs; a zombie does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        // The state follows the name, which stands in parentheses and may hold anything.
+        // The state follows the name, which is in parentheses and may contain any character.
         Ok(stat) => !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
         Err(_) if Path::new("/proc/self/stat").exists() => false,
         Err(_) => kill(Pid::from_raw(pid), None).is_ok(),

@@ -1,67 +1,59 @@
-//! Notifications over real processes: however often a booking's task arrives, it is recorded and sent once.
+//! Notifications: each booking is recorded and notified once, however often its task is delivered.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{Stack, comes_right, eventually, send_signal, workbench};
-use nix::sys::signal::Signal;
-use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Puts a task of a booking in line, as the booking service does.
-async fn enqueue(client: &Client, stack: &Stack, task_type: &str, payload: Value) {
+use crate::harness::{Api, RoleProcess, Stack, eventually, eventually_without};
+
+const BOOKING: &str = r#"{"student_id":1,"tutor_id":1}"#;
+
+/// Enqueues a task as the booking service does.
+async fn enqueue(stack: &Stack, task_type: &str, payload: Value) {
     let task = json!({ "task_type": task_type, "payload": payload });
-    let reply = client.post(format!("{}/enqueue", stack.addresses.queue)).json(&task).send().await.unwrap();
-    assert_eq!(reply.status(), 200);
+    let request = reqwest::Client::new().post(format!("{}/enqueue", stack.addresses.queue)).json(&task);
+    assert_eq!(request.send().await.unwrap().status(), 200);
 }
 
-async fn book(client: &Client, stack: &Stack) -> i64 {
-    let api = &stack.addresses.balancer;
-    let form = [("username", "student1"), ("password", "password")];
-    let token: Value =
-        client.post(format!("{api}/token")).form(&form).send().await.unwrap().json().await.unwrap();
-    let booking = json!({ "student_id": 1, "tutor_id": 1 });
-    let request = client.post(format!("{api}/book")).bearer_auth(token["access_token"].as_str().unwrap());
-    let booked: Value = request.json(&booking).send().await.unwrap().json().await.unwrap();
+/// Books through the public API and returns the booking's id.
+async fn book(stack: &Stack) -> i64 {
+    let api = Api::log_in(stack).await;
+    let booked: Value = api.book(BOOKING).send().await.unwrap().json().await.unwrap();
     booked["booking_id"].as_i64().expect("a booking")
 }
 
-/// How often the notification service has logged `message`.
-fn logged(stack: &Stack, message: &str) -> usize {
-    let log = stack.log("notification_service");
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == message).count()
+/// A `POST /book` for the booking service, as bytes.
+fn raw_booking(address: &str) -> String {
+    let length = BOOKING.len();
+    format!("POST /book HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{BOOKING}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_arrives_again_is_recorded_once() {
-    let stack = Stack::start_with(|command| {
-        command.args(["--tutors", "2", "--students", "2"]);
-    });
-    let client = Client::new();
+async fn redelivered_task_is_recorded_once() {
+    let stack = Stack::start_small();
     let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
+    let logged = |message: &str| stack.log_lines_with("notification_service", message).len();
 
-    let booking_id = book(&client, &stack).await;
-    let recorded = || logged(&stack, "notification sent");
-    eventually("the notification was sent", || recorded() == 1);
+    let booking_id = book(&stack).await;
+    eventually("the notification was sent", || logged("notification sent") == 1);
 
     let payload = |booking_id| json!({ "booking_id": booking_id, "student_id": 1, "tutor_id": 1 });
     for _ in 0..2 {
-        enqueue(&client, &stack, "booking_notification", payload(booking_id)).await;
+        enqueue(&stack, "booking_notification", payload(booking_id)).await;
     }
-    eventually("both were found sent", || logged(&stack, "notification sent before") == 2);
+    eventually("both duplicates were recognised", || logged("notification sent before") == 2);
 
-    // A booking that was taken back, and tasks that make no sense, do not come again either.
-    enqueue(&client, &stack, "booking_notification", payload(i64::MAX)).await;
-    eventually("it was taken back", || logged(&stack, "the booking was taken back") == 1);
-    assert_eq!(recorded(), 1, "nobody is told of a booking that is no more");
-    enqueue(&client, &stack, "newsletter", json!({})).await;
-    eventually("it was let go", || logged(&stack, "a task that nobody understands is let go") == 1);
+    // Tasks of deleted bookings and of an unknown type are not redelivered either.
+    enqueue(&stack, "booking_notification", payload(i64::MAX)).await;
+    eventually("the deleted booking was recognised", || logged("the booking was taken back") == 1);
+    assert_eq!(logged("notification sent"), 1, "a deleted booking is not notified");
+    enqueue(&stack, "newsletter", json!({})).await;
+    eventually("the unknown task was dropped", || logged("a task that nobody understands is let go") == 1);
 
-    nothing_is_left(&client, &stack).await;
+    queue_is_drained(&stack, 5).await;
     let rows: Vec<(i64, i32)> = sqlx::query_as("SELECT booking_id, deliveries FROM notifications")
         .fetch_all(&database)
         .await
@@ -70,72 +62,63 @@ async fn a_task_that_arrives_again_is_recorded_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_booking_whose_caller_went_away_is_notified_all_the_same() {
-    let stack = Stack::start_with(|command| {
-        command.args(["--tutors", "2", "--students", "2"]);
-    });
+async fn notifies_bookings_of_clients_that_disconnect() {
+    let stack = Stack::start_small();
     let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
     let address = stack.addresses.booking.trim_start_matches("http://");
-    let body = r#"{"student_id":1,"tutor_id":1}"#;
-    let head = format!("POST /book HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let request = raw_booking(address);
     for n in 0..200 {
-        let mut caller = TcpStream::connect(address).await.unwrap();
-        caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-        // Anywhere between the insert and the reply.
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        // Disconnects at different points between the insert and the reply.
         tokio::time::sleep(Duration::from_micros(n * 20)).await;
     }
-    book(&Client::new(), &stack).await;
-    let orphans = "SELECT count(*) FROM bookings WHERE id NOT IN (SELECT booking_id FROM notifications)";
-    comes_right(async || {
-        let left: i64 = sqlx::query_scalar(orphans).fetch_one(&database).await.unwrap();
-        (left > 0).then(|| format!("{left} bookings are never notified"))
+    book(&stack).await;
+    let without_notification =
+        "SELECT count(*) FROM bookings WHERE id NOT IN (SELECT booking_id FROM notifications)";
+    eventually_without(|| async {
+        let left: i64 = sqlx::query_scalar(without_notification).fetch_one(&database).await.unwrap();
+        (left > 0).then(|| format!("{left} bookings have no notification"))
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_booking_service_that_stops_takes_back_what_it_cannot_queue() {
-    let stack = Stack::start_with(|command| {
-        command.args(["--tutors", "2", "--students", "2"]);
-    });
+async fn shutdown_deletes_a_booking_whose_task_cannot_be_queued() {
+    let stack = Stack::start_small();
     let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
     // A queue that accepts connections and never answers.
     let queue = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let mut role = workbench()
-        .args(["serve", "booking"])
-        .env("LISTEN", address.to_string())
-        .env("DATABASE_URL", &stack.addresses.database_url)
-        .env("QUEUE_URL", format!("http://{}", queue.local_addr().unwrap()))
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let body = r#"{"student_id":1,"tutor_id":1}"#;
-    let head = format!("POST /book HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let queue_url = format!("http://{}", queue.local_addr().unwrap());
+    let (role, address) = RoleProcess::start("booking", |serve| {
+        serve
+            .env("DATABASE_URL", &stack.addresses.database_url)
+            .env("QUEUE_URL", queue_url)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "");
+    });
     let bookings = async || -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(&database).await.unwrap()
     };
-    eventually("the role listens", || std::net::TcpStream::connect(address).is_ok());
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut client = TcpStream::connect(&address).await.unwrap();
+    client.write_all(raw_booking(&address).as_bytes()).await.unwrap();
     let (_connection, _) = queue.accept().await.unwrap();
-    assert_eq!(bookings().await, 1, "it is written before its task is queued");
-    drop(caller);
-    send_signal(role.id().try_into().unwrap(), Signal::SIGTERM);
-    assert!(role.wait().unwrap().success());
-    assert_eq!(bookings().await, 0, "nobody was told of it, and nobody will be");
+    assert_eq!(bookings().await, 1, "the booking is written before its task is queued");
+    drop(client);
+    assert!(role.terminate().success());
+    assert_eq!(bookings().await, 0, "the booking was not confirmed and will not be notified");
 }
 
-/// The queue is done with all of its five tasks.
-async fn nothing_is_left(client: &Client, stack: &Stack) {
-    let expected = ["queue_tasks_waiting 0", "queue_tasks_leased 0", "queue_tasks_acknowledged_total 5"];
-    comes_right(async || {
-        let url = format!("{}/metrics", stack.addresses.queue);
-        let metrics = client.get(url).send().await.unwrap().text().await.unwrap();
-        let done = expected.iter().all(|expected| metrics.lines().any(|line| line == *expected));
+/// Waits until the queue is empty and has `acknowledged` tasks behind it.
+async fn queue_is_drained(stack: &Stack, acknowledged: u32) {
+    let expected = [
+        "queue_tasks_waiting 0".to_owned(),
+        "queue_tasks_leased 0".to_owned(),
+        format!("queue_tasks_acknowledged_total {acknowledged}"),
+    ];
+    eventually_without(|| async {
+        let reply = reqwest::get(format!("{}/metrics", stack.addresses.queue)).await.unwrap();
+        let metrics = reply.text().await.unwrap();
+        let done = expected.iter().all(|expected| metrics.lines().any(|line| line == expected));
         (!done).then(|| format!("tasks are left: {metrics}"))
     })
     .await;

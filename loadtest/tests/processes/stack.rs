@@ -1,4 +1,4 @@
-//! `workbench up` as a user meets it: real processes, real signals, and nothing left behind.
+//! `workbench up` and `workbench demo`: real processes, real signals, and nothing left behind.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -6,14 +6,14 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use crate::harness::{Addresses, Stack, eventually, is_alive, workbench};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-/// What a stack occupies, noted while it runs.
+use crate::harness::{Addresses, Stack, eventually, is_alive, pid_of, run, send_signal, workbench};
+
+/// The processes, ports and folder of a running stack.
 struct Footprint {
     addresses: Addresses,
     pids: Vec<i32>,
@@ -21,11 +21,12 @@ struct Footprint {
 
 impl Footprint {
     fn of(stack: &Stack) -> Self {
-        let mut pids: Vec<i32> = stack.addresses.processes.values().map(|running| running.pid).collect();
+        let mut pids = stack.pids();
         pids.extend(postmaster(&stack.addresses));
         Self { addresses: stack.addresses.clone(), pids }
     }
 
+    /// Everything of the stack that still exists.
     fn left(&self) -> Vec<String> {
         let pids = self.pids.iter().filter(|pid| is_alive(**pid)).map(|pid| format!("process {pid}"));
         let ports = ports(&self.addresses)
@@ -37,9 +38,10 @@ impl Footprint {
     }
 }
 
+/// The process id of the private PostgreSQL.
 fn postmaster(addresses: &Addresses) -> Option<i32> {
-    let note = fs::read_to_string(addresses.folder.join("postgres/data/postmaster.pid")).ok()?;
-    note.lines().next()?.parse().ok()
+    let pid_file = fs::read_to_string(addresses.folder.join("postgres/data/postmaster.pid")).ok()?;
+    pid_file.lines().next()?.parse().ok()
 }
 
 fn ports(addresses: &Addresses) -> Vec<u16> {
@@ -66,8 +68,8 @@ fn is_open(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// A folder for temporary files that PostgreSQL's user may pass through.
-fn temporary() -> TempDir {
+/// A folder for temporary files that the user of PostgreSQL can traverse.
+fn temporary_folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     folder
@@ -77,100 +79,86 @@ fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
 }
 
-fn run(command: &mut Command) -> (Output, String) {
-    let output = command.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output, error)
-}
-
-/// Starts `up` and returns once its keeper is making the database.
-fn starting(folder: &Path) -> Child {
+/// Starts `up` and returns while it creates the database.
+fn start_database(folder: &Path) -> Child {
     let child =
         workbench().args(["up", "--free-ports"]).env("TMPDIR", folder).stdout(Stdio::null()).spawn().unwrap();
-    eventually("the database's folder is there", || {
+    eventually("the database's folder exists", || {
         fs::read_dir(folder).unwrap().flatten().any(|stack| stack.path().join("postgres").exists())
     });
     child
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(child.id().try_into().unwrap())
-}
-
 #[test]
-fn ctrl_c_stops_everything_that_up_started() {
+fn ctrl_c_stops_every_process() {
     let stack = Stack::start();
     let footprint = Footprint::of(&stack);
-    assert_eq!(
-        footprint.pids.len(),
-        12,
-        "ten roles (two gateways), the keeper and its PostgreSQL: {footprint:?}",
-        footprint = footprint.pids
-    );
+    let pids = &footprint.pids;
+    assert_eq!(pids.len(), 12, "ten roles (two gateways), the keeper and its PostgreSQL: {pids:?}");
     assert!(ports(&stack.addresses).into_iter().all(is_open));
     assert_eq!(stack.stop().code(), Some(0));
     assert_eq!(footprint.left(), [""; 0]);
 }
 
 #[test]
-fn a_killed_workbench_leaves_nothing() {
+fn killed_workbench_leaves_nothing_behind() {
     let mut stack = Stack::start();
     let footprint = Footprint::of(&stack);
     stack.child.kill().unwrap();
     assert_eq!(stack.child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
-    eventually("all is gone", || footprint.left().is_empty());
+    eventually("everything is gone", || footprint.left().is_empty());
 }
 
 #[test]
-fn ctrl_c_while_starting_leaves_nothing() {
-    let folder = temporary();
-    let mut child = starting(folder.path());
-    kill(pid(&child), Signal::SIGINT).unwrap();
+fn ctrl_c_during_startup_leaves_nothing_behind() {
+    let folder = temporary_folder();
+    let mut child = start_database(folder.path());
+    send_signal(pid_of(&child), Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(is_empty(folder.path()));
 }
 
 #[test]
-fn a_workbench_killed_while_starting_leaves_nothing() {
-    let folder = temporary();
-    let mut child = starting(folder.path());
+fn kill_during_startup_leaves_nothing_behind() {
+    let folder = temporary_folder();
+    let mut child = start_database(folder.path());
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("the folder is gone", || is_empty(folder.path()));
 }
 
-/// Ends one process of a stack with SIGKILL and returns the last line it had logged and what the workbench said.
-fn after_death_of(role: &str, pid: impl FnOnce(&Stack) -> i32) -> (String, String) {
+/// Kills one process of a stack; returns the last line of `instance`'s log and the error output of `up`.
+fn kill_one(instance: &str, pid: impl FnOnce(&Stack) -> i32) -> (String, String) {
     let mut stack = Stack::start_with(|command| {
         command.stderr(Stdio::piped());
     });
     let footprint = Footprint::of(&stack);
-    let log = stack.log(role);
-    kill(Pid::from_raw(pid(&stack)), Signal::SIGKILL).unwrap();
-    let said = std::io::read_to_string(stack.child.stderr.take().unwrap()).unwrap();
-    assert_eq!(stack.child.wait().unwrap().code(), Some(1), "{said}");
+    let log = stack.log(instance);
+    send_signal(pid(&stack), Signal::SIGKILL);
+    let stderr = std::io::read_to_string(stack.child.stderr.take().unwrap()).unwrap();
+    assert_eq!(stack.child.wait().unwrap().code(), Some(1), "{stderr}");
     assert_eq!(footprint.left(), [""; 0]);
-    (log.lines().last().unwrap().to_owned(), said)
+    (log.lines().last().unwrap().to_owned(), stderr)
 }
 
 #[test]
-fn a_role_that_dies_is_named_with_its_last_lines_and_takes_the_rest_along() {
-    let (last_line, said) = after_death_of("queue", |stack| stack.addresses.processes["queue"].pid);
-    assert!(said.starts_with("error: queue ended (signal: 9 (SIGKILL))"), "{said}");
-    assert!(said.contains(&last_line), "{last_line} is not in {said}");
+fn killed_role_is_reported_with_its_last_log_line() {
+    let (last_line, stderr) = kill_one("queue", |stack| stack.pid("queue"));
+    assert!(stderr.starts_with("error: queue ended (signal: 9 (SIGKILL))"), "{stderr}");
+    assert!(stderr.contains(&last_line), "{last_line} is not in {stderr}");
 }
 
 #[test]
-fn a_database_that_dies_is_named() {
-    let (_, said) = after_death_of("database", |stack| postmaster(&stack.addresses).unwrap());
-    assert!(said.starts_with("error: database ended"), "{said}");
-    assert!(said.contains("postgres ended: signal: 9 (SIGKILL)"), "{said}");
+fn killed_database_is_reported() {
+    let (_, stderr) = kill_one("database", |stack| postmaster(&stack.addresses).unwrap());
+    assert!(stderr.starts_with("error: database ended"), "{stderr}");
+    assert!(stderr.contains("postgres ended: signal: 9 (SIGKILL)"), "{stderr}");
 }
 
 #[test]
-fn a_killed_keeper_leaves_no_database_behind() {
-    let (_, said) = after_death_of("database", |stack| stack.addresses.processes["database"].pid);
-    assert!(said.starts_with("error: database ended (signal: 9 (SIGKILL))"), "{said}");
+fn killed_keeper_stops_the_database() {
+    let (_, stderr) = kill_one("database", |stack| stack.pid("database"));
+    assert!(stderr.starts_with("error: database ended (signal: 9 (SIGKILL))"), "{stderr}");
 }
 
 #[test]
@@ -186,7 +174,7 @@ fn two_stacks_run_side_by_side() {
 }
 
 #[test]
-fn a_database_that_runs_already_is_used_and_left_alone() {
+fn existing_database_is_used_and_not_stopped() {
     let owner = Stack::start();
     let guest = Stack::start_with(|command| {
         command.env("DATABASE_URL", &owner.addresses.database_url);
@@ -200,32 +188,29 @@ fn a_database_that_runs_already_is_used_and_left_alone() {
 }
 
 #[test]
-fn a_taken_port_is_named_and_nothing_is_left() {
+fn taken_port_is_reported_and_nothing_is_left_behind() {
     let listen = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
     let is_free = |base: &u16| (*base..base + 12).all(|port| listen(port).is_some());
     let base = (9000..9900).step_by(12).find(is_free).unwrap();
     let _taken = listen(base + 7).unwrap();
-    let folder = temporary();
-    let (output, error) =
-        run(workbench().args(["up", "--port-base", &base.to_string()]).env("TMPDIR", folder.path()));
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains(&format!("port {} (queue)", base + 7)), "{error}");
-    assert!(error.contains("--port-base") && error.contains("--free-ports"), "{error}");
+    let folder = temporary_folder();
+    run(workbench().args(["up", "--port-base", &base.to_string()]).env("TMPDIR", folder.path()))
+        .failed(2, &format!("port {} (queue)", base + 7))
+        .failed(2, "--port-base")
+        .failed(2, "--free-ports");
     assert!(is_empty(folder.path()));
 }
 
 #[test]
-fn without_postgresql_the_error_says_what_to_install() {
-    let folder = temporary();
-    let (output, error) = run(workbench()
-        .args(["up", "--free-ports", "--postgres-bin", "/nonexistent"])
-        .env("TMPDIR", folder.path()));
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("apt-get install postgresql") && error.contains("DATABASE_URL"), "{error}");
+fn missing_postgresql_error_says_what_to_install() {
+    let folder = temporary_folder();
+    let mut up = workbench();
+    up.args(["up", "--free-ports", "--postgres-bin", "/nonexistent"]).env("TMPDIR", folder.path());
+    run(&mut up).failed(2, "apt-get install postgresql").failed(2, "DATABASE_URL");
     assert!(is_empty(folder.path()));
 }
 
-/// A short demo, whose report is one JSON object, and whose temporary files all go to `folder`.
+/// A short demo with a JSON report, whose bundle and temporary files are in `folder`.
 fn demo(folder: &TempDir) -> Command {
     let mut command = workbench();
     command.args(["demo", "--rate", "20", "--duration", "2s", "--seed", "7", "--json", "--out"]);
@@ -235,11 +220,10 @@ fn demo(folder: &TempDir) -> Command {
 }
 
 #[test]
-fn a_demo_reports_its_run_and_leaves_nothing_but_the_bundle() {
-    let folder = temporary();
-    let (output, error) = run(&mut demo(&folder));
-    assert_eq!(output.status.code(), Some(0), "{error}");
-    let run: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+fn demo_reports_its_run_and_leaves_only_the_bundle() {
+    let folder = temporary_folder();
+    let finished = run(&mut demo(&folder)).succeeded();
+    let run: serde_json::Value = serde_json::from_slice(finished.stdout()).unwrap();
     assert_eq!(run["seed"], 7);
     assert_eq!(run["ledger"]["complete"], run["ledger"]["expected"], "{}", run["ledger"]);
     assert_eq!(fs::read_dir(folder.path().join("runs")).unwrap().count(), 1);
@@ -247,22 +231,21 @@ fn a_demo_reports_its_run_and_leaves_nothing_but_the_bundle() {
 }
 
 #[test]
-fn a_demo_may_leave_the_system_up_until_ctrl_c() {
-    let folder = temporary();
+fn demo_keep_up_runs_until_ctrl_c() {
+    let folder = temporary_folder();
     let mut child =
         demo(&folder).arg("--keep-up").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(said.any(|line| line == "Ctrl-C stops all of it."));
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(stderr.any(|line| line == "Ctrl-C stops all of it."));
     assert!(!is_empty(&folder.path().join("stacks")));
-    kill(pid(&child), Signal::SIGINT).unwrap();
+    send_signal(pid_of(&child), Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(is_empty(&folder.path().join("stacks")));
 }
 
 #[test]
-fn an_unusable_setting_is_told_in_the_words_of_the_role_that_refused_it() {
-    let (output, error) = run(workbench().args(["up", "--free-ports"]).env("JWT_SECRET", "short"));
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("api_gateway_"), "{error}");
-    assert!(error.contains("JWT_SECRET is not usable: shorter than 32 bytes"), "{error}");
+fn up_reports_the_error_of_a_role_with_an_invalid_setting() {
+    run(workbench().args(["up", "--free-ports"]).env("JWT_SECRET", "short"))
+        .failed(2, "api_gateway_")
+        .failed(2, "JWT_SECRET is not usable: shorter than 32 bytes");
 }

@@ -1,13 +1,13 @@
-//! A wrong command line or set-up ends with 2 and an error that says what to do.
+//! Usage and configuration errors: exit code 2 and one message that names the argument or the setting.
 
 use std::net::TcpListener;
 
-use crate::harness::workbench;
+use crate::harness::{run, workbench};
 
 #[test]
-fn what_is_wrong_with_the_setup_is_named() {
+fn rejects_invalid_settings() {
     let secret = "x".repeat(32);
-    for (role, variable, value, named) in [
+    for (role, variable, value, message) in [
         ("gateway", "JWT_SECRET", "", "JWT_SECRET is not set"),
         ("gateway", "JWT_SECRET", "short", "shorter than 32 bytes"),
         ("gateway", "CACHE_URL", "http://", "CACHE_URL is not usable"),
@@ -29,18 +29,12 @@ fn what_is_wrong_with_the_setup_is_named() {
             .env("LISTEN", "127.0.0.1:0")
             .env("OTEL_TRACES_SAMPLER", "traceidratio")
             .env("JWT_SECRET", &secret);
-        let output = serve.env(variable, value).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{role} with {variable}={value}: {said}");
-        assert!(
-            said.starts_with("error: ") && said.contains(named),
-            "{role} with {variable}={value}: {said}"
-        );
+        run(serve.env(variable, value)).failed(2, message);
     }
 }
 
 #[test]
-fn an_address_that_is_taken_is_named_with_its_setting() {
+fn names_the_setting_of_an_address_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for variable in ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN"] {
@@ -49,17 +43,13 @@ fn an_address_that_is_taken_is_named_with_its_setting() {
         for other in ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN"] {
             serve.env(other, if other == variable { &address } else { "127.0.0.1:0" });
         }
-        let output = serve.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        let expected = format!("error: cannot listen on {variable}={address}: Address already in use");
-        assert!(said.starts_with(&expected), "{said}");
+        run(&mut serve).failed(2, &format!("cannot listen on {variable}={address}: Address already in use"));
     }
 }
 
 #[test]
-fn what_is_wrong_with_the_command_line_is_named() {
-    for (arguments, named) in [
+fn rejects_invalid_arguments() {
+    for (arguments, message) in [
         (vec!["report", "/nonexistent"], "no run at /nonexistent"),
         (vec!["load", "--target", "ftp://127.0.0.1"], "no system at ftp://127.0.0.1"),
         (vec!["demo", "--tutors", "1"], "1 is not in 2.."),
@@ -71,9 +61,6 @@ fn what_is_wrong_with_the_command_line_is_named() {
         (vec!["serve", "queue", "--open", "/run"], "only the collector opens a run"),
         (vec!["serve", "kitchen"], "invalid value 'kitchen'"),
     ] {
-        let output = workbench().args(&arguments).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.starts_with("error: ") && said.contains(named), "{arguments:?}: {said}");
+        run(workbench().args(&arguments)).failed(2, message);
     }
 }

@@ -1,0 +1,136 @@
+//! A running stack: `workbench up` on free ports.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::machine::MachineShare;
+use super::{ExclusiveMachine, pid_of, send_signal, workbench};
+
+/// The output of `workbench up --json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Addresses {
+    pub(crate) frontend: String,
+    pub(crate) balancer: String,
+    pub(crate) gateways: [String; 2],
+    pub(crate) cache: String,
+    pub(crate) search: String,
+    pub(crate) booking: String,
+    pub(crate) queue: String,
+    pub(crate) notification: String,
+    pub(crate) collector: String,
+    pub(crate) otlp_grpc: String,
+    pub(crate) otlp_http: String,
+    pub(crate) database_url: String,
+    pub(crate) folder: PathBuf,
+    processes: BTreeMap<String, StackProcess>,
+}
+
+/// One process of the stack.
+#[derive(Debug, Clone, Deserialize)]
+struct StackProcess {
+    pid: i32,
+    log: PathBuf,
+}
+
+/// A ready stack, stopped when dropped.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) addresses: Addresses,
+    pub(crate) child: Child,
+    _share: Option<MachineShare>,
+}
+
+impl Stack {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With the two tutors and two students of the original system.
+    pub(crate) fn start_small() -> Self {
+        Self::start_with(|up| {
+            up.args(["--tutors", "2", "--students", "2"]);
+        })
+    }
+
+    /// `change` adds arguments or environment, such as a smaller store.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn(Some(MachineShare::acquire()), change)
+    }
+
+    /// For a test that holds the machine.
+    pub(crate) fn start_on(_machine: &ExclusiveMachine) -> Self {
+        Self::spawn(None, |_| {})
+    }
+
+    fn spawn(share: Option<MachineShare>, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = workbench();
+        command.args(["up", "--free-ports", "--json"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().expect("workbench starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addresses = serde_json::from_str(&line).unwrap_or_else(|error| {
+            panic!("workbench up printed no addresses ({error}): {}", child.wait().unwrap());
+        });
+        Self { addresses, child, _share: share }
+    }
+
+    /// The process id of an instance, such as `api_gateway_1`.
+    pub(crate) fn pid(&self, instance: &str) -> i32 {
+        self.addresses.processes[instance].pid
+    }
+
+    /// The process ids of all instances.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        self.addresses.processes.values().map(|process| process.pid).collect()
+    }
+
+    /// The log of an instance up to now.
+    pub(crate) fn log(&self, instance: &str) -> String {
+        fs::read_to_string(&self.addresses.processes[instance].log).unwrap()
+    }
+
+    /// The complete log lines of an instance up to now. Every line is JSON.
+    pub(crate) fn log_lines(&self, instance: &str) -> Vec<Value> {
+        let log = self.log(instance);
+        // The last line may be half written.
+        let complete = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        complete.map(|line| serde_json::from_str(line).expect("a log line is JSON")).collect()
+    }
+
+    /// The log lines of an instance that have this message.
+    pub(crate) fn log_lines_with(&self, instance: &str, message: &str) -> Vec<Value> {
+        self.log_lines(instance).into_iter().filter(|line| line["message"] == message).collect()
+    }
+
+    /// Sends `signal` to an instance.
+    pub(crate) fn signal(&self, instance: &str, signal: Signal) {
+        send_signal(self.pid(instance), signal);
+    }
+
+    /// Interrupts the stack, as Ctrl-C does, and waits for its end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.interrupt()
+    }
+
+    fn interrupt(&mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            return status;
+        }
+        send_signal(pid_of(&self.child), Signal::SIGINT);
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.interrupt();
+    }
+}
