@@ -1,6 +1,6 @@
 //! Requests of a size that receivers take, out of the parts of a file.
 
-use collector::otlp::Envelope;
+use collector::otlp::ResourceSpans;
 
 use super::document::Part;
 
@@ -52,7 +52,7 @@ impl Batches {
 
     fn envelope(
         &mut self,
-        envelope: Envelope,
+        envelope: ResourceSpans,
         full: &mut impl FnMut(Batch) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let json = serde_json::to_string(&envelope)?;

@@ -5,7 +5,7 @@ mod visit;
 
 use std::io::{self, BufRead, Read as _};
 
-use collector::otlp::Envelope;
+use collector::otlp::ResourceSpans;
 use serde::de::{DeserializeSeed as _, IgnoredAny};
 
 use visit::Document;
@@ -16,7 +16,7 @@ const MAX_LINE: usize = 256 << 20;
 /// What files consist of.
 pub(super) enum Part {
     /// Spans.
-    Spans(Envelope),
+    Spans(ResourceSpans),
     /// The end of a line, or of a trace: what came before belongs together.
     End,
 }

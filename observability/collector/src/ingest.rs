@@ -17,11 +17,11 @@ use crate::forward::Forward;
 use crate::latency::{self, Hop, Latencies, Name, Sample, Series};
 use crate::otlp::wire::Malformed;
 use crate::receive::Room;
-use crate::store::{Batch, Change, Inserted, Store};
+use crate::store::{ExemplarChange, Inserted, SpanBatch, Store};
 use crate::trace::Kind;
 
 pub(crate) use loss::Losses;
-use read::Rest;
+use read::ReadOutcome;
 pub use snapshot::OpenError;
 
 /// The histograms, their slowest and their exemplars get this share of the bound; what they do not take is the store's.
@@ -83,11 +83,11 @@ impl Ingest {
         transport: Transport,
     ) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
         let mut spans = 0;
-        let read = read::read(message, Batch::for_message(message.len()), |batch| {
+        let read = read::read(message, SpanBatch::with_capacity(message.len()), |batch| {
             self.keep(batch);
             spans += batch.len() as u64;
         });
-        let Rest { reports, rejected } = read.inspect_err(|_| self.count_refusal())?;
+        let ReadOutcome { reports, rejected } = read.inspect_err(|_| self.count_refusal())?;
         for report in reports {
             self.losses().record(report);
         }
@@ -153,21 +153,21 @@ impl Ingest {
 
     /// Stores and measures what is new. The histograms stay locked all the while: whoever finds a trace finds it measured,
     /// and the store hears what became telling in the order in which it did.
-    fn keep(&self, batch: &Batch<'_>) {
+    fn keep(&self, batch: &SpanBatch<'_>) {
         let mut latencies = self.latencies();
         let inserted = self.store.insert(batch);
-        latencies.forget(&inserted.left);
+        latencies.forget(&inserted.evicted);
         let mut changes = measure(&mut latencies, batch, &inserted);
         let taken = latencies.bytes() + self.max_bytes / PAST_SHARE;
         let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
-        while self.store.make_room(&changes, for_traces) {
+        while self.store.evict_to_fit(&changes, for_traces) {
             changes.clear();
             latencies.shrink(|id| self.store.bytes_of(id), &mut changes);
             if changes.is_empty() {
-                latencies.forget(&self.store.force_room(for_traces));
+                latencies.forget(&self.store.evict_oldest_to_fit(for_traces));
             }
         }
-        if latencies.is_shrunk() && self.store.has_room_for_telling(for_traces) {
+        if latencies.is_shrunk() && self.store.has_space_for_exemplars(for_traces) {
             latencies.grow();
         }
     }
@@ -176,13 +176,13 @@ impl Ingest {
 /// Measures what is new. Returns what became telling, or no longer is.
 fn measure(
     latencies: &mut Latencies,
-    batch: &Batch<'_>,
-    Inserted { repeated, gone, left }: &Inserted,
-) -> Vec<Change> {
+    batch: &SpanBatch<'_>,
+    Inserted { duplicate, late, evicted }: &Inserted,
+) -> Vec<ExemplarChange> {
     let mut changes = Vec::new();
     for (service, spans) in batch.by_service() {
-        let new = spans.filter(|(position, _)| repeated.binary_search(position).is_err());
-        let is_here = |position, id| gone.binary_search(&position).is_err() && !left.contains(&id);
+        let new = spans.filter(|(position, _)| duplicate.binary_search(position).is_err());
+        let is_here = |position, id| late.binary_search(&position).is_err() && !evicted.contains(&id);
         let samples = new.map(|(position, head)| Sample {
             trace_id: is_here(position, head.trace_id).then_some(head.trace_id),
             operation: head.name,

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 use foldhash::fast::RandomState;
 use hdrhistogram::Histogram;
 
-use crate::store::Change;
+use crate::store::ExemplarChange;
 use crate::trace::{Kind, TraceId};
 
 pub use exemplars::{Exemplar, Exemplars};
@@ -172,7 +172,7 @@ impl Latencies {
         &mut self,
         service: &str,
         samples: impl IntoIterator<Item = Sample<'a>>,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<ExemplarChange>,
     ) {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
@@ -185,7 +185,7 @@ impl Latencies {
         now_ns: u64,
         service: &str,
         samples: impl IntoIterator<Item = Sample<'a>>,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<ExemplarChange>,
     ) {
         let service = clip(service);
         if !self.services.contains_key(service) {
@@ -246,7 +246,7 @@ impl Latencies {
 
     /// Lets fewer traces be telling: half of those of the operation whose slowest weigh most, so that some large ones do not
     /// cost the others theirs. `changes` stays empty when none is left that could go.
-    pub(crate) fn shrink(&mut self, weigh: impl Fn(TraceId) -> usize, changes: &mut Vec<Change>) {
+    pub(crate) fn shrink(&mut self, weigh: impl Fn(TraceId) -> usize, changes: &mut Vec<ExemplarChange>) {
         self.shrunk = true;
         let heaviest = all(&mut self.services).max_by_key(|series| series.slowest.weight(&weigh));
         if let Some(series) = heaviest {

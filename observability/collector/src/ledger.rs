@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::store::Found;
+use crate::store::Lookup;
 use crate::trace::{Kind, Span, SpanId, Trace, TraceId};
 
 /// Examples given of what is wrong, at most.
@@ -64,7 +64,7 @@ pub struct Example {
 impl Ledger {
     /// Enters a trace that was asked for so many `times`. `lost` says whether an exporter reported that it dropped spans of
     /// it.
-    pub(crate) fn enter(&mut self, trace_id: TraceId, times: u64, found: &Found, lost: bool) {
+    pub(crate) fn enter(&mut self, trace_id: TraceId, times: u64, found: &Lookup, lost: bool) {
         let (row, why) = classify(found, lost);
         self.expected += times;
         *match row {
@@ -74,7 +74,7 @@ impl Ledger {
             Row::Orphaned => &mut self.orphaned,
             Row::Missing => &mut self.missing,
         } += times;
-        if let Found::Evicted(reason) = found {
+        if let Lookup::Evicted(reason) = found {
             *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += times;
         }
         if row != Row::Complete && self.examples.len() < MAX_EXAMPLES {
@@ -83,13 +83,13 @@ impl Ledger {
     }
 }
 
-fn classify(found: &Found, lost: bool) -> (Row, String) {
+fn classify(found: &Lookup, lost: bool) -> (Row, String) {
     let (row, why) = match found {
-        Found::Evicted(reason) => {
+        Lookup::Evicted(reason) => {
             return (Row::Evicted, format!("the store let it go to make room: {}", reason.as_str()));
         }
-        Found::Nothing => (Row::Missing, "no span of it came".to_owned()),
-        Found::Kept(trace) => match gap(trace) {
+        Lookup::Unknown => (Row::Missing, "no span of it came".to_owned()),
+        Lookup::Kept(trace) => match gap(trace) {
             // A leaf leaves no gap: only the exporter that dropped it knows of it.
             None if lost => (Row::DroppedByExporter, "nothing is seen to be missing".to_owned()),
             None => return (Row::Complete, String::new()),

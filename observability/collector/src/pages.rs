@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 use crate::base_path::BasePath;
 use crate::ingest::Ingest;
 use crate::query::streaming::{self, QueryError};
-use crate::store::Found;
+use crate::store::Lookup;
 use crate::trace::{ParseIdError, TraceId};
 
 use form::Form;
@@ -102,11 +102,11 @@ async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>
         Err(error) => return frame::bad_request(&site.base, &format!("{typed:?} is no trace id: {error}.")),
     };
     off_runtime(site, move |site| match site.ingest.store.get(id) {
-        Found::Kept(kept) => trace::page(&site.base, id, &kept).into_response(),
-        Found::Evicted(reason) => {
+        Lookup::Kept(kept) => trace::page(&site.base, id, &kept).into_response(),
+        Lookup::Evicted(reason) => {
             frame::not_found(&site.base, "This trace is gone", &trace::evicted(id, reason))
         }
-        Found::Nothing => frame::not_found(&site.base, "No such trace", &trace::unknown(id)),
+        Lookup::Unknown => frame::not_found(&site.base, "No such trace", &trace::unknown(id)),
     })
     .await
 }

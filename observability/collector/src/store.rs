@@ -1,157 +1,160 @@
-//! The traces, bounded by bytes: when they do not fit, whole traces leave, as `store/retention.rs` decides.
+//! The trace store, bounded by bytes: when it is full, whole traces are evicted, as `store/retention.rs` decides.
 //!
-//! A trace is its spans as they came, one after another in one buffer, so that its bytes are known exactly, it is freed
-//! at once, and only what is asked for is ever decoded. Spans that arrive late join their trace while it is here; when
-//! it has left they are counted, for a trace that comes back in part would look broken.
+//! The spans of a trace lie one after another in one buffer, in encoded form: the size is known exactly, eviction
+//! frees it at once, and only what a query reads is decoded. Late spans join their trace while it is stored. After
+//! its eviction they are only counted, since a partial trace would look broken.
 
-mod batch;
-mod entry;
-mod operations;
-mod origins;
-mod query;
 mod recent_ids;
-mod retention;
-mod search;
-mod tokens;
+mod search_terms;
 pub(crate) mod validate;
+mod resource_scopes;
+mod span_batch;
+mod operations;
+mod retention;
+mod bloom_filters;
+mod entry;
+mod query;
+mod search;
 
-use std::collections::hash_map::Entry as Slot;
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
 use crate::trace::{Kind, Trace, TraceId};
 
-pub(crate) use batch::{Batch, Described};
 pub(crate) use query::Query;
-pub(crate) use recent_ids::{RecentIds, State as RecentIdsState};
-pub(crate) use retention::{Change, Class, Reason};
-pub(crate) use tokens::Tokens;
+pub(crate) use recent_ids::{RecentIds, RecentIdsSnapshot};
+pub(crate) use resource_scopes::Encoded;
+pub(crate) use retention::{EvictionReason, ExemplarChange, RetentionClass};
+pub(crate) use search_terms::SearchTerms;
+pub(crate) use span_batch::SpanBatch;
 
-use batch::Pending;
 use entry::Entry;
 use operations::Operations;
-use origins::Origins;
+use resource_scopes::{ResourceScope, ResourceScopes};
 use retention::{Retention, Step};
+use span_batch::PendingSpan;
 
-/// What a trace takes beside its spans: its places in the map, in the order of arrival and in its class.
+/// Bytes of a trace beside its spans: its entries in the map, in the order of arrival and in its class.
 const TRACE_OVERHEAD: usize = 384;
 
-/// A trace that takes a larger part of the store than this would push out everything else, and takes several times as
-/// much when it is decoded to be shown.
+/// Maximum size of one trace, as a divisor of the store's size. A larger one would displace all others, and takes
+/// several times as much memory when decoded.
 const LARGEST_TRACE_SHARE: usize = 16;
 
-/// Beyond this share, resources and scopes that no kept trace needs are let go of.
-const LARGEST_ORIGINS_SHARE: usize = 16;
+/// Size above which unused resources and scopes are removed, as a divisor of the store's size.
+const RESOURCE_SCOPES_SHARE: usize = 16;
 
-/// Names of operations take this share at most.
+/// Maximum size of the operation names, as a divisor of the store's size.
 const OPERATIONS_SHARE: usize = 64;
 
-/// Twice 5.3 bytes are kept for each trace that left and is sure to be remembered: for this share, a fourteenth of the
-/// bound in all.
+/// One evicted trace is remembered per this number of bytes of the store. It takes twice 5.3 bytes, so all take 1/14
+/// of the size.
 const BYTES_FOR_ONE_REMEMBERED: usize = 149;
 const REMEMBERED_AT_LEAST: usize = 1 << 16;
 
-/// What the store knows of a trace.
+/// The result of looking up a trace.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     Kept(Trace),
-    Evicted(Reason),
-    Nothing,
+    Evicted(EvictionReason),
+    Unknown,
 }
 
-/// What is kept for what.
+/// How many traces are kept for which reason.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    /// Traces and bytes of each.
-    pub(crate) classes: [(Class, usize, usize); 4],
-    /// The share of all traces that ever came which is in the uniform sample.
+pub(crate) struct RetentionSummary {
+    /// Number of traces and bytes of each class.
+    pub(crate) classes: [(RetentionClass, usize, usize); 4],
+    /// The fraction of all received traces that is in the uniform sample.
     pub(crate) sampled_share: f64,
-    /// The uniform sample: also of those that are kept for something else.
+    /// The uniform sample, including traces that are also kept for another reason.
     pub(crate) sample: Vec<TraceId>,
 }
 
-/// What has left a store.
+/// The state of a store apart from its traces: what it remembers of evicted ones, and its statistics.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Past {
+pub(crate) struct StoreSnapshot {
     sampled_below: u64,
-    /// Also of traces that are kept.
+    /// Operations of stored and evicted traces.
     #[serde(default)]
     operations: Vec<(String, String, Kind)>,
-    evicted: recent_ids::State,
+    evicted: RecentIdsSnapshot,
     stats: Stats,
 }
 
-/// Figures of the store. Those that count events only grow.
+/// Statistics of the store. Those that count events only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Stats {
     /// Bytes in use.
     pub(crate) bytes: usize,
-    /// Traces here.
+    /// Number of stored traces.
     pub(crate) traces: usize,
-    /// Spans here.
+    /// Number of stored spans.
     pub(crate) spans: u64,
-    /// Traces that left to make room, by [`Reason`].
-    pub(crate) evicted_traces: [u64; Reason::ALL.len()],
-    /// Their spans.
+    /// Number of evicted traces, by [`EvictionReason`].
+    pub(crate) evicted_traces: [u64; EvictionReason::ALL.len()],
+    /// Number of spans of the evicted traces.
     pub(crate) evicted_spans: u64,
-    /// Spans that came after their trace had left.
+    /// Number of spans received after the eviction of their trace.
     pub(crate) late_spans: u64,
-    /// Spans that came once more.
-    pub(crate) repeated_spans: u64,
+    /// Number of spans received more than once.
+    #[serde(rename = "repeated_spans")]
+    pub(crate) duplicate_spans: u64,
 }
 
-/// What of a batch is not kept, or not once more: positions of spans, and whole traces.
+/// The spans and traces of a batch that were not stored: positions of spans, and ids of traces.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inserted {
-    /// Spans that were here already.
-    pub(crate) repeated: Vec<usize>,
-    /// Spans of traces that had left.
-    pub(crate) gone: Vec<usize>,
-    /// Traces that became too large, and left.
-    pub(crate) left: Vec<TraceId>,
+    /// Spans that were stored already.
+    pub(crate) duplicate: Vec<usize>,
+    /// Spans of traces that had been evicted.
+    pub(crate) late: Vec<usize>,
+    /// Traces that became too large and were evicted.
+    pub(crate) evicted: Vec<TraceId>,
 }
 
-enum Fate {
-    Kept,
-    Repeated,
-    Gone,
+enum Insertion {
+    New,
+    Duplicate,
+    Late,
     TooLarge,
 }
 
-/// The store. Its one lock is held for a copy of a batch's bytes, and never while anything is decoded.
+/// The store. Its lock is held while a batch's bytes are copied, never while spans are decoded.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// A trace that takes more leaves at once.
+    /// Maximum size of a trace in bytes; a larger one is evicted.
     largest_trace: usize,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// Each apart from the map, which makes itself twice as large when it has had many come and go.
+    /// Boxed: a map grows to twice its size after many insertions and removals.
     traces: HashMap<TraceId, Box<Entry>, RandomState>,
-    /// In the order in which they were first seen.
-    line: BTreeMap<u64, TraceId>,
-    last_seen: u64,
-    origins: Origins,
+    /// In the order of arrival.
+    by_arrival: BTreeMap<u64, TraceId>,
+    last_sequence: u64,
+    resource_scopes: ResourceScopes,
     operations: Operations,
     retention: Retention,
     evicted: RecentIds,
-    /// All but the bytes of the origins.
+    /// `bytes` excludes the resources, scopes and operations.
     stats: Stats,
 }
 
 impl Store {
-    /// For traces that come to take about `max_bytes`.
+    /// Returns an empty store for about `max_bytes` of traces.
     pub(crate) fn new(max_bytes: usize) -> Self {
         let remembered = (max_bytes / BYTES_FOR_ONE_REMEMBERED).max(REMEMBERED_AT_LEAST);
         let inner = Inner {
             traces: HashMap::default(),
-            line: BTreeMap::new(),
-            last_seen: 0,
-            origins: Origins::default(),
+            by_arrival: BTreeMap::new(),
+            last_sequence: 0,
+            resource_scopes: ResourceScopes::default(),
             operations: Operations::new(max_bytes / OPERATIONS_SHARE),
             retention: Retention::new(u64::MAX),
             evicted: RecentIds::new(remembered),
@@ -160,53 +163,54 @@ impl Store {
         Self { largest_trace: max_bytes / LARGEST_TRACE_SHARE, inner: Mutex::new(inner) }
     }
 
-    /// Takes the batch's spans in. [`Self::make_room`] has to follow.
-    pub(crate) fn insert(&self, batch: &Batch<'_>) -> Inserted {
+    /// Inserts the spans of a batch. The caller calls [`Self::evict_to_fit`] next.
+    pub(crate) fn insert(&self, batch: &SpanBatch<'_>) -> Inserted {
         let mut inserted = Inserted::default();
         let mut inner = self.lock();
-        for group in batch.filled() {
-            let origin = inner.origins.intern(group);
+        for group in batch.non_empty_groups() {
+            let resource_scope =
+                inner.resource_scopes.intern(&group.resource_scope, group.service, &group.terms);
             for position in group.spans.clone() {
                 let span = &batch.spans[position];
-                inner.operations.see(group.service, span.head.name, span.head.kind);
-                let (body, tokens) = (&batch.bodies[span.body.clone()], &batch.tokens.0[span.tokens.clone()]);
-                match inner.insert(&origin, span, body, tokens, self.largest_trace) {
-                    Fate::Kept => {}
-                    Fate::Repeated => inserted.repeated.push(position),
-                    Fate::Gone => inserted.gone.push(position),
-                    Fate::TooLarge => inserted.left.push(span.head.trace_id),
+                inner.operations.record(group.service, span.header.name, span.header.kind);
+                let (body, terms) = (&batch.bodies[span.body.clone()], &batch.terms.0[span.terms.clone()]);
+                match inner.insert(&resource_scope, span, body, terms, self.largest_trace) {
+                    Insertion::New => {}
+                    Insertion::Duplicate => inserted.duplicate.push(position),
+                    Insertion::Late => inserted.late.push(position),
+                    Insertion::TooLarge => inserted.evicted.push(span.header.trace_id),
                 }
             }
         }
         inserted
     }
 
-    /// Takes note of what became telling, or is no longer, and lets traces go until the rest fits. Returns whether
-    /// fewer should be telling: they take more than their share, and the store is full.
-    pub(crate) fn make_room(&self, changes: &[Change], max_bytes: usize) -> bool {
+    /// Applies changes of exemplars and evicts traces until the rest fits. Returns whether there have to be fewer
+    /// exemplars: they exceed their share, and the store is full.
+    pub(crate) fn evict_to_fit(&self, changes: &[ExemplarChange], max_bytes: usize) -> bool {
         let mut inner = self.lock();
         for change in changes {
-            inner.mark(change.trace_id, |marks| marks.count(*change));
+            inner.mark(change.trace_id, |reasons| reasons.count(*change));
         }
-        inner.make_room(max_bytes)
+        inner.evict_to_fit(max_bytes)
     }
 
-    /// What a trace takes; nothing if it is not here.
+    /// Returns the size of a trace; 0 if it is not stored.
     pub(crate) fn bytes_of(&self, id: TraceId) -> usize {
         self.lock().traces.get(&id).map_or(0, |entry| entry.bytes() + TRACE_OVERHEAD)
     }
 
-    /// Whether the telling traces take less than half of their share.
-    pub(crate) fn has_room_for_telling(&self, max_bytes: usize) -> bool {
-        self.lock().retention.bytes(Class::Telling) < max_bytes / 8
+    /// Returns whether the exemplars take less than half of their share.
+    pub(crate) fn has_space_for_exemplars(&self, max_bytes: usize) -> bool {
+        self.lock().retention.bytes(RetentionClass::Exemplar) < max_bytes / 8
     }
 
-    /// Lets the first-seen go, whatever they are kept for, until the rest fits. Returns which.
-    pub(crate) fn force_room(&self, max_bytes: usize) -> Vec<TraceId> {
+    /// Evicts the oldest traces, whatever they are kept for, until the rest fits. Returns their ids.
+    pub(crate) fn evict_oldest_to_fit(&self, max_bytes: usize) -> Vec<TraceId> {
         let mut inner = self.lock();
         let mut left = Vec::new();
         while inner.bytes() > max_bytes
-            && let Some((_, id)) = inner.line.first_key_value()
+            && let Some((_, id)) = inner.by_arrival.first_key_value()
         {
             let id = *id;
             inner.evict(id, None);
@@ -215,76 +219,77 @@ impl Store {
         left
     }
 
-    pub(crate) fn get(&self, id: TraceId) -> Found {
+    pub(crate) fn get(&self, id: TraceId) -> Lookup {
         let inner = self.lock();
         let Some(entry) = inner.traces.get(&id) else {
-            let reason = inner.evicted.get(id).and_then(|note| Reason::ALL.get(usize::from(note)));
-            return reason.map_or(Found::Nothing, |reason| Found::Evicted(*reason));
+            let reason = inner.evicted.get(id).and_then(|note| EvictionReason::ALL.get(usize::from(note)));
+            return reason.map_or(Lookup::Unknown, |reason| Lookup::Evicted(*reason));
         };
         let entry = entry.clone();
         drop(inner);
-        Found::Kept(entry.decode(id))
+        Lookup::Kept(entry.decode(id))
     }
 
-    /// The services of the kept traces, and of some that left.
+    /// Returns the services of the stored traces and of recently evicted ones.
     pub(crate) fn services(&self) -> BTreeSet<String> {
         let inner = self.lock();
-        inner.origins.services().chain(inner.operations.services()).map(str::to_owned).collect()
+        inner.resource_scopes.services().chain(inner.operations.services()).map(str::to_owned).collect()
     }
 
-    /// A service's operations: those of the kept traces, and of some that left.
+    /// Returns the operations of a service in the stored traces and in recently evicted ones.
     pub(crate) fn operations(&self, service: &str) -> BTreeSet<(String, Kind)> {
         self.lock().operations.of(service)
     }
 
-    /// The ids of everything kept, the first seen first.
+    /// Returns the ids of all stored traces, in the order of arrival.
     pub(crate) fn ids(&self) -> Vec<TraceId> {
-        self.lock().line.values().copied().collect()
+        self.lock().by_arrival.values().copied().collect()
     }
 
-    /// What is kept for what.
-    pub(crate) fn kept(&self) -> Kept {
+    /// Returns how many traces are kept for which reason.
+    pub(crate) fn retention(&self) -> RetentionSummary {
         let inner = self.lock();
         let mut traces = [0; 4];
         let mut sample = Vec::new();
         for (id, entry) in &inner.traces {
-            traces[entry.marks.class() as usize] += 1;
-            if entry.marks.sampled {
+            traces[entry.reasons.class() as usize] += 1;
+            if entry.reasons.sampled {
                 sample.push(*id);
             }
         }
         sample.sort_unstable();
-        let classes = Class::ALL.map(|class| (class, traces[class as usize], inner.retention.bytes(class)));
-        Kept { classes, sampled_share: inner.retention.sampled_share(), sample }
+        let classes =
+            RetentionClass::ALL.map(|class| (class, traces[class as usize], inner.retention.bytes(class)));
+        RetentionSummary { classes, sampled_share: inner.retention.sampled_share(), sample }
     }
 
-    /// What it remembers of the traces that left, and its figures.
-    pub(crate) fn past(&self) -> Past {
+    /// Returns the state apart from the traces.
+    pub(crate) fn snapshot(&self) -> StoreSnapshot {
         let inner = self.lock();
         let stats = Stats { bytes: 0, traces: 0, spans: 0, ..inner.stats };
-        Past {
+        StoreSnapshot {
             sampled_below: inner.retention.sampled_below(),
             operations: inner.operations.all(),
-            evicted: inner.evicted.state(),
+            evicted: inner.evicted.snapshot(),
             stats,
         }
     }
 
-    /// One without traces that has another store's past: it would sample the same. What left is taken over at the end, by
-    /// [`Self::restore`].
-    pub(crate) fn after(max_bytes: usize, past: &Past) -> Self {
-        // Each trace fitted there; written anew it may take some bytes more.
+    /// Returns an empty store with the same sample as the one in the snapshot. After its traces are inserted,
+    /// [`Self::restore`] applies the rest of the snapshot.
+    pub(crate) fn for_restore(max_bytes: usize, snapshot: &StoreSnapshot) -> Self {
+        // Each trace fitted before, but may take some bytes more when inserted again.
         let store = Self { largest_trace: usize::MAX, ..Self::new(max_bytes) };
-        store.lock().retention = Retention::new(past.sampled_below);
+        store.lock().retention = Retention::new(snapshot.sampled_below);
         store
     }
 
-    /// Takes over what left another store. Returns whether that can be read.
-    pub(crate) fn restore(&self, Past { evicted, operations, stats, .. }: &Past) -> bool {
+    /// Applies a snapshot. Returns `false` if it is damaged.
+    pub(crate) fn restore(&self, StoreSnapshot { evicted, operations, stats, .. }: &StoreSnapshot) -> bool {
         let Some(evicted) = RecentIds::restore(evicted) else { return false };
         let mut inner = self.lock();
         inner.evicted = evicted;
-        operations.iter().for_each(|(service, name, kind)| inner.operations.see(service, name, *kind));
+        operations.iter().for_each(|(service, name, kind)| inner.operations.record(service, name, *kind));
         let Stats { bytes, traces, spans, .. } = inner.stats;
         inner.stats = Stats { bytes, traces, spans, ..*stats };
         true
@@ -303,65 +308,69 @@ impl Store {
 impl Inner {
     fn insert(
         &mut self,
-        origin: &origins::Shared,
-        span: &Pending<'_>,
+        resource_scope: &Arc<ResourceScope>,
+        span: &PendingSpan<'_>,
         body: &[u8],
-        tokens: &[u64],
+        terms: &[u64],
         largest: usize,
-    ) -> Fate {
-        let id = span.head.trace_id;
+    ) -> Insertion {
+        let id = span.header.trace_id;
         let entry = match self.traces.entry(id) {
-            Slot::Occupied(slot) => slot.into_mut(),
-            Slot::Vacant(_) if self.evicted.get(id).is_some() => {
+            MapEntry::Occupied(slot) => slot.into_mut(),
+            MapEntry::Vacant(_) if self.evicted.get(id).is_some() => {
                 self.stats.late_spans += 1;
-                return Fate::Gone;
+                return Insertion::Late;
             }
-            Slot::Vacant(slot) => {
-                self.last_seen += 1;
-                self.line.insert(self.last_seen, id);
+            MapEntry::Vacant(slot) => {
+                self.last_sequence += 1;
+                self.by_arrival.insert(self.last_sequence, id);
                 self.stats.bytes += TRACE_OVERHEAD;
-                let marks = self.retention.enter(id, self.last_seen, TRACE_OVERHEAD);
-                slot.insert(Box::new(Entry::new(self.last_seen, marks)))
+                let reasons = self.retention.add(id, self.last_sequence, TRACE_OVERHEAD);
+                slot.insert(Box::new(Entry::new(self.last_sequence, reasons)))
             }
         };
-        if entry.holds(&span.head, body) {
-            self.stats.repeated_spans += 1;
-            return Fate::Repeated;
+        if entry.contains(&span.header, body) {
+            self.stats.duplicate_spans += 1;
+            return Insertion::Duplicate;
         }
         let before = entry.bytes();
-        entry.push(origin, &span.head, body, tokens);
+        entry.push(resource_scope, &span.header, body, terms);
         let bytes = entry.bytes();
         self.stats.bytes += bytes - before;
         self.stats.spans += 1;
-        self.retention.grow(entry.marks, bytes - before);
-        if span.head.error && !entry.marks.error {
-            let operation = tokens::token(&origin.service, span.head.name);
-            self.retention.fail((id, entry.seen, bytes + TRACE_OVERHEAD), &mut entry.marks, operation);
+        self.retention.add_bytes(entry.reasons, bytes - before);
+        if span.header.error && !entry.reasons.error {
+            let operation = search_terms::term(&resource_scope.service, span.header.name);
+            self.retention.add_error(
+                (id, entry.sequence, bytes + TRACE_OVERHEAD),
+                &mut entry.reasons,
+                operation,
+            );
         }
         if entry.is_larger_than(largest) {
-            self.evict(id, Some(Reason::TooLarge));
-            return Fate::TooLarge;
+            self.evict(id, Some(EvictionReason::TooLarge));
+            return Insertion::TooLarge;
         }
-        Fate::Kept
+        Insertion::New
     }
 
-    fn mark(&mut self, id: TraceId, change: impl FnOnce(&mut retention::Marks)) {
+    fn mark(&mut self, id: TraceId, change: impl FnOnce(&mut retention::KeepReasons)) {
         if let Some(entry) = self.traces.get_mut(&id) {
             let bytes = entry.bytes() + TRACE_OVERHEAD;
-            self.retention.change((id, entry.seen, bytes), &mut entry.marks, change);
+            self.retention.update((id, entry.sequence, bytes), &mut entry.reasons, change);
         }
     }
 
-    fn make_room(&mut self, max_bytes: usize) -> bool {
-        self.retention.forget_absent(&self.traces);
+    fn evict_to_fit(&mut self, max_bytes: usize) -> bool {
+        self.retention.remove_stale(self.traces.len(), |id| self.traces.contains_key(id));
         while self.bytes() > max_bytes {
-            self.origins.bound(max_bytes / LARGEST_ORIGINS_SHARE);
-            match self.retention.next(max_bytes) {
+            self.resource_scopes.sweep_above(max_bytes / RESOURCE_SCOPES_SHARE);
+            match self.retention.next_step(max_bytes) {
                 Some(Step::Evict(id)) => self.evict(id, None),
-                Some(Step::NoError(id)) => self.mark(id, |marks| marks.error = false),
-                Some(Step::NotSampled(id)) => self.mark(id, |marks| marks.sampled = false),
+                Some(Step::ClearError(id)) => self.mark(id, |reasons| reasons.error = false),
+                Some(Step::ClearSampled(id)) => self.mark(id, |reasons| reasons.sampled = false),
                 None if self.traces.is_empty() => {
-                    self.origins.forget_unused();
+                    self.resource_scopes.remove_unused();
                     return false;
                 }
                 None => return true,
@@ -370,12 +379,13 @@ impl Inner {
         false
     }
 
-    fn evict(&mut self, id: TraceId, reason: Option<Reason>) {
+    fn evict(&mut self, id: TraceId, reason: Option<EvictionReason>) {
         let Some(entry) = self.traces.remove(&id) else { return };
-        let (bytes, reason) = (entry.bytes() + TRACE_OVERHEAD, reason.unwrap_or(entry.marks.reason()));
-        self.line.remove(&entry.seen);
-        self.origins.trace_left();
-        self.retention.leave((id, entry.seen, bytes), entry.marks);
+        let (bytes, reason) =
+            (entry.bytes() + TRACE_OVERHEAD, reason.unwrap_or(entry.reasons.eviction_reason()));
+        self.by_arrival.remove(&entry.sequence);
+        self.resource_scopes.trace_evicted();
+        self.retention.remove((id, entry.sequence, bytes), entry.reasons);
         self.stats.bytes -= bytes;
         self.stats.spans -= u64::from(entry.spans());
         self.stats.evicted_spans += u64::from(entry.spans());
@@ -384,7 +394,7 @@ impl Inner {
     }
 
     fn bytes(&self) -> usize {
-        self.stats.bytes + self.origins.bytes() + self.operations.bytes()
+        self.stats.bytes + self.resource_scopes.bytes() + self.operations.bytes()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use collector::UiTrace;
-use collector::otlp::Envelope;
+use collector::otlp::ResourceSpans;
 use collector::trace::Trace;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for Envelopes<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(envelope) = list.next_element::<Envelope>()? {
+        while let Some(envelope) = list.next_element::<ResourceSpans>()? {
             (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
         }
         Ok(())
@@ -103,7 +103,7 @@ impl<'de> Visitor<'de> for UiTraces<'_> {
             let mut spans = trace.spans.into_iter().peekable();
             while spans.peek().is_some() {
                 let some = Trace { spans: spans.by_ref().take(SPANS_AT_ONCE).collect() };
-                for envelope in Envelope::of(&some) {
+                for envelope in ResourceSpans::of(&some) {
                     (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
                 }
             }

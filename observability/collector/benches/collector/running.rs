@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use collector::otlp::Raw;
+use collector::otlp::BytesCodec;
 use collector::{Hosting, Settings, run};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
@@ -176,6 +176,6 @@ async fn export(channel: &Channel, message: Bytes) -> Result<ExportTraceServiceR
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let method =
         http::uri::PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-    let reply = client.unary(Request::new(message), method, Raw).await?.into_inner();
+    let reply = client.unary(Request::new(message), method, BytesCodec).await?.into_inner();
     ExportTraceServiceResponse::decode(reply).map_err(|error| Status::internal(error.to_string()))
 }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingest::Ingest;
-use crate::store::Reason;
+use crate::store::EvictionReason;
 
 /// A registry of its own: two collectors may run in one process, as tests do.
 #[derive(Debug, Clone)]
@@ -91,12 +91,12 @@ impl Figures {
         out.gauge("store_bytes", "Bytes of the kept traces", stats.bytes as u64)?;
         out.gauge("store_traces", "Traces kept", stats.traces as u64)?;
         out.gauge("store_spans", "Spans kept", stats.spans)?;
-        let labels = Reason::ALL.map(|reason| [("reason", reason.as_str())]);
+        let labels = EvictionReason::ALL.map(|reason| [("reason", reason.as_str())]);
         let evicted = labels.iter().zip(stats.evicted_traces).map(|(labels, count)| (&labels[..], count));
         out.counters("evicted_traces", "Traces that left to make room", evicted)?;
         out.counter("evicted_spans", "Spans that left with their trace", stats.evicted_spans)?;
         out.counter("late_spans", "Spans that came after their trace had left", stats.late_spans)?;
-        out.counter("repeated_spans", "Spans that came once more", stats.repeated_spans)?;
+        out.counter("duplicate_spans", "Spans received more than once", stats.duplicate_spans)?;
         let (series, overflow) = {
             let latencies = self.0.latencies();
             (latencies.series(), latencies.overflow())

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::otlp::Raw;
+use crate::otlp::BytesCodec;
 
 const METHOD: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
@@ -19,7 +19,7 @@ const METHOD: PathAndQuery =
 pub(super) async fn export(channel: &Channel, message: Bytes) -> Result<u64, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let reply = client.unary(Request::new(message), METHOD, Raw).await?;
+    let reply = client.unary(Request::new(message), METHOD, BytesCodec).await?;
     let reply = ExportTraceServiceResponse::decode(reply.into_inner())
         .map_err(|error| Status::internal(error.to_string()))?;
     let rejected = reply.partial_success.map_or(0, |partial| partial.rejected_spans);

@@ -9,7 +9,7 @@ use prost::Message as _;
 use telemetry::contract;
 
 use crate::store::validate;
-use crate::store::{RecentIds, RecentIdsState, Tokens};
+use crate::store::{RecentIds, RecentIdsSnapshot, SearchTerms};
 use crate::trace::TraceId;
 
 /// Traces with a reported loss that are remembered at least, in 1.4 MB.
@@ -41,7 +41,7 @@ pub(crate) struct Losses {
 /// The reports as a file keeps them.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct State {
-    traces: RecentIdsState,
+    traces: RecentIdsSnapshot,
     spans: Vec<(String, String, u64)>,
 }
 
@@ -66,7 +66,7 @@ impl Losses {
 
     pub(crate) fn state(&self) -> State {
         State {
-            traces: self.traces.state(),
+            traces: self.traces.snapshot(),
             spans: self
                 .spans()
                 .map(|((service, reason), count)| (service.to_owned(), reason.to_owned(), count))
@@ -101,7 +101,7 @@ fn label(text: &str) -> String {
 /// The report that a service's span is, if it is one.
 pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> {
     // Checked first: what a few bytes decode to can be large.
-    let is_small = || validate::span(span, &mut Vec::new(), &mut Tokens::default()).is_ok();
+    let is_small = || validate::span(span, &mut Vec::new(), &mut SearchTerms::default()).is_ok();
     if scope != contract::LOSS_SCOPE || !is_small() {
         return None;
     }

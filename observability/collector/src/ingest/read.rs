@@ -1,77 +1,78 @@
-//! An encoded `ExportTraceServiceRequest`, taken apart in place.
+//! Walks an encoded `ExportTraceServiceRequest` in place.
 
 use super::loss::{self, Report};
 use crate::otlp::wire::{Fields, Malformed};
-use crate::store::{Batch, Described};
+use crate::store::validate::Invalid;
+use crate::store::{Encoded, SpanBatch};
 
-/// What a message holds beside the spans to keep.
+/// The contents of a message other than the valid spans.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
-    /// What exporters say they lost.
+pub(super) struct ReadOutcome {
+    /// Spans that exporters report as dropped.
     pub(super) reports: Vec<Report>,
-    /// How many spans are not what they should be, and what is wrong with the first.
-    pub(super) rejected: Option<(u64, Malformed)>,
+    /// Number of invalid spans, and why the first one is invalid.
+    pub(super) rejected: Option<(u64, Invalid)>,
 }
 
-/// What a message consists of, in its order.
+/// A part of a message, in the order of the message.
 #[derive(Clone, Copy)]
 enum Part<'m> {
-    /// So many spans of one resource and scope follow.
-    Origin { resource: Described<'m>, scope: Described<'m>, spans: u64 },
-    /// One of them.
+    /// A resource and scope, followed by this number of spans.
+    Group { resource: Encoded<'m>, scope: Encoded<'m>, spans: u64 },
+    /// A span of the current group.
     Span(&'m [u8]),
 }
 
-/// Hands the spans to `keep`, a part of a long message at a time. Fails before the first when the message breaks off, or is
-/// something else: what its spans are cannot be told then.
+/// Passes the valid spans to `keep` in batches. Fails before the first batch if the message is truncated or malformed, since
+/// its spans cannot be located then.
 pub(super) fn read<'m>(
     message: &'m [u8],
-    batch: Batch<'m>,
-    keep: impl FnMut(&Batch<'m>),
-) -> Result<Rest, Malformed> {
+    batch: SpanBatch<'m>,
+    keep: impl FnMut(&SpanBatch<'m>),
+) -> Result<ReadOutcome, Malformed> {
     walk(message, &mut |_| {})?;
-    let mut reading = Reading { batch, is_malformed: false, rest: Rest::default(), keep };
+    let mut reading = Reading { batch, group_is_invalid: false, outcome: ReadOutcome::default(), keep };
     walk(message, &mut |part| reading.part(part))?;
     (reading.keep)(&reading.batch);
-    Ok(reading.rest)
+    Ok(reading.outcome)
 }
 
 struct Reading<'m, K> {
-    batch: Batch<'m>,
-    /// Whether the spans' resource or scope is, and they were rejected with it.
-    is_malformed: bool,
-    rest: Rest,
+    batch: SpanBatch<'m>,
+    /// Whether the current resource or scope is invalid, and the group's spans are rejected with it.
+    group_is_invalid: bool,
+    outcome: ReadOutcome,
     keep: K,
 }
 
-impl<'m, K: FnMut(&Batch<'m>)> Reading<'m, K> {
+impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
     fn part(&mut self, part: Part<'m>) {
         match part {
-            Part::Origin { resource, scope, spans } => {
-                let begun = self.batch.group(resource, scope);
-                self.is_malformed = begun.is_err();
+            Part::Group { resource, scope, spans } => {
+                let begun = self.batch.begin_group(resource, scope);
+                self.group_is_invalid = begun.is_err();
                 if let Err(why) = begun {
                     self.reject(spans, why);
                 }
             }
-            Part::Span(_) if self.is_malformed => {}
+            Part::Span(_) if self.group_is_invalid => {}
             Part::Span(span) => self.span(span),
         }
     }
 
     fn span(&mut self, span: &'m [u8]) {
         if let Some(report) = loss::report(self.batch.service(), self.batch.scope(), span) {
-            self.rest.reports.push(report);
+            self.outcome.reports.push(report);
         } else if let Err(why) = self.batch.push(span) {
             self.reject(1, why);
         } else if self.batch.is_full() {
             (self.keep)(&self.batch);
-            self.batch.go_on();
+            self.batch.clear_spans();
         }
     }
 
-    fn reject(&mut self, spans: u64, why: Malformed) {
-        self.rest.rejected.get_or_insert((0, why)).0 += spans;
+    fn reject(&mut self, spans: u64, why: Invalid) {
+        self.outcome.rejected.get_or_insert((0, why)).0 += spans;
     }
 }
 
@@ -86,7 +87,7 @@ fn walk<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Result<(), Ma
 }
 
 fn resource_spans<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Result<(), Malformed> {
-    let mut resource = Described::default();
+    let mut resource = Encoded::default();
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         match number {
@@ -95,7 +96,7 @@ fn resource_spans<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Res
             _ => {}
         }
     }
-    // Once more: what describes the spans may stand behind them.
+    // A second pass, since the resource may be encoded after the spans.
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         if number == 2 {
@@ -106,11 +107,11 @@ fn resource_spans<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Res
 }
 
 fn scope_spans<'m>(
-    resource: Described<'m>,
+    resource: Encoded<'m>,
     message: &'m [u8],
     each: &mut impl FnMut(Part<'m>),
 ) -> Result<(), Malformed> {
-    let mut scope = Described::default();
+    let mut scope = Encoded::default();
     let mut spans = 0;
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
@@ -124,7 +125,7 @@ fn scope_spans<'m>(
     if spans == 0 {
         return Ok(());
     }
-    each(Part::Origin { resource, scope, spans });
+    each(Part::Group { resource, scope, spans });
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         if number == 2 {

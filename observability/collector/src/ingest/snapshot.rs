@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ingest, loss, read};
 use crate::latency::{self, Latencies};
 use crate::otlp;
-use crate::store::{Batch, Past, Store};
+use crate::store::{SpanBatch, Store, StoreSnapshot};
 
 /// Of the file that says what it knew; another one is not read.
 const SCHEMA: u32 = 1;
@@ -25,7 +25,7 @@ pub(crate) struct Knowledge {
     max_bytes: usize,
     latencies: latency::State,
     losses: loss::State,
-    past: Past,
+    past: StoreSnapshot,
 }
 
 /// Why two files cannot be opened as a collector.
@@ -64,7 +64,7 @@ impl Ingest {
             max_bytes: self.max_bytes,
             latencies: latency::State::of(self.series(), overflow),
             losses: self.losses().state(),
-            past: self.store.past(),
+            past: self.store.snapshot(),
         }
     }
 
@@ -85,14 +85,14 @@ impl Ingest {
         let opened = Self {
             latencies: Mutex::new(latencies),
             losses: Mutex::new(super::Losses::restore(losses).ok_or_else(damaged)?),
-            store: Store::after(max_bytes, &past),
+            store: Store::for_restore(max_bytes, &past),
             ..Self::new(max_bytes, None)
         };
         load(&opened.store, traces)?;
         let told = telling.iter().map(|change| change.trace_id);
         let absent: Vec<_> = told.filter(|id| opened.store.bytes_of(*id) == 0).collect();
         opened.latencies().forget(&absent);
-        if opened.store.make_room(&telling, max_bytes) || opened.store.stats().evicted_spans > 0 {
+        if opened.store.evict_to_fit(&telling, max_bytes) || opened.store.stats().evicted_spans > 0 {
             return Err(OpenError::Full);
         }
         if opened.store.restore(&past) { Ok(opened) } else { Err(damaged()) }
@@ -112,7 +112,7 @@ fn load(store: &Store, mut traces: impl BufRead) -> Result<(), OpenError> {
         }
         let refused = |why: &dyn std::fmt::Display| OpenError::Line { number, why: why.to_string() };
         let message = otlp::json_to_protobuf(&line).map_err(|error| refused(&error))?;
-        let read = read::read(&message, Batch::of_kept(), |batch| drop(store.insert(batch)));
+        let read = read::read(&message, SpanBatch::for_restore(), |batch| drop(store.insert(batch)));
         if let Some((_, why)) = read.map_err(|error| refused(&error))?.rejected {
             return Err(refused(&why));
         }

@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::*;
 use crate::fixture::{proto_attribute, proto_resource, proto_span, proto_text};
 use crate::otlp;
-use crate::store::Found;
+use crate::store::Lookup;
 use crate::trace::TraceId;
 
 fn span(trace: u8, id: u8, duration_ns: u64) -> Span {
@@ -41,7 +41,7 @@ fn a_trace_that_became_too_large_tells_nothing_any_more() {
     let told = [&told.p50, &told.p90, &told.p99, &told.p999, &told.max].map(Vec::as_slice).concat();
     assert!(!told.is_empty());
     for exemplar in told {
-        assert!(matches!(ingest.store.get(exemplar.trace_id), Found::Kept(_)), "{exemplar:?}");
+        assert!(matches!(ingest.store.get(exemplar.trace_id), Lookup::Kept(_)), "{exemplar:?}");
     }
 }
 
@@ -67,7 +67,7 @@ fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
         accept_of(&ingest, resources[id as usize % 2].clone(), vec![span]);
     }
     let kept = |ingest: &Ingest| match ingest.store.get(TraceId(1)) {
-        Found::Kept(trace) => trace,
+        Lookup::Kept(trace) => trace,
         other => panic!("{other:?}"),
     };
     let line = otlp::to_json_line(&kept(&ingest)).unwrap();
@@ -94,6 +94,6 @@ fn who_gives_an_empty_name_gives_none() {
     let ingest = Ingest::new(1 << 20, None);
     accept_of(&ingest, proto_resource(""), vec![span(1, 1, 1)]);
     assert_eq!(ingest.services(), ["unknown_service"]);
-    let Found::Kept(trace) = ingest.store.get(TraceId(1)) else { panic!() };
+    let Lookup::Kept(trace) = ingest.store.get(TraceId(1)) else { panic!() };
     assert_eq!(trace.spans[0].service(), "unknown_service");
 }

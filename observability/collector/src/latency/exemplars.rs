@@ -4,7 +4,7 @@
 //! traces for all operations of a request, and those that the store keeps anyway.
 
 use super::slowest::Slowest;
-use crate::store::Change;
+use crate::store::ExemplarChange;
 use crate::trace::TraceId;
 
 /// Exemplars of each bucket; a bucket is half an octave wide.
@@ -42,7 +42,7 @@ pub(super) struct ByBucket(Vec<Bucket>);
 
 impl ByBucket {
     /// Remembers the span if its trace has one of the smallest ranks in its bucket.
-    pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<Change>) {
+    pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<ExemplarChange>) {
         let index = bucket(duration_ns);
         if index >= self.0.len() {
             self.0.resize(index + 1, [None; EACH]);
@@ -57,9 +57,9 @@ impl ByBucket {
         let last = exemplars.iter_mut().max_by_key(|exemplar| rank(exemplar).map_or(u128::MAX, u128::from));
         let Some(last) = last.filter(|last| rank(last).is_none_or(|rank| id.rank() < rank)) else { return };
         if let Some((_, trace_id)) = last.replace((duration_ns, id)) {
-            changes.push(Change { trace_id, telling: false });
+            changes.push(ExemplarChange { trace_id, added: false });
         }
-        changes.push(Change { trace_id: id, telling: true });
+        changes.push(ExemplarChange { trace_id: id, added: true });
     }
 
     /// Forgets those of these traces.
@@ -70,9 +70,9 @@ impl ByBucket {
     }
 
     /// Forgets all of them.
-    pub(super) fn forget_all(&mut self, changes: &mut Vec<Change>) {
+    pub(super) fn forget_all(&mut self, changes: &mut Vec<ExemplarChange>) {
         let all = self.0.iter_mut().flatten().filter_map(Option::take);
-        changes.extend(all.map(|(_, trace_id)| Change { trace_id, telling: false }));
+        changes.extend(all.map(|(_, trace_id)| ExemplarChange { trace_id, added: false }));
     }
 
     pub(super) fn all(&self) -> Vec<(u64, TraceId)> {
@@ -141,7 +141,8 @@ mod tests {
             by_bucket.offer(id as u64 * 1000, TraceId(id), &mut changes);
         }
         by_bucket.offer(1000, TraceId(1), &mut changes);
-        let count = |changes: &[Change]| changes.iter().map(|c| if c.telling { 1 } else { -1 }).sum::<i64>();
+        let count =
+            |changes: &[ExemplarChange]| changes.iter().map(|c| if c.added { 1 } else { -1 }).sum::<i64>();
         assert_eq!(count(&changes), by_bucket.0.iter().flatten().flatten().count() as i64);
         by_bucket.forget_all(&mut changes);
         assert_eq!(count(&changes), 0);

@@ -7,7 +7,7 @@ use super::slowest::Slowest;
 use super::state::{SeriesState, decode, encode};
 use super::timeline::Timeline;
 use super::{Hop, Name, Sample, Summary};
-use crate::store::Change;
+use crate::store::ExemplarChange;
 use crate::trace::TraceId;
 
 /// Longer spans count as this long: an hour.
@@ -45,7 +45,7 @@ impl Series {
         })
     }
 
-    pub(super) fn record(&mut self, sample: Sample<'_>, changes: &mut Vec<Change>) {
+    pub(super) fn record(&mut self, sample: Sample<'_>, changes: &mut Vec<ExemplarChange>) {
         let duration_ns = duration_ns(sample);
         // Cannot fail: the histogram resizes itself up to MAX_NS.
         let _ = self.histogram.record(duration_ns);
@@ -72,7 +72,7 @@ impl Series {
         self.exemplars.forget(left);
     }
 
-    pub(super) fn forget_exemplars(&mut self, changes: &mut Vec<Change>) {
+    pub(super) fn forget_exemplars(&mut self, changes: &mut Vec<ExemplarChange>) {
         self.exemplars.forget_all(changes);
     }
 
@@ -139,7 +139,7 @@ impl Series {
     }
 
     /// `None` if the histogram does not decode.
-    pub(super) fn restore(state: &SeriesState, telling: &mut Vec<Change>) -> Option<Self> {
+    pub(super) fn restore(state: &SeriesState, telling: &mut Vec<ExemplarChange>) -> Option<Self> {
         let (mut slowest, mut exemplars) = (Slowest::default(), ByBucket::default());
         for (duration_ns, id) in &state.slowest {
             slowest.offer(*duration_ns, *id, telling);

@@ -1,6 +1,6 @@
 //! The slowest spans of one operation, one of each trace, and whose traces they are.
 
-use crate::store::Change;
+use crate::store::ExemplarChange;
 use crate::trace::TraceId;
 
 /// As many are remembered while there is room for their traces.
@@ -22,7 +22,7 @@ impl Default for Slowest {
 
 impl Slowest {
     /// Remembers the span if it is among the slowest.
-    pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<Change>) {
+    pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<ExemplarChange>) {
         let is_full = self.spans.len() >= self.limit;
         if is_full && self.spans.first().is_none_or(|(fastest, _)| duration_ns <= *fastest) {
             return;
@@ -34,11 +34,11 @@ impl Slowest {
         }
         match known {
             Some(at) => drop(self.spans.remove(at)),
-            None => changes.push(Change { trace_id: id, telling: true }),
+            None => changes.push(ExemplarChange { trace_id: id, added: true }),
         }
         if known.is_none() && is_full {
             let (_, trace_id) = self.spans.remove(0);
-            changes.push(Change { trace_id, telling: false });
+            changes.push(ExemplarChange { trace_id, added: false });
         }
         let place = self.spans.partition_point(|slow| *slow < (duration_ns, id));
         self.spans.insert(place, (duration_ns, id));
@@ -50,10 +50,10 @@ impl Slowest {
     }
 
     /// Forgets the faster half.
-    pub(super) fn halve(&mut self, changes: &mut Vec<Change>) {
+    pub(super) fn halve(&mut self, changes: &mut Vec<ExemplarChange>) {
         self.limit = self.spans.len() / 2;
         let faster = self.spans.drain(..self.spans.len() - self.limit);
-        changes.extend(faster.map(|(_, trace_id)| Change { trace_id, telling: false }));
+        changes.extend(faster.map(|(_, trace_id)| ExemplarChange { trace_id, added: false }));
     }
 
     /// Forgets those of these traces.
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(slowest.all(), expected);
         let told = |id: TraceId| {
             let of_it = changes.iter().filter(|change| change.trace_id == id);
-            of_it.map(|change| if change.telling { 1 } else { -1 }).sum::<i32>()
+            of_it.map(|change| if change.added { 1 } else { -1 }).sum::<i32>()
         };
         for id in (1..=300).map(TraceId) {
             assert_eq!(told(id), i32::from(expected.iter().any(|(_, slow)| *slow == id)), "{id}");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::series::Series;
 use super::{Latencies, MAX_SERIES, Name};
-use crate::store::Change;
+use crate::store::ExemplarChange;
 use crate::trace::{Kind, TraceId};
 
 /// Everything that [`Latencies`] answers from.
@@ -56,7 +56,7 @@ impl State {
 
 impl Latencies {
     /// The histograms as they were, and the traces that tell something about them.
-    pub(crate) fn restore(state: State) -> Result<(Self, Vec<Change>), Unusable> {
+    pub(crate) fn restore(state: State) -> Result<(Self, Vec<ExemplarChange>), Unusable> {
         if state.series.len() > MAX_SERIES {
             return Err(Unusable::TooMany);
         }

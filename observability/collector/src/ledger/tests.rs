@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixture::span;
-use crate::store::Reason;
+use crate::store::EvictionReason;
 use crate::trace::{Attribute, Link, Status, StatusCode, Value};
 
 /// A root client call, answered by a server that sends a message, which is received.
@@ -16,7 +16,7 @@ fn complete() -> Trace {
 }
 
 fn row(trace: Trace) -> Row {
-    classify(&Found::Kept(trace), false).0
+    classify(&Lookup::Kept(trace), false).0
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_trace_with_nothing_missing_is_complete() {
 
 #[test]
 fn what_an_exporter_reports_as_dropped_counts_although_it_leaves_no_gap() {
-    let (row, why) = classify(&Found::Kept(complete()), true);
+    let (row, why) = classify(&Lookup::Kept(complete()), true);
     assert_eq!(row, Row::DroppedByExporter);
     assert!(why.contains("nothing is seen to be missing"), "{why}");
 }
@@ -45,7 +45,7 @@ fn without_any_one_span_it_is_not_complete() {
 fn a_server_that_answered_and_never_came_is_missed_by_its_caller() {
     let mut trace = complete();
     trace.spans.truncate(1);
-    let (row, why) = classify(&Found::Kept(trace), false);
+    let (row, why) = classify(&Lookup::Kept(trace), false);
     assert_eq!(row, Row::Missing);
     assert!(why.contains("0000000000000002"), "{why}");
 }
@@ -95,22 +95,22 @@ fn a_span_sent_twice_changes_nothing() {
 
 #[test]
 fn eviction_goes_before_a_reported_drop_and_that_before_the_rest() {
-    assert_eq!(classify(&Found::Evicted(Reason::Old), true).0, Row::Evicted);
-    assert_eq!(classify(&Found::Nothing, true).0, Row::DroppedByExporter);
-    assert_eq!(classify(&Found::Nothing, false).0, Row::Missing);
+    assert_eq!(classify(&Lookup::Evicted(EvictionReason::Old), true).0, Row::Evicted);
+    assert_eq!(classify(&Lookup::Unknown, true).0, Row::DroppedByExporter);
+    assert_eq!(classify(&Lookup::Unknown, false).0, Row::Missing);
     let mut orphaned = complete();
     orphaned.spans.remove(0);
-    assert_eq!(classify(&Found::Kept(orphaned), true).0, Row::DroppedByExporter);
+    assert_eq!(classify(&Lookup::Kept(orphaned), true).0, Row::DroppedByExporter);
 }
 
 #[test]
 fn the_rows_sum_to_what_was_expected_and_examples_are_few() {
     let mut ledger = Ledger::default();
-    ledger.enter(TraceId(1), 1, &Found::Kept(complete()), false);
+    ledger.enter(TraceId(1), 1, &Lookup::Kept(complete()), false);
     for id in 2..40 {
-        ledger.enter(TraceId(id), 1, &Found::Nothing, id % 2 == 0);
+        ledger.enter(TraceId(id), 1, &Lookup::Unknown, id % 2 == 0);
     }
-    ledger.enter(TraceId(40), 1, &Found::Evicted(Reason::Old), false);
+    ledger.enter(TraceId(40), 1, &Lookup::Evicted(EvictionReason::Old), false);
     let Ledger {
         expected,
         complete,

@@ -1,4 +1,4 @@
-//! OTLP's generated types into ours. Moves what it can; copies no text.
+//! Converts OTLP's generated types into those of [`crate::trace`], moving all strings.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::trace::{
     Attribute, Event, Kind, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value,
 };
 
+/// Converts all spans with valid ids.
 pub(super) fn spans(resource_spans: Vec<ResourceSpans>) -> Vec<Span> {
     let mut spans = Vec::new();
     for of_resource in resource_spans {
@@ -28,7 +29,7 @@ pub(super) fn spans(resource_spans: Vec<ResourceSpans>) -> Vec<Span> {
     spans
 }
 
-/// The ids (trace, span, parent) are given apart: the store keeps them beside what is encoded.
+/// Converts a span. The ids (trace, span, parent) are separate arguments since the store keeps them outside the encoded span.
 pub(crate) fn span(
     proto: ProtoSpan,
     (trace_id, span_id, parent): (TraceId, SpanId, Option<SpanId>),
@@ -55,6 +56,7 @@ pub(crate) fn span(
     }
 }
 
+/// Converts a resource.
 pub(crate) fn resource(proto: ProtoResource, schema_url: String) -> Resource {
     Resource {
         attributes: attributes(proto.attributes),
@@ -63,6 +65,7 @@ pub(crate) fn resource(proto: ProtoResource, schema_url: String) -> Resource {
     }
 }
 
+/// Converts a scope.
 pub(crate) fn scope(proto: InstrumentationScope, schema_url: String) -> Scope {
     Scope {
         name: proto.name,
@@ -73,7 +76,7 @@ pub(crate) fn scope(proto: InstrumentationScope, schema_url: String) -> Scope {
     }
 }
 
-/// Numbers that a later OTLP may add count as unspecified.
+/// Converts a span kind; unknown numbers become unspecified.
 pub(crate) fn kind(number: i32) -> Kind {
     match number {
         1 => Kind::Internal,
@@ -89,7 +92,7 @@ fn status(proto: ProtoStatus) -> Status {
     Status { code: status_code(proto.code), message: proto.message }
 }
 
-/// Numbers that a later OTLP may add count as unset.
+/// Converts a status code; unknown numbers become unset.
 pub(crate) fn status_code(number: i32) -> StatusCode {
     match number {
         1 => StatusCode::Ok,
@@ -125,7 +128,7 @@ fn attributes(proto: Vec<KeyValue>) -> Vec<Attribute> {
 
 fn value(any: Option<AnyValue>) -> Value {
     match any.and_then(|any| any.value) {
-        // The index into a string table that only profiles have.
+        // An index into a string table that exists in profiles alone.
         None | Some(ProtoValue::StringValueStrindex(_)) => Value::Empty,
         Some(ProtoValue::StringValue(text)) => Value::String(text),
         Some(ProtoValue::BoolValue(flag)) => Value::Bool(flag),

@@ -1,4 +1,4 @@
-//! Our types into OTLP's generated ones, for files and the API.
+//! Converts the types of [`crate::trace`] into OTLP's generated ones, for files and the API.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 
 use crate::trace::{Attribute, Event, Link, Scope, Span, SpanId, Trace, Value};
 
-/// Spans that follow each other share an envelope if they share a resource, and a scope.
+/// Groups adjacent spans by resource and by scope.
 pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
     let of_resource = |spans: &[Span]| ResourceSpans {
         resource: Some(ProtoResource {
@@ -50,7 +50,7 @@ fn span(span: &Span) -> ProtoSpan {
         parent_span_id: id_bytes(span.parent),
         flags: span.flags,
         name: span.name.clone(),
-        // Ours has OTLP's order.
+        // `Kind` has the same order as OTLP.
         kind: span.kind as i32,
         start_time_unix_nano: span.start_ns,
         end_time_unix_nano: span.end_ns,

@@ -1,5 +1,4 @@
-//! OTLP JSON into protobuf, a span at a time: what is read of JSON may take fifty times its length, so never more than one
-//! span, resource or scope of a message is read at once.
+//! Converts OTLP JSON into protobuf, one span, resource or scope at a time: parsed JSON may take 50 times its length in memory.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,13 +12,11 @@ use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Objects, lists and their members in the JSON of one span, resource or scope. What has as many attributes, events and
-/// links as it may have has half of them.
-const MAX_PARTS: usize = 400_000;
+use super::limits::MAX_JSON_PARTS_PER_SPAN;
 
-/// An `ExportTraceServiceRequest` in JSON into one in protobuf, which is what is worked with.
+/// Converts an `ExportTraceServiceRequest` from JSON to protobuf, the only form that ingest accepts.
 pub(crate) fn to_protobuf(json: &[u8]) -> serde_json::Result<Bytes> {
-    // A list would be taken for the message's fields in their order.
+    // serde would accept a list of the message's fields in order.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Error::custom("not a JSON object"));
     }
@@ -27,9 +24,9 @@ pub(crate) fn to_protobuf(json: &[u8]) -> serde_json::Result<Bytes> {
     Ok(resource_spans.encoded.into())
 }
 
-/// Whether JSON has no more objects, lists and members of them than `most`, whatever its texts hold.
-pub(crate) fn has_few_parts(json: &[u8], most: usize) -> bool {
-    if json.len() <= most {
+/// Returns whether the JSON has at most `max` objects, lists and members, ignoring the contents of strings.
+pub(crate) fn has_at_most_parts(json: &[u8], max: usize) -> bool {
+    if json.len() <= max {
         return true;
     }
     let (mut parts, mut in_text, mut escaped) = (0, false, false);
@@ -42,7 +39,7 @@ pub(crate) fn has_few_parts(json: &[u8], most: usize) -> bool {
             _ => {}
         }
     }
-    parts <= most
+    parts <= max
 }
 
 /// `ExportTraceServiceRequest`.
@@ -56,7 +53,7 @@ struct Request {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct OfResource {
-    resource: Option<One<Resource>>,
+    resource: Option<Message<Resource>>,
     scope_spans: List<2, OfScope>,
     schema_url: String,
 }
@@ -65,18 +62,18 @@ struct OfResource {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct OfScope {
-    scope: Option<One<InstrumentationScope>>,
-    spans: List<2, One<Span>>,
+    scope: Option<Message<InstrumentationScope>>,
+    spans: List<2, Message<Span>>,
     schema_url: String,
 }
 
-/// A message in protobuf, which was read from JSON as an `M`.
-struct One<M> {
+/// A protobuf message that was parsed from JSON as an `M`.
+struct Message<M> {
     encoded: Vec<u8>,
     read_as: PhantomData<M>,
 }
 
-/// Messages in protobuf, each with the key of field `NUMBER` and its length before it.
+/// Protobuf messages, each preceded by the key of field `NUMBER` and its length.
 struct List<const NUMBER: u32, T> {
     encoded: Vec<u8>,
     read_as: PhantomData<T>,
@@ -88,8 +85,8 @@ impl<const NUMBER: u32, T> Default for List<NUMBER, T> {
     }
 }
 
-impl<M> From<One<M>> for Vec<u8> {
-    fn from(one: One<M>) -> Self {
+impl<M> From<Message<M>> for Vec<u8> {
+    fn from(one: Message<M>) -> Self {
         one.encoded
     }
 }
@@ -106,7 +103,8 @@ impl From<OfResource> for Vec<u8> {
     }
 }
 
-/// `ResourceSpans` and `ScopeSpans` have the same fields: what their members share, the members, its schema.
+/// Encodes `ResourceSpans` or `ScopeSpans`: both have a resource or scope in field 1, members in field 2 and a schema URL
+/// in field 3.
 fn group(shared: Option<Vec<u8>>, mut members: Vec<u8>, schema_url: &str) -> Vec<u8> {
     if let Some(shared) = shared {
         push_field(&mut members, 1, &shared);
@@ -123,11 +121,13 @@ fn push_field(message: &mut Vec<u8>, number: u32, field: &[u8]) {
     message.extend_from_slice(field);
 }
 
-impl<'de, M: DeserializeOwned + prost::Message> Deserialize<'de> for One<M> {
+impl<'de, M: DeserializeOwned + prost::Message> Deserialize<'de> for Message<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
-        if !has_few_parts(json.as_bytes(), MAX_PARTS) {
-            return Err(Error::custom("a span, resource or scope has more parts than it may have"));
+        if !has_at_most_parts(json.as_bytes(), MAX_JSON_PARTS_PER_SPAN) {
+            return Err(Error::custom(format_args!(
+                "span, resource or scope has more than {MAX_JSON_PARTS_PER_SPAN} objects, lists and members"
+            )));
         }
         let message: M = serde_json::from_str(json).map_err(Error::custom)?;
         Ok(Self { encoded: message.encode_to_vec(), read_as: PhantomData })
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_a_span_at_a_time_is_what_is_read_at_once() {
+    fn conversion_by_span_equals_parsing_at_once() {
         let json = r#" {"resourceSpans":[
             {"schemaUrl":"r","resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},
              "scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused_and_the_place_is_named() {
+    fn rejects_invalid_messages_and_names_the_position() {
         for (json, why) in [
             ("[]", "not a JSON object"),
             (r#"{"resourceSpans":null}"#, "expected a list"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_of_too_many_parts_is_refused_before_it_is_read() {
+    fn rejects_a_span_with_too_many_parts_before_parsing_it() {
         let with = |value: &str| {
             let attribute = format!(r#"{{"key":"k","value":{value}}}"#);
             let json = format!(
@@ -209,9 +209,9 @@ mod tests {
             );
             to_protobuf(json.as_bytes()).map(drop).map_err(|error| error.to_string())
         };
-        let many = "0,".repeat(MAX_PARTS);
+        let many = "0,".repeat(MAX_JSON_PARTS_PER_SPAN);
         let refused = with(&format!(r#"{{"x":[{many}0]}}"#)).unwrap_err();
-        assert!(refused.contains("more parts"), "{refused}");
-        assert_eq!(with(&format!(r#"{{"stringValue":"\"{many}"}}"#)), Ok(()), "a text is one part");
+        assert!(refused.contains("more than 400000"), "{refused}");
+        assert_eq!(with(&format!(r#"{{"stringValue":"\"{many}"}}"#)), Ok(()), "a string counts as one part");
     }
 }

@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::*;
 use crate::fixture::{attribute, span as plain_span};
 use crate::ingest::{Ingest, Transport};
-use crate::store::{Found, Query};
+use crate::store::{Lookup, Query};
 use crate::trace::{Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value};
 
 /// A trace in which every field of OTLP holds something.
@@ -159,7 +159,7 @@ proptest! {
         let ingest = Ingest::new(64 << 20, None);
         ingest.accept(&json_to_protobuf(line.as_bytes()).unwrap(), Transport::Http).unwrap();
         match ingest.store.get(TraceId(1)) {
-            Found::Kept(kept) => prop_assert_eq!(kept, trace),
+            Lookup::Kept(kept) => prop_assert_eq!(kept, trace),
             other => prop_assert!(false, "{:?}", other),
         }
     }
@@ -185,7 +185,7 @@ proptest! {
         let shown: usize = ingest.store.search(&everything).map(|trace| trace.spans.len()).sum();
         prop_assert_eq!(shown as u64, ingest.store.stats().spans);
         ingest.accept(&whole.into(), Transport::Grpc).unwrap();
-        prop_assert!(matches!(ingest.store.get(TraceId(1)), Found::Kept(_)));
+        prop_assert!(matches!(ingest.store.get(TraceId(1)), Lookup::Kept(_)));
     }
 
     #[test]
@@ -202,7 +202,7 @@ proptest! {
         let taken = json_to_protobuf(&damaged).map(|message| ingest.accept(&message, Transport::Http));
         // What is JSON of the right shape is OTLP, whatever its spans are.
         prop_assert!(!matches!(taken, Ok(Err(_))), "{:?}", taken);
-        let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Found::Kept(_)));
+        let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Lookup::Kept(_)));
         prop_assert_eq!(kept.count(), ingest.store.stats().traces);
     }
 }

@@ -1,4 +1,4 @@
-//! The text of a value, as OpenTelemetry's collector writes it where only text will do.
+//! The text of a value, formatted as the OpenTelemetry Collector does.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use crate::trace::Value;
 
-/// Text as it is, numbers in decimal, bytes in base64, lists and maps as JSON.
+/// Returns strings unchanged, numbers in decimal, bytes in base64, lists and maps as JSON.
 pub(crate) fn as_text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::Empty => Cow::Borrowed(""),
@@ -24,10 +24,10 @@ pub(crate) fn as_text(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// JSON whose numbers look as Go writes them.
+/// Returns JSON with numbers in Go's format.
 fn json_text(value: &Value) -> String {
     let mut text = Vec::new();
-    // A vector takes all that is written, and JSON has no keys that are not text.
+    // Writing to a vector does not fail, and all keys are strings.
     let written = as_json(value).serialize(&mut Serializer::with_formatter(&mut text, GoNumbers));
     debug_assert!(written.is_ok(), "{written:?}");
     String::from_utf8_lossy(&text).into_owned()
@@ -41,7 +41,7 @@ impl Formatter for GoNumbers {
     }
 }
 
-/// As Go's JSON encoder writes it, and so the collector: with an exponent below 1e-6 and from 1e21 on.
+/// Formats a number as Go's JSON encoder does: with an exponent below 1e-6 and from 1e21 on.
 fn double(number: f64) -> String {
     let size = number.abs();
     if size != 0.0 && size.is_finite() && !(1e-6..1e21).contains(&size) {
@@ -52,7 +52,7 @@ fn double(number: f64) -> String {
     }
 }
 
-/// The JSON that a person would write. What is no finite number becomes `null`, for JSON has no word for it.
+/// Returns plain JSON. A number that is not finite becomes `null`, since JSON has no notation for it.
 fn as_json(value: &Value) -> Json {
     match value {
         Value::Empty => Json::Null,
@@ -74,7 +74,7 @@ mod tests {
     use crate::trace::Attribute;
 
     #[test]
-    fn doubles_are_written_as_go_writes_them() {
+    fn formats_doubles_as_go_does() {
         let doubles = [0.0, 72.5, -0.1, 1e20, 1e21, -1.5e300, 1e-6, 1e-7, 2.5e-10, 123_456_789.0];
         let texts = ["0", "72.5", "-0.1", "100000000000000000000", "1e+21", "-1.5e+300", "0.000001", "1e-7"];
         let texts = [&texts[..], &["2.5e-10", "123456789"]].concat();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_within_lists_and_maps_are_no_exception() {
+    fn formats_doubles_in_lists_and_maps_as_go_does() {
         let double = Value::Double;
         let numbers = vec![double(1.0), double(2.5), double(1e16), double(1e21), double(1e-7), double(-0.0)];
         let list = Value::Array([numbers, vec![Value::Int(7), double(f64::NAN)]].concat());

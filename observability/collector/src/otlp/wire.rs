@@ -1,29 +1,19 @@
-//! Protobuf's wire format, read in place: the fields of a message one after another, with nothing copied or allocated.
+//! Protobuf's wire format, read in place: iterates over the fields of a message without copying or allocating.
 //!
-//! Source: protobuf.dev/programming-guides/encoding. Groups, which OTLP never had, are refused.
+//! Specification: protobuf.dev/programming-guides/encoding. Groups, which OTLP does not use, are rejected.
+//!
+//! Considered: the crate `prost`, which decodes into owned structs and costs several times as much CPU per span, and
+//! `quick-protobuf`, which borrows but also builds every nested message; ingest needs the header of a span and checks the rest.
 
-/// Why bytes are not the message that they should be.
+/// Why bytes are not a valid message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error("it ends in the middle of a field")]
+    #[error("message ends in the middle of a field")]
     Truncated,
-    #[error("a field is not of the type that OTLP gives it")]
-    Type,
-    #[error("a text is not UTF-8")]
+    #[error("field has the wrong wire type")]
+    WireType,
+    #[error("text is not UTF-8")]
     NotUtf8,
-    #[error("an id has the wrong length, or is all zeros")]
-    Id,
-    #[error("values are nested more than {} deep", crate::store::validate::MAX_DEPTH)]
-    TooDeep,
-    #[error("it has more than {} attributes, events and links", crate::store::validate::MAX_PARTS)]
-    TooMany,
-    #[error(
-        "the message's resources and scopes, once for each group of spans, take more than {} bytes",
-        crate::store::validate::MAX_ORIGINS
-    )]
-    ManyOrigins,
-    #[error("its resource or scope takes more than {} bytes", crate::store::validate::MAX_ORIGIN)]
-    LongOrigin,
 }
 
 /// A field's value, by its wire type.
@@ -35,29 +25,29 @@ pub(crate) enum Field<'m> {
     Bytes(&'m [u8]),
 }
 
-/// The rest of a message.
+/// The unread fields of a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'m>(pub(crate) &'m [u8]);
 
 impl<'m> Fields<'m> {
-    /// The next field's number and value; `None` at the end.
+    /// Returns the next field's number and value; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'m>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
         }
         let key = self.varint()?;
-        // As for prost, which has to read it one day.
-        let key = u32::try_from(key).map_err(|_| Malformed::Type)?;
+        // The same limit as prost's, which decodes the message later.
+        let key = u32::try_from(key).map_err(|_| Malformed::WireType)?;
         let number = key >> 3;
         let value = match key & 7 {
             0 => Field::Varint(self.varint()?),
             1 => Field::Fixed64(u64::from_le_bytes(self.fixed()?)),
             2 => Field::Bytes(self.bytes()?),
             5 => Field::Fixed32(u32::from_le_bytes(self.fixed()?)),
-            _ => return Err(Malformed::Type),
+            _ => return Err(Malformed::WireType),
         };
         if number == 0 {
-            return Err(Malformed::Type);
+            return Err(Malformed::WireType);
         }
         Ok(Some((number, value)))
     }
@@ -65,9 +55,9 @@ impl<'m> Fields<'m> {
     fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for (index, byte) in self.0.iter().enumerate().take(10) {
-            // The tenth byte has room for one more bit.
+            // The tenth byte holds the 64th bit alone.
             if index == 9 && *byte > 1 {
-                return Err(Malformed::Type);
+                return Err(Malformed::WireType);
             }
             value |= u64::from(byte & 0x7f) << (7 * index);
             if *byte < 0x80 {
@@ -75,7 +65,7 @@ impl<'m> Fields<'m> {
                 return Ok(value);
             }
         }
-        Err(if self.0.len() < 10 { Malformed::Truncated } else { Malformed::Type })
+        Err(if self.0.len() < 10 { Malformed::Truncated } else { Malformed::WireType })
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
@@ -94,7 +84,7 @@ impl<'m> Fields<'m> {
 
 impl<'m> Field<'m> {
     pub(crate) fn bytes(self) -> Result<&'m [u8], Malformed> {
-        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed::Type) }
+        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed::WireType) }
     }
 
     pub(crate) fn text(self) -> Result<&'m str, Malformed> {
@@ -102,14 +92,14 @@ impl<'m> Field<'m> {
     }
 
     pub(crate) fn varint(self) -> Result<u64, Malformed> {
-        if let Self::Varint(value) = self { Ok(value) } else { Err(Malformed::Type) }
+        if let Self::Varint(value) = self { Ok(value) } else { Err(Malformed::WireType) }
     }
 
     pub(crate) fn fixed64(self) -> Result<u64, Malformed> {
-        if let Self::Fixed64(value) = self { Ok(value) } else { Err(Malformed::Type) }
+        if let Self::Fixed64(value) = self { Ok(value) } else { Err(Malformed::WireType) }
     }
 
     pub(crate) fn fixed32(self) -> Result<u32, Malformed> {
-        if let Self::Fixed32(value) = self { Ok(value) } else { Err(Malformed::Type) }
+        if let Self::Fixed32(value) = self { Ok(value) } else { Err(Malformed::WireType) }
     }
 }

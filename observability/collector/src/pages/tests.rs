@@ -339,7 +339,7 @@ async fn a_trace_that_left_is_told_from_one_that_never_came() {
             )]),
         );
     }
-    let left = |id: &u64| matches!(browser.ingest.store.get(TraceId(u128::from(*id))), Found::Evicted(_));
+    let left = |id: &u64| matches!(browser.ingest.store.get(TraceId(u128::from(*id))), Lookup::Evicted(_));
     let gone = browser.get(&format!("/trace/{:x}", (1..=100).find(left).unwrap())).await;
     let unknown = browser.get("/trace/fff").await;
     assert!(gone.status == 404 && gone.has("was here, but "));

@@ -14,7 +14,7 @@ use super::waterfall::{self, Place, Row};
 use super::{frame, quantity, text};
 use crate::base_path::BasePath;
 use crate::blame::critical_path::{Segment, critical_path, self_time};
-use crate::store::Reason;
+use crate::store::EvictionReason;
 use crate::trace::{Trace, TraceId};
 
 /// Spans shown. A page of more is slow to draw, and nobody reads it.
@@ -29,13 +29,13 @@ const SERVICES_SHOWN: usize = 30;
 /// Deeper levels are not indented further, or nothing would be left of the names.
 const DEEPEST_INDENT: usize = 16;
 
-pub(super) fn evicted(id: TraceId, reason: Reason) -> String {
+pub(super) fn evicted(id: TraceId, reason: EvictionReason) -> String {
     let why = match reason {
-        Reason::Old => "left to make room for later ones",
-        Reason::Errors => "left to make room: more traces failed than fit",
-        Reason::Telling => "left to make room: others were slower, or are better examples",
-        Reason::Sampled => "left to make room: it was one of a sample that became too large",
-        Reason::TooLarge => "would have taken too large a part of the store by itself",
+        EvictionReason::Old => "left to make room for later ones",
+        EvictionReason::ErrorsFull => "left to make room: more traces failed than fit",
+        EvictionReason::ExemplarsFull => "left to make room: others were slower, or are better examples",
+        EvictionReason::SampleThinned => "left to make room: it was one of a sample that became too large",
+        EvictionReason::TooLarge => "would have taken too large a part of the store by itself",
     };
     format!("The trace {id} was here, but {why}. A larger store keeps more.")
 }

@@ -21,7 +21,7 @@ use super::streaming::{self, LazySeq, QueryError, ResponseWriter};
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
 use crate::otlp::resource_spans;
-use crate::store::{Class, Found};
+use crate::store::{RetentionClass, Lookup};
 use crate::trace::TraceId;
 
 /// Maximum number of trace ids in a request to the ledger.
@@ -136,8 +136,8 @@ async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
 /// represents all traces ever received.
 async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
     respond(move |body| {
-        let kept = ingest.store.kept();
-        let class = |(class, traces, bytes): (Class, usize, usize)| {
+        let kept = ingest.store.retention();
+        let class = |(class, traces, bytes): (RetentionClass, usize, usize)| {
             (class.as_str().to_owned(), json!({ "traces": traces, "bytes": bytes }))
         };
         let classes: serde_json::Map<_, _> = kept.classes.into_iter().map(class).collect();
@@ -155,7 +155,7 @@ fn without_duplicates(mut traces: Vec<TraceId>) -> Vec<TraceId> {
 
 fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut ResponseWriter) -> Result<(), QueryError> {
     for id in ids {
-        if let Found::Kept(trace) = ingest.store.get(id) {
+        if let Lookup::Kept(trace) = ingest.store.get(id) {
             body.json(&TracesData { resource_spans: resource_spans(&trace) })?;
             body.write_all(b"\n")?;
         }

@@ -28,7 +28,7 @@ use tower::Service;
 use super::admission::{Held, NoRoom, Paying, RETRY_AFTER, Room};
 use super::admit::{NotTaken, take};
 use crate::ingest::{Ingest, Transport};
-use crate::otlp::{MAX_MESSAGE, Raw};
+use crate::otlp::{BytesCodec, MAX_MESSAGE};
 use telemetry::server::DRAIN_DEADLINE;
 
 /// A peer that takes longer to send a message holds memory and gives nothing for it.
@@ -73,7 +73,7 @@ impl Service<http::Request<Body>> for Receiver {
                     Err(status) => return Ok(refused_for_good(&receiver.0, status.into_http())),
                 };
             }
-            let mut grpc = Grpc::new(Raw)
+            let mut grpc = Grpc::new(BytesCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE);
             let ingest = Arc::clone(&receiver.0);

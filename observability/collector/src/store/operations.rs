@@ -1,7 +1,8 @@
-//! Which operations there are, by their whole names: histograms know a bounded number of them, and cut their names.
+//! The operations of all services by their full names. Histograms, in contrast, are limited in number and truncate
+//! names.
 //!
-//! Bounded, too, and yet those that go on are always there: when there is no room, what has not come again since the last
-//! time is forgotten.
+//! Bounded in two generations: when the current one is full, operations that have not recurred since the previous
+//! change are forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -10,10 +11,10 @@ use foldhash::fast::{FixedState, RandomState};
 
 use crate::trace::Kind;
 
-/// Longer names are not told: they are texts that somebody searches for by what is in them.
+/// Maximum length of a name; longer ones are not listed.
 const LONGEST_NAME: usize = 4096;
 
-/// What an operation or a service takes beside its name.
+/// Bytes per operation or service beside its name.
 const OVERHEAD: usize = 128;
 
 #[derive(Debug)]
@@ -36,8 +37,8 @@ impl Operations {
         Self { max_bytes, current: Generation::default(), previous: Generation::default() }
     }
 
-    /// A span of it came.
-    pub(super) fn see(&mut self, service: &str, name: &str, kind: Kind) {
+    /// Notes that a span of the operation arrived.
+    pub(super) fn record(&mut self, service: &str, name: &str, kind: Kind) {
         let hash = hash(service, name, kind);
         if self.current.seen.contains(&hash) || name.len() > LONGEST_NAME || service.len() > LONGEST_NAME {
             return;
@@ -58,7 +59,7 @@ impl Operations {
         generations.flat_map(|generation| generation.by_service.keys().map(String::as_str))
     }
 
-    /// All of them, those that may be forgotten next first.
+    /// Returns all operations, the previous generation first.
     pub(super) fn all(&self) -> Vec<(String, String, Kind)> {
         let of_service = |(service, operations): (&String, &BTreeSet<(String, Kind)>)| {
             let named = |(name, kind): &(String, Kind)| (service.clone(), name.clone(), *kind);
@@ -102,9 +103,9 @@ mod tests {
     fn what_goes_on_is_told_however_many_others_came() {
         let mut operations = Operations::new(100_000);
         for number in 0..100_000 {
-            operations.see("ids", &format!("GET /{number}"), Kind::Server);
-            operations.see("shop", "GET /search", Kind::Server);
-            operations.see("shop", "GET /search", Kind::Client);
+            operations.record("ids", &format!("GET /{number}"), Kind::Server);
+            operations.record("shop", "GET /search", Kind::Server);
+            operations.record("shop", "GET /search", Kind::Client);
             assert!(operations.bytes() < 101_000, "{}", operations.bytes());
         }
         let search = |kind| ("GET /search".to_owned(), kind);
@@ -118,8 +119,8 @@ mod tests {
     #[test]
     fn written_and_seen_again_they_are_the_same() {
         let (mut operations, mut again) = (Operations::new(50_000), Operations::new(50_000));
-        (0..300).for_each(|number| operations.see("ids", &number.to_string(), Kind::Server));
-        operations.all().iter().for_each(|(service, name, kind)| again.see(service, name, *kind));
+        (0..300).for_each(|number| operations.record("ids", &number.to_string(), Kind::Server));
+        operations.all().iter().for_each(|(service, name, kind)| again.record(service, name, *kind));
         assert_eq!(again.of("ids"), operations.of("ids"));
     }
 }

@@ -1,41 +1,43 @@
-//! What a search asks for, and whether a span answers it, by the rules of Jaeger 2.20: every condition must hold on one
-//! and the same span.
+//! Search conditions, with the semantics of Jaeger 2.20: one span must meet all of them.
 
 use std::ops::RangeInclusive;
 
-use super::tokens;
+use super::search_terms;
 use crate::go_syntax;
 use crate::otlp::text::as_text;
 use crate::trace::{Attribute, Span};
 
-/// A search. What is not set matches every span.
+/// A search. Unset conditions match every span.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
     pub(crate) service: Option<String>,
     pub(crate) operation: Option<String>,
-    /// Key and value, by the value's text.
+    /// Key and text of the value.
     pub(crate) tags: Vec<(String, String)>,
-    /// When the span started, nanoseconds since the epoch.
+    /// Start of the span in nanoseconds since the epoch.
     pub(crate) start_ns: RangeInclusive<u64>,
     pub(crate) duration_ns: RangeInclusive<u64>,
-    /// Traces returned at most.
+    /// Maximum number of traces.
     pub(crate) limit: usize,
 }
 
 impl Query {
-    /// Hashes of which a trace must hold one of each list to have an answer.
-    pub(super) fn tokens(&self) -> Vec<Vec<u64>> {
-        let service = self.service.iter().map(|name| vec![tokens::service(name)]);
-        let operation = self.operation.iter().map(|name| vec![tokens::operation(name)]);
-        service.chain(operation).chain(self.tags.iter().map(|(key, value)| tokens::tag(key, value))).collect()
+    /// Returns lists of terms: a matching trace has at least one term of each list.
+    pub(super) fn terms(&self) -> Vec<Vec<u64>> {
+        let service = self.service.iter().map(|name| vec![search_terms::service(name)]);
+        let operation = self.operation.iter().map(|name| vec![search_terms::operation(name)]);
+        service
+            .chain(operation)
+            .chain(self.tags.iter().map(|(key, value)| search_terms::tag(key, value)))
+            .collect()
     }
 
-    /// Whether a span that started and took so long can be the one.
+    /// Returns whether a span with these times can match.
     pub(super) fn is_within(&self, start_ns: u64, end_ns: u64) -> bool {
         self.start_ns.contains(&start_ns) && self.duration_ns.contains(&end_ns.saturating_sub(start_ns))
     }
 
-    /// Whether this span meets every condition.
+    /// Returns whether this span meets all conditions.
     pub(crate) fn matches(&self, span: &Span) -> bool {
         self.service.as_deref().is_none_or(|service| service == span.service())
             && self.operation.as_deref().is_none_or(|operation| operation == span.name)
@@ -46,7 +48,8 @@ impl Query {
 
 fn has_tag(span: &Span, key: &str, value: &str) -> bool {
     let special = match key {
-        // Jaeger 2.20 takes `false` for a declared success, its successor for anything but an error: this is the latter.
+        // For `false` Jaeger 2.20 matches a status of Ok only, later versions anything but an error; this follows the
+        // latter.
         "error" => go_syntax::parse_bool(value).ok().map(|asked| asked == span.is_error()),
         "span.status" => Some(value.eq_ignore_ascii_case(span.status.code.as_str())),
         "span.kind" => Some(value.eq_ignore_ascii_case(span.kind.as_str())),

@@ -1,4 +1,6 @@
-//! The ids of many traces, each with a small number, in few bytes and never too many of them.
+//! A bounded set of recent trace ids, each with a small number.
+//! Considered: Bloom filters (`bloomfilter`) and cuckoo filters (`cuckoofilter`), which store no number with an id
+//! and do not forget the oldest; `lru` takes about ten times as much memory per id.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,14 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::trace::TraceId;
 
-/// Bits for what is noted of a trace, from 1 on: a slot of zero is empty.
+/// Bits of the note of a trace, which is stored plus 1: a slot of zero is empty.
 const NOTE_BITS: u32 = 3;
 
-/// Ids of a generation at most, whatever is asked for: 90 MB.
+/// Maximum number of ids in a generation: 90 MB.
 const MOST: usize = 1 << 24;
 
-/// Remembers at least the last so many ids and at most twice as many, each by a place in a table and 29 more bits of its
-/// rank in the four bytes there. With a million remembered, another id is taken for one of them once in some ten million.
+/// Remembers at least the last `generation` ids and at most twice as many. An id takes four bytes: its place in a
+/// table and 29 more bits of its rank. With a million ids, the probability of a false positive is about one in ten
+/// million.
 #[derive(Debug)]
 pub(crate) struct RecentIds {
     current: Table,
@@ -27,18 +30,18 @@ struct Table {
     used: usize,
 }
 
-/// As a file keeps it: the slots of both tables, in little-endian bytes, in base64.
+/// The slots of both tables, in little-endian bytes, in base64.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct State([String; 2]);
+pub(crate) struct RecentIdsSnapshot([String; 2]);
 
 impl RecentIds {
     pub(crate) fn new(generation: usize) -> Self {
-        // Not cloned: pages of zeros cost nothing until they are written to.
+        // Not cloned: zeroed pages take no memory until they are written.
         let table = || Table { slots: vec![0; generation.clamp(1, MOST).div_ceil(3) * 4], used: 0 };
         Self { current: table(), previous: table() }
     }
 
-    /// Remembers `id` and, with it, `note`, which is less than 7.
+    /// Adds an id with a note less than 7.
     pub(crate) fn insert(&mut self, id: TraceId, note: u8) {
         if self.current.is_full() {
             std::mem::swap(&mut self.current, &mut self.previous);
@@ -47,28 +50,28 @@ impl RecentIds {
         self.current.insert(id.rank(), note);
     }
 
-    /// What was noted of `id`, if it is remembered.
+    /// Returns the note of an id, if it is remembered.
     pub(crate) fn get(&self, id: TraceId) -> Option<u8> {
         let rank = id.rank();
         self.current.get(rank).or_else(|| self.previous.get(rank))
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn snapshot(&self) -> RecentIdsSnapshot {
         let text = |table: &Table| {
             let bytes: Vec<u8> = table.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
             STANDARD.encode(bytes)
         };
-        State([text(&self.current), text(&self.previous)])
+        RecentIdsSnapshot([text(&self.current), text(&self.previous)])
     }
 
-    /// `None` if the state is not one.
-    pub(crate) fn restore(State([current, previous]): &State) -> Option<Self> {
+    /// Restores a snapshot; `None` if it is damaged.
+    pub(crate) fn restore(RecentIdsSnapshot([current, previous]): &RecentIdsSnapshot) -> Option<Self> {
         let table = |text: &String| {
             let bytes = STANDARD.decode(text).ok()?;
             let (slots, rest) = bytes.as_chunks();
             let slots: Vec<u32> = slots.iter().map(|slot| u32::from_le_bytes(*slot)).collect();
             let used = slots.iter().filter(|slot| **slot != 0).count();
-            // One that is full would be searched without end.
+            // A lookup in a full table would not end.
             (rest.is_empty() && used < slots.len()).then_some(Table { slots, used })
         };
         Some(Self { current: table(current)?, previous: table(previous)? })
@@ -108,14 +111,15 @@ impl Table {
         None
     }
 
-    /// By the rank, but not in its order: those with the largest ranks leave first, and would all be neighbours.
+    /// Returns the first slot to probe. Not in the order of ranks: traces with the highest ranks are evicted first,
+    /// and would form one long run.
     fn place(&self, rank: u64) -> usize {
         let mixed = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         ((mixed * self.slots.len() as u64) >> 32) as usize
     }
 }
 
-/// 29 bits of the lower half.
+/// Returns 29 bits of the lower half.
 fn mark(rank: u64) -> u32 {
     rank as u32 >> NOTE_BITS
 }
@@ -158,7 +162,7 @@ mod tests {
         let large = (1..).map(id).filter(|id| id.rank() > u64::MAX / 10 * 9);
         large.take(29_000).for_each(|id| ids.insert(id, 1));
         let longest = ids.current.slots.split(|slot| *slot == 0).map(<[u32]>::len).max();
-        // A search looks through one such run; 30,000 of them would find another's 29 bits too often.
+        // A lookup scans one run; one of 30,000 slots would often contain the same 29 bits.
         assert!(longest < Some(1000), "{longest:?}");
     }
 
@@ -166,11 +170,11 @@ mod tests {
     fn what_was_written_is_remembered_and_what_is_damaged_is_refused() {
         let mut ids = RecentIds::new(30);
         (1..=50).for_each(|number| ids.insert(id(number), 3));
-        let restored = RecentIds::restore(&ids.state()).unwrap();
+        let restored = RecentIds::restore(&ids.snapshot()).unwrap();
         assert!((1..=60).all(|number| restored.get(id(number)) == ids.get(id(number))));
         let full = STANDARD.encode([1; 40]);
         for damaged in ["", "AAA=", "no base64", &full] {
-            let state = State([damaged.to_owned(), ids.state().0[1].clone()]);
+            let state = RecentIdsSnapshot([damaged.to_owned(), ids.snapshot().0[1].clone()]);
             assert!(RecentIds::restore(&state).is_none(), "{damaged:?}");
         }
     }

@@ -1,131 +1,134 @@
 //! What is kept when not everything fits, and why:
 //!
-//! - **Errors**: a trace with a failed span, the latest of each operation that failed. Somebody will ask for them.
-//! - **The slowest** of each operation since the start, and the **exemplars** of each bucket of its histogram: a
-//!   percentile that nobody can look into is a rumour.
-//! - **A uniform sample** of all traces: what is usual, and a distribution that can be trusted. Which traces are in it is
-//!   decided by their ids alone, so nothing about a trace makes it likelier to stay.
-//! - **The latest**: what just came, so that it can still become one of the above, and late spans find their trace.
+//! - **Errors**: traces with a failed span, the latest of each operation that failed.
+//! - **Exemplars**: the slowest traces of each operation since the start, and the exemplars of each bucket of its histogram,
+//!   so that every percentile can be traced back to requests.
+//! - **A uniform sample** of all traces, as an unbiased picture of the usual. A trace's id alone decides whether it is in
+//!   the sample.
+//! - **The latest** traces: they may still become one of the above, and late spans find their trace.
 //!
-//! Each of the four has a quarter of the store. One that needs less leaves the rest to the others; when the store is full,
-//! the one that is furthest beyond its quarter gives: errors the oldest of the operation that has most, the slowest
-//! the less slow half of the operation whose traces weigh most, the sample those with the largest ranks, the latest the
-//! oldest. Whole traces leave, never single spans, and each is counted with the reason.
+//! Each of the four classes has a quarter of the store; what one does not need, the others may use. When the store is full,
+//! the class that exceeds its quarter most gives way: errors evict the oldest trace of the operation with the most errors,
+//! exemplars the faster half of the operation whose traces take most bytes, the sample the traces with the highest ranks,
+//! the latest the oldest. Whole traces are evicted, never single spans, and each eviction is counted by reason.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use super::entry::Entry;
 use crate::trace::TraceId;
 
-/// Operations whose errors are told apart; those of further ones count as one.
+/// Maximum number of operations with an error list of their own; further ones share one list.
 const ERROR_OPERATIONS: usize = 1024;
 
-/// Ids of traces that are gone are no harm while they are few.
-const SOME: usize = 1000;
+/// Number of ids of evicted traces that the lists may hold beyond twice the number of stored traces.
+const MAX_STALE_IDS: usize = 1000;
 
-/// Why a trace is kept. A trace stands under the first that holds.
+/// Why a trace is kept: the first variant that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Class {
-    /// A span of it failed.
+pub(crate) enum RetentionClass {
+    /// One of its spans failed.
     Error,
-    /// It is among the slowest of an operation, or an exemplar.
-    Telling,
+    /// It is among the slowest of an operation, or an exemplar of a histogram bucket.
+    Exemplar,
     /// It is in the uniform sample.
     Sampled,
-    /// It just came.
+    /// It arrived recently.
     #[default]
     Latest,
 }
 
-impl Class {
-    pub(crate) const ALL: [Self; 4] = [Self::Error, Self::Telling, Self::Sampled, Self::Latest];
+impl RetentionClass {
+    pub(crate) const ALL: [Self; 4] = [Self::Error, Self::Exemplar, Self::Sampled, Self::Latest];
 
-    /// As the API names it.
+    /// Returns the name in the API.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
-            Self::Telling => "slowest",
+            Self::Exemplar => "slowest",
             Self::Sampled => "sampled",
             Self::Latest => "latest",
         }
     }
 }
 
-/// Why a trace left.
+/// Why a trace was evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Reason {
-    /// It was never anything but recent.
+pub(crate) enum EvictionReason {
+    /// It was the oldest of the latest.
     Old,
-    /// There were more errors than fit.
-    Errors,
-    /// There were more slow traces and exemplars than fit.
-    Telling,
+    /// Traces with errors exceeded their share.
+    ErrorsFull,
+    /// Slowest traces and exemplars exceeded their share.
+    ExemplarsFull,
     /// The uniform sample was thinned.
-    Sampled,
-    /// It alone would have taken too large a part of the store.
+    SampleThinned,
+    /// It exceeded the maximum size of a single trace.
     TooLarge,
 }
 
-impl Reason {
-    pub(crate) const ALL: [Self; 5] = [Self::Old, Self::Errors, Self::Telling, Self::Sampled, Self::TooLarge];
+impl EvictionReason {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Old, Self::ErrorsFull, Self::ExemplarsFull, Self::SampleThinned, Self::TooLarge];
 
-    /// As metrics and the ledger name it.
+    /// Returns the name in metrics and the ledger.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Old => "old",
-            Self::Errors => "errors_full",
-            Self::Telling => "slowest_full",
-            Self::Sampled => "sample_thinned",
+            Self::ErrorsFull => "errors_full",
+            Self::ExemplarsFull => "slowest_full",
+            Self::SampleThinned => "sample_thinned",
             Self::TooLarge => "too_large",
         }
     }
 }
 
-/// What a trace is kept for.
+/// The reasons to keep one trace.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Marks {
+pub(super) struct KeepReasons {
     pub(super) error: bool,
     pub(super) sampled: bool,
-    /// How many of its spans are among the slowest, or exemplars. It adds up in whichever order the changes are counted.
-    telling: i32,
-    /// What it was kept for before it was not any more.
-    was: Class,
+    /// Number of its spans among the slowest or the bucket exemplars. Changes may arrive out of order, so it can be negative
+    /// for a while.
+    exemplars: i32,
+    /// The class that it was in before it fell back to the latest.
+    previous: RetentionClass,
 }
 
-impl Marks {
-    pub(super) fn class(&self) -> Class {
+impl KeepReasons {
+    /// Returns the class: the first reason that applies.
+    pub(super) fn class(&self) -> RetentionClass {
         if self.error {
-            Class::Error
-        } else if self.telling > 0 {
-            Class::Telling
+            RetentionClass::Error
+        } else if self.exemplars > 0 {
+            RetentionClass::Exemplar
         } else if self.sampled {
-            Class::Sampled
+            RetentionClass::Sampled
         } else {
-            Class::Latest
+            RetentionClass::Latest
         }
     }
 
-    pub(super) fn reason(&self) -> Reason {
-        match self.was {
-            Class::Error => Reason::Errors,
-            Class::Telling => Reason::Telling,
-            Class::Sampled => Reason::Sampled,
-            Class::Latest => Reason::Old,
+    /// Returns the reason that an eviction is counted under.
+    pub(super) fn eviction_reason(&self) -> EvictionReason {
+        match self.previous {
+            RetentionClass::Error => EvictionReason::ErrorsFull,
+            RetentionClass::Exemplar => EvictionReason::ExemplarsFull,
+            RetentionClass::Sampled => EvictionReason::SampleThinned,
+            RetentionClass::Latest => EvictionReason::Old,
         }
     }
 }
 
-/// What became or is no longer telling, as the histograms saw it.
+/// A span of a trace that became an exemplar of a histogram, or ceased to be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct ExemplarChange {
     pub(crate) trace_id: TraceId,
-    /// One more of its spans is telling, or one less.
-    pub(crate) telling: bool,
+    /// Whether it became one.
+    pub(crate) added: bool,
 }
 
-/// Which traces stand where, and how much room each class takes. Knows the traces by id alone.
+/// The traces of each class by id, and the bytes of each class.
 #[derive(Debug)]
 pub(super) struct Retention {
     /// Bytes by class.
@@ -133,23 +136,23 @@ pub(super) struct Retention {
     latest: BTreeSet<(u64, TraceId)>,
     errors: HashMap<u64, VecDeque<TraceId>, RandomState>,
     sample: BinaryHeap<(u64, TraceId)>,
-    /// Traces with numbers from here on are not in the sample.
+    /// Traces with this rank or a higher one are not in the sample.
     sampled_below: u64,
 }
 
-/// What has to happen for some room.
+/// The next step to free space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// This trace leaves.
+    /// Evict this trace.
     Evict(TraceId),
-    /// This one is no longer kept for its errors.
-    NoError(TraceId),
-    /// This one is no longer in the sample.
-    NotSampled(TraceId),
+    /// No longer keep this trace for its errors.
+    ClearError(TraceId),
+    /// Remove this trace from the sample.
+    ClearSampled(TraceId),
 }
 
 impl Retention {
-    /// With the traces of ranks below this one in the sample, at first.
+    /// Returns an empty state whose sample takes traces with ranks below `sampled_below`.
     pub(super) fn new(sampled_below: u64) -> Self {
         Self {
             bytes: [0; 4],
@@ -160,127 +163,140 @@ impl Retention {
         }
     }
 
-    /// A trace that just came, with the room that it takes.
-    pub(super) fn enter(&mut self, id: TraceId, seen: u64, bytes: usize) -> Marks {
-        let mut marks = Marks::default();
+    /// Adds a trace that just arrived and takes `bytes`.
+    pub(super) fn add(&mut self, id: TraceId, sequence: u64, bytes: usize) -> KeepReasons {
+        let mut reasons = KeepReasons::default();
         if id.rank() < self.sampled_below {
-            marks.sampled = true;
+            reasons.sampled = true;
             self.sample.push((id.rank(), id));
         } else {
-            self.latest.insert((seen, id));
+            self.latest.insert((sequence, id));
         }
-        self.bytes[marks.class() as usize] += bytes;
-        marks
+        self.bytes[reasons.class() as usize] += bytes;
+        reasons
     }
 
-    pub(super) fn grow(&mut self, marks: Marks, bytes: usize) {
-        self.bytes[marks.class() as usize] += bytes;
+    /// Adds to the size of a trace.
+    pub(super) fn add_bytes(&mut self, reasons: KeepReasons, bytes: usize) {
+        self.bytes[reasons.class() as usize] += bytes;
     }
 
-    /// A span of the trace failed, in the operation with this hash.
-    pub(super) fn fail(
+    /// Notes that a span of the trace failed, in the operation with this hash.
+    pub(super) fn add_error(
         &mut self,
-        (id, seen, bytes): (TraceId, u64, usize),
-        marks: &mut Marks,
+        (id, sequence, bytes): (TraceId, u64, usize),
+        reasons: &mut KeepReasons,
         operation: u64,
     ) {
-        if marks.error {
+        if reasons.error {
             return;
         }
         let known = self.errors.len() < ERROR_OPERATIONS || self.errors.contains_key(&operation);
         self.errors.entry(if known { operation } else { 0 }).or_default().push_back(id);
-        self.change((id, seen, bytes), marks, |marks| marks.error = true);
+        self.update((id, sequence, bytes), reasons, |reasons| reasons.error = true);
     }
 
-    /// Forgets traces that left otherwise than by its decision, once they are more than those that are here.
-    pub(super) fn forget_absent(&mut self, here: &HashMap<TraceId, Box<Entry>, RandomState>) {
-        if self.sample.len() > 2 * here.len() + SOME {
-            self.sample.retain(|(_, id)| here.contains_key(id));
+    /// Removes the ids of evicted traces from the lists, once they outnumber the `stored` traces.
+    pub(super) fn remove_stale(&mut self, stored: usize, is_stored: impl Fn(&TraceId) -> bool) {
+        if self.sample.len() > 2 * stored + MAX_STALE_IDS {
+            self.sample.retain(|(_, id)| is_stored(id));
         }
-        if self.errors.values().map(VecDeque::len).sum::<usize>() > 2 * here.len() + SOME {
+        if self.errors.values().map(VecDeque::len).sum::<usize>() > 2 * stored + MAX_STALE_IDS {
             self.errors.retain(|_, ids| {
-                ids.retain(|id| here.contains_key(id));
+                ids.retain(|id| is_stored(id));
                 !ids.is_empty()
             });
         }
     }
 
-    /// Changes what a trace is kept for.
-    pub(super) fn change(
+    /// Changes the reasons to keep a trace.
+    pub(super) fn update(
         &mut self,
-        (id, seen, bytes): (TraceId, u64, usize),
-        marks: &mut Marks,
-        change: impl FnOnce(&mut Marks),
+        (id, sequence, bytes): (TraceId, u64, usize),
+        reasons: &mut KeepReasons,
+        change: impl FnOnce(&mut KeepReasons),
     ) {
-        let before = marks.class();
-        change(marks);
-        let after = marks.class();
+        let before = reasons.class();
+        change(reasons);
+        let after = reasons.class();
         if before == after {
             return;
         }
         self.bytes[before as usize] -= bytes;
         self.bytes[after as usize] += bytes;
-        if before == Class::Latest {
-            self.latest.remove(&(seen, id));
+        if before == RetentionClass::Latest {
+            self.latest.remove(&(sequence, id));
         }
-        if after == Class::Latest {
-            marks.was = before;
-            self.latest.insert((seen, id));
-        }
-    }
-
-    pub(super) fn leave(&mut self, (id, seen, bytes): (TraceId, u64, usize), marks: Marks) {
-        self.bytes[marks.class() as usize] -= bytes;
-        if marks.class() == Class::Latest {
-            self.latest.remove(&(seen, id));
+        if after == RetentionClass::Latest {
+            reasons.previous = before;
+            self.latest.insert((sequence, id));
         }
     }
 
-    /// Bytes by class.
-    pub(super) fn bytes(&self, class: Class) -> usize {
+    /// Removes an evicted trace.
+    pub(super) fn remove(&mut self, (id, sequence, bytes): (TraceId, u64, usize), reasons: KeepReasons) {
+        self.bytes[reasons.class() as usize] -= bytes;
+        if reasons.class() == RetentionClass::Latest {
+            self.latest.remove(&(sequence, id));
+        }
+    }
+
+    /// Returns the bytes of a class.
+    pub(super) fn bytes(&self, class: RetentionClass) -> usize {
         self.bytes[class as usize]
     }
 
+    /// Returns the rank from which traces are not sampled.
     pub(super) fn sampled_below(&self) -> u64 {
         self.sampled_below
     }
 
-    /// The share of all traces that is in the uniform sample.
+    /// Returns the fraction of all traces that is in the uniform sample.
     pub(super) fn sampled_share(&self) -> f64 {
         self.sampled_below as f64 / u64::MAX as f64
     }
 
-    /// What the class furthest beyond its share gives. `None` if that is the telling ones, or if no other has anything.
-    pub(super) fn next(&mut self, max_bytes: usize) -> Option<Step> {
+    /// Returns the next step: of the class that exceeds its share most. `None` if exemplars have to give way, or if no class
+    /// has a trace to evict.
+    pub(super) fn next_step(&mut self, max_bytes: usize) -> Option<Step> {
         let share = max_bytes / 4;
-        let mut classes = [Class::Latest, Class::Sampled, Class::Error, Class::Telling];
-        // Stable: of two that are equally far beyond, the one that is less missed gives.
+        let mut classes = [
+            RetentionClass::Latest,
+            RetentionClass::Sampled,
+            RetentionClass::Error,
+            RetentionClass::Exemplar,
+        ];
+        // The sort is stable: of two classes with the same excess, the less valuable one gives way.
         classes.sort_by_key(|class| std::cmp::Reverse(self.bytes(*class).saturating_sub(share)));
-        classes.into_iter().take_while(|class| *class != Class::Telling).find_map(|class| self.give(class))
+        classes
+            .into_iter()
+            .take_while(|class| *class != RetentionClass::Exemplar)
+            .find_map(|class| self.step_for(class))
     }
 
-    fn give(&mut self, class: Class) -> Option<Step> {
+    fn step_for(&mut self, class: RetentionClass) -> Option<Step> {
         match class {
-            Class::Latest => self.latest.first().map(|(_, id)| Step::Evict(*id)),
-            Class::Sampled => self.sample.pop().map(|(rank, id)| {
+            RetentionClass::Latest => self.latest.first().map(|(_, id)| Step::Evict(*id)),
+            RetentionClass::Sampled => self.sample.pop().map(|(rank, id)| {
                 self.sampled_below = rank;
-                Step::NotSampled(id)
+                Step::ClearSampled(id)
             }),
-            Class::Error => {
+            RetentionClass::Error => {
                 let (operation, most) = self.errors.iter_mut().max_by_key(|(_, traces)| traces.len())?;
                 let (operation, oldest) = (*operation, most.pop_front());
                 if most.is_empty() {
                     self.errors.remove(&operation);
                 }
-                oldest.map(Step::NoError)
+                oldest.map(Step::ClearError)
             }
-            Class::Telling => None,
+            RetentionClass::Exemplar => None,
         }
     }
 }
 
-impl Marks {
-    pub(super) fn count(&mut self, change: Change) {
-        self.telling += if change.telling { 1 } else { -1 };
+impl KeepReasons {
+    /// Applies a change.
+    pub(super) fn count(&mut self, change: ExemplarChange) {
+        self.exemplars += if change.added { 1 } else { -1 };
     }
 }

@@ -1,5 +1,5 @@
-//! Finding traces. The store's lock is held for about half a millisecond at a time (a very large trace takes longer), and
-//! nothing is decoded under it, so that a search through everything holds up nobody who sends spans.
+//! Search. The store's lock is held for about 0.5 ms at a time (longer for a very large trace), and nothing is
+//! decoded under it, so that a search through all traces does not block ingest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -11,26 +11,26 @@ use super::entry::{Entry, Record};
 use super::{Inner, Query, Store};
 use crate::trace::{Trace, TraceId};
 
-/// How long the lock is held: to get it again while spans come in may take as long.
-const HELD: Duration = Duration::from_micros(500);
+/// Maximum time for which the lock is held. Taking it again during ingest may take as long.
+const MAX_LOCK_TIME: Duration = Duration::from_micros(500);
 
-/// Traces looked at before it is asked how long that took.
-const SLICE: usize = 256;
+/// Number of traces between two looks at the clock.
+const CHECK_INTERVAL: usize = 256;
 
-/// Bytes of traces that are copied at once, to be looked into without the lock.
-const COPIED: usize = 4 << 20;
+/// Maximum size of the traces that are copied at once, to be decoded without the lock.
+const MAX_COPIED_BYTES: usize = 4 << 20;
 
-/// Spans of a trace that are searched one after another.
-const FEW: u32 = 32;
+/// Maximum number of spans of a trace that is scanned instead of indexed by span id.
+const MAX_SCANNED_SPANS: u32 = 32;
 
-/// How often a child's service has a span whose parent is of the parent's service: parent, then child.
+/// Number of calls between services: parent, then child.
 type Calls = BTreeMap<String, BTreeMap<String, u64>>;
 
 impl Store {
-    /// The traces with a span that matches, the most recently first-seen first. Each is decoded when it is asked for: all of
-    /// them together may take several times as much as the store.
+    /// Returns the traces with a matching span, the latest arrivals first. Each is decoded when the iterator reaches
+    /// it: decoded at once they could take several times as much memory as the store.
     pub(crate) fn search(&self, query: &Query) -> impl Iterator<Item = Trace> {
-        let wanted = query.tokens();
+        let wanted = query.terms();
         let (mut before, mut candidates) = (u64::MAX, Vec::new().into_iter());
         let all = std::iter::from_fn(move || {
             while candidates.len() == 0 && before > 0 {
@@ -39,11 +39,11 @@ impl Store {
             }
             candidates.next()
         });
-        all.filter_map(|(id, entry)| answer(query, id, &entry)).take(query.limit)
+        all.filter_map(|(id, entry)| matching_trace(query, id, &entry)).take(query.limit)
     }
 
-    /// How often a span of one service has a parent of another (or the same) in its trace, of the kept spans that started in
-    /// these nanoseconds: `((parent, child), count)`.
+    /// Returns the number of calls between services as `((parent, child), count)`, from the stored spans that started
+    /// in this range.
     pub(crate) fn dependencies(&self, start_ns: &RangeInclusive<u64>) -> BTreeMap<(String, String), u64> {
         let mut calls = Calls::new();
         let mut before = u64::MAX;
@@ -58,8 +58,8 @@ impl Store {
 }
 
 impl Inner {
-    /// Of the traces first seen before `before`, the latest that may hold an answer, as many as are asked for and copied at
-    /// once; and before which the next are, 0 at the end.
+    /// Returns the latest candidates that arrived before `before`, up to the limits of the query and of copying, and
+    /// the sequence number to continue before; 0 at the end.
     fn candidates(
         &self,
         query: &Query,
@@ -69,19 +69,19 @@ impl Inner {
         let mut candidates = Vec::new();
         let (mut rest, mut copied) = (0, 0);
         let started = Instant::now();
-        for (number, (seen, id)) in self.line.range(..before).rev().enumerate() {
-            if number % SLICE == SLICE - 1 && started.elapsed() > HELD {
+        for (number, (sequence, id)) in self.by_arrival.range(..before).rev().enumerate() {
+            if number % CHECK_INTERVAL == CHECK_INTERVAL - 1 && started.elapsed() > MAX_LOCK_TIME {
                 return (candidates, rest);
             }
-            rest = *seen;
+            rest = *sequence;
             let Some(entry) = self.traces.get(id) else { continue };
             if entry.longest_ns >= *query.duration_ns.start()
-                && entry.may_hold(wanted)
-                && entry.records().any(|record| may_answer(query, entry, &record))
+                && entry.may_contain(wanted)
+                && entry.records().any(|record| may_match(query, entry, &record))
             {
                 candidates.push((*id, entry.clone()));
                 copied += entry.bytes();
-                if candidates.len() == query.limit || copied > COPIED {
+                if candidates.len() == query.limit || copied > MAX_COPIED_BYTES {
                     return (candidates, rest);
                 }
             }
@@ -89,34 +89,33 @@ impl Inner {
         (candidates, 0)
     }
 
-    /// Counts those of traces first seen before `before`, the latest first, for a while. Returns before which the next are, 0
-    /// at the end.
+    /// Counts calls of traces that arrived before `before`, the latest first, until the time is up. Returns the
+    /// sequence number to continue before; 0 at the end.
     fn count_calls(&self, start_ns: &RangeInclusive<u64>, before: u64, calls: &mut Calls) -> u64 {
         let started = Instant::now();
-        for (seen, id) in self.line.range(..before).rev() {
+        for (sequence, id) in self.by_arrival.range(..before).rev() {
             if let Some(entry) = self.traces.get(id) {
                 count_calls(entry, start_ns, calls);
             }
-            if started.elapsed() > HELD {
-                return *seen;
+            if started.elapsed() > MAX_LOCK_TIME {
+                return *sequence;
             }
         }
         0
     }
 }
 
-fn may_answer(query: &Query, entry: &Entry, record: &Record<'_>) -> bool {
+fn may_match(query: &Query, entry: &Entry, record: &Record<'_>) -> bool {
     query.is_within(record.start_ns, record.end_ns)
-        && query
-            .service
-            .as_deref()
-            .is_none_or(|service| entry.origin(record).is_some_and(|origin| *origin.service == *service))
+        && query.service.as_deref().is_none_or(|service| {
+            entry.resource_scope(record).is_some_and(|resource_scope| *resource_scope.service == *service)
+        })
 }
 
-/// The trace, if one of its spans matches.
-fn answer(query: &Query, id: TraceId, entry: &Entry) -> Option<Trace> {
+/// Returns the trace if one of its spans matches.
+fn matching_trace(query: &Query, id: TraceId, entry: &Entry) -> Option<Trace> {
     let matches = |record: &Record<'_>| {
-        may_answer(query, entry, record) && entry.span(id, record).is_some_and(|span| query.matches(&span))
+        may_match(query, entry, record) && entry.span(id, record).is_some_and(|span| query.matches(&span))
     };
     entry.records().any(|record| matches(&record)).then(|| entry.decode(id))
 }
@@ -125,21 +124,22 @@ fn count_calls(entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls)
     if !entry.records().any(|record| record.parent != 0 && start_ns.contains(&record.start_ns)) {
         return;
     }
-    // A map costs more than it saves while there are few.
-    let by_id: Option<HashMap<u64, Record<'_>, RandomState>> = (entry.spans() > FEW).then(|| {
-        // Of two spans with one id, the one that came first.
-        entry.records().fold(HashMap::default(), |mut spans, record| {
-            spans.entry(record.span_id).or_insert(record);
-            spans
-        })
-    });
+    // For few spans a scan is faster than building a map.
+    let by_id: Option<HashMap<u64, Record<'_>, RandomState>> =
+        (entry.spans() > MAX_SCANNED_SPANS).then(|| {
+            // Of spans with the same id, the first to arrive counts.
+            entry.records().fold(HashMap::default(), |mut spans, record| {
+                spans.entry(record.span_id).or_insert(record);
+                spans
+            })
+        });
     let find = |id: u64| match &by_id {
         Some(spans) => spans.get(&id).copied(),
         None => entry.records().find(|record| record.span_id == id),
     };
     for record in entry.records().filter(|record| record.parent != 0 && start_ns.contains(&record.start_ns)) {
-        let parent = find(record.parent).and_then(|parent| entry.origin(&parent));
-        if let (Some(parent), Some(child)) = (parent, entry.origin(&record)) {
+        let parent = find(record.parent).and_then(|parent| entry.resource_scope(&parent));
+        if let (Some(parent), Some(child)) = (parent, entry.resource_scope(&record)) {
             count(calls, &parent.service, &child.service);
         }
     }

@@ -17,17 +17,17 @@ fn insert(store: &Store, max_bytes: usize, service: &str, spans: &[(u128, u64)],
 fn insert_spans(store: &Store, max_bytes: usize, service: &str, spans: &[Span]) -> Vec<usize> {
     let (resource, spans): (_, Vec<_>) =
         (resource(service).encode_to_vec(), spans.iter().map(Span::encode_to_vec).collect());
-    let mut batch = Batch::for_message(0);
-    batch.group(Described { message: &resource, schema: "" }, Described::default()).unwrap();
+    let mut batch = SpanBatch::with_capacity(0);
+    batch.begin_group(Encoded { message: &resource, schema: "" }, Encoded::default()).unwrap();
     spans.iter().for_each(|span| batch.push(span).unwrap());
-    let Inserted { repeated, .. } = store.insert(&batch);
-    assert!(!store.make_room(&[], max_bytes));
-    repeated
+    let Inserted { duplicate, .. } = store.insert(&batch);
+    assert!(!store.evict_to_fit(&[], max_bytes));
+    duplicate
 }
 
 fn kept(store: &Store, id: u128) -> Trace {
     match store.get(TraceId(id)) {
-        Found::Kept(trace) => trace,
+        Lookup::Kept(trace) => trace,
         other => panic!("trace {id}: {other:?}"),
     }
 }
@@ -44,7 +44,7 @@ fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
     assert_eq!(spans, [(10, "a", 1), (11, "b", 1000), (12, "a", 0)]);
     assert!(trace.spans.iter().all(|span| span.trace_id == TraceId(1)));
     assert!(std::sync::Arc::ptr_eq(&trace.spans[0].resource, &trace.spans[2].resource));
-    assert!(matches!(store.get(TraceId(3)), Found::Nothing));
+    assert!(matches!(store.get(TraceId(3)), Lookup::Unknown));
     assert_eq!((store.stats().traces, store.stats().spans), (2, 5));
 }
 
@@ -69,7 +69,7 @@ fn a_batch_that_comes_again_is_not_kept_twice() {
     assert_eq!(insert(&store, MAX, "a", &[(3, 30), (1, 10), (2, 20), (2, 21)], 5), [1, 2]);
     assert!(insert(&store, MAX, "a", &[(1, 10)], 6).is_empty(), "another span, though its id is taken");
     let stats = store.stats();
-    assert_eq!((stats.spans, stats.repeated_spans), (5, 2));
+    assert_eq!((stats.spans, stats.duplicate_spans), (5, 2));
     assert_eq!(kept(&store, 2).spans.len(), 2);
 }
 
@@ -90,12 +90,12 @@ fn the_latest_and_an_even_sample_stay_whole_and_the_bound_holds_throughout() {
     );
     let kept: Vec<u128> = (1..=10_000)
         .filter(|trace| match store.get(TraceId(*trace)) {
-            Found::Kept(whole) => whole.spans.len() == 2,
-            Found::Evicted(reason) => {
-                assert!([Reason::Old, Reason::Sampled].contains(&reason), "{reason:?}");
+            Lookup::Kept(whole) => whole.spans.len() == 2,
+            Lookup::Evicted(reason) => {
+                assert!([EvictionReason::Old, EvictionReason::SampleThinned].contains(&reason), "{reason:?}");
                 false
             }
-            Found::Nothing => panic!("{trace} is forgotten"),
+            Lookup::Unknown => panic!("{trace} is forgotten"),
         })
         .collect();
     assert_eq!(kept.len(), stats.traces);
@@ -121,12 +121,12 @@ fn errors_stay_when_the_rest_leaves_and_rare_ones_outlast_frequent_ones() {
         insert(&store, max_bytes, "a", &[(100_000 + trace, 1)], 50);
     }
     assert!(
-        matches!(store.get(TraceId(1)), Found::Kept(_)) && matches!(store.get(TraceId(2)), Found::Kept(_))
+        matches!(store.get(TraceId(1)), Lookup::Kept(_)) && matches!(store.get(TraceId(2)), Lookup::Kept(_))
     );
-    assert!(matches!(store.get(TraceId(9_990)), Found::Kept(_)), "the latest of the frequent ones");
+    assert!(matches!(store.get(TraceId(9_990)), Lookup::Kept(_)), "the latest of the frequent ones");
     let stats = store.stats();
-    assert!(stats.evicted_traces[Reason::Errors as usize] > 5000, "{stats:?}");
-    assert!(stats.evicted_traces[Reason::Old as usize] > 1000, "{stats:?}");
+    assert!(stats.evicted_traces[EvictionReason::ErrorsFull as usize] > 5000, "{stats:?}");
+    assert!(stats.evicted_traces[EvictionReason::Old as usize] > 1000, "{stats:?}");
     assert!(stats.bytes <= max_bytes);
 }
 
@@ -135,23 +135,24 @@ fn what_is_telling_stays_until_it_no_longer_is() {
     let max_bytes = 100_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1), (2, 1)], 50);
-    let change = |trace, telling| Change { trace_id: TraceId(trace), telling };
+    let change = |trace, added| ExemplarChange { trace_id: TraceId(trace), added };
     assert!(
-        !store.make_room(&[change(1, true), change(1, true), change(2, true), change(2, false)], max_bytes)
+        !store
+            .evict_to_fit(&[change(1, true), change(1, true), change(2, true), change(2, false)], max_bytes)
     );
     for trace in 10..2000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    assert!(matches!(store.get(TraceId(1)), Found::Kept(_)));
-    store.make_room(&[change(1, false)], max_bytes);
-    assert!(matches!(store.get(TraceId(1)), Found::Kept(_)), "one of its spans is telling still");
-    store.make_room(&[change(1, false)], max_bytes);
+    assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)));
+    store.evict_to_fit(&[change(1, false)], max_bytes);
+    assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), "one of its spans is telling still");
+    store.evict_to_fit(&[change(1, false)], max_bytes);
     for trace in 2000..4000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
     // It may be in the uniform sample, but then only by its rank.
     let sampled = (10..4000).filter(|trace| TraceId(*trace).rank() < TraceId(1).rank()).count() < 50;
-    assert_eq!(matches!(store.get(TraceId(1)), Found::Kept(_)), sampled);
+    assert_eq!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), sampled);
 }
 
 #[test]
@@ -160,14 +161,14 @@ fn telling_traces_beyond_their_share_are_asked_back_and_else_the_first_seen_leav
     let store = Store::new(MAX);
     let traces: Vec<(u128, u64)> = (1..=300).map(|trace| (trace, 1)).collect();
     insert(&store, MAX, "a", &traces, 50);
-    let all: Vec<Change> =
-        traces.iter().map(|(id, _)| Change { trace_id: TraceId(*id), telling: true }).collect();
-    assert!(store.make_room(&all, max_bytes));
-    store.force_room(max_bytes);
+    let all: Vec<ExemplarChange> =
+        traces.iter().map(|(id, _)| ExemplarChange { trace_id: TraceId(*id), added: true }).collect();
+    assert!(store.evict_to_fit(&all, max_bytes));
+    store.evict_oldest_to_fit(max_bytes);
     assert!(store.stats().bytes <= max_bytes);
     assert!(
-        matches!(store.get(TraceId(1)), Found::Evicted(_))
-            && matches!(store.get(TraceId(300)), Found::Kept(_))
+        matches!(store.get(TraceId(1)), Lookup::Evicted(_))
+            && matches!(store.get(TraceId(300)), Lookup::Kept(_))
     );
 }
 
@@ -178,10 +179,10 @@ fn a_late_span_of_a_trace_that_left_is_counted_and_brings_nothing_back() {
     for trace in 1..=200 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    let gone = (1..=200).find(|trace| matches!(store.get(TraceId(*trace)), Found::Evicted(_))).unwrap();
+    let gone = (1..=200).find(|trace| matches!(store.get(TraceId(*trace)), Lookup::Evicted(_))).unwrap();
     let before = store.stats();
     insert(&store, max_bytes, "a", &[(gone, 2)], 50);
-    assert!(matches!(store.get(TraceId(gone)), Found::Evicted(_)));
+    assert!(matches!(store.get(TraceId(gone)), Lookup::Evicted(_)));
     assert_eq!(store.stats(), Stats { late_spans: 1, ..before });
 }
 
@@ -194,9 +195,9 @@ fn one_enormous_trace_leaves_alone() {
         insert(&store, max_bytes, "a", &[(2, id)], 50);
     }
     assert_eq!(kept(&store, 1).spans.len(), 1);
-    assert!(matches!(store.get(TraceId(2)), Found::Evicted(Reason::TooLarge)));
+    assert!(matches!(store.get(TraceId(2)), Lookup::Evicted(EvictionReason::TooLarge)));
     let stats = store.stats();
-    assert_eq!(stats.evicted_traces[Reason::TooLarge as usize], 1);
+    assert_eq!(stats.evicted_traces[EvictionReason::TooLarge as usize], 1);
     assert_eq!(stats.evicted_spans + stats.late_spans, 999);
 }
 
@@ -217,7 +218,7 @@ fn a_single_message_larger_than_the_store_leaves_it_usable() {
     let max_bytes = 20_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1)], 1 << 20);
-    assert!(matches!(store.get(TraceId(1)), Found::Evicted(Reason::TooLarge)));
+    assert!(matches!(store.get(TraceId(1)), Lookup::Evicted(EvictionReason::TooLarge)));
     insert(&store, max_bytes, &"s".repeat(60_000), &[(2, 1)], 10);
     insert(&store, max_bytes, "a", &[(3, 1)], 10);
     assert_eq!(kept(&store, 3).spans.len(), 1);
@@ -230,15 +231,15 @@ fn changes_that_come_in_another_order_than_they_happened_in_keep_nothing_for_eve
     let store = Store::new(max_bytes);
     let some: Vec<(u128, u64)> = (1..=20).map(|trace| (trace, 1)).collect();
     insert(&store, max_bytes, "a", &some, 50);
-    let change = |trace, telling| Change { trace_id: TraceId(trace), telling };
+    let change = |trace, added| ExemplarChange { trace_id: TraceId(trace), added };
     for (trace, _) in &some {
-        store.make_room(&[change(*trace, false)], max_bytes);
-        store.make_room(&[change(*trace, true)], max_bytes);
+        store.evict_to_fit(&[change(*trace, false)], max_bytes);
+        store.evict_to_fit(&[change(*trace, true)], max_bytes);
     }
     for trace in 100..5000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    let kept = some.iter().filter(|(trace, _)| matches!(store.get(TraceId(*trace)), Found::Kept(_))).count();
+    let kept = some.iter().filter(|(trace, _)| matches!(store.get(TraceId(*trace)), Lookup::Kept(_))).count();
     assert!(kept < 5, "{kept} of them, more than a sample: nothing lets go of them");
 }
 
@@ -255,14 +256,14 @@ fn what_is_kept_is_told_from_what_is_not() {
             })
             .map(|span| span.encode_to_vec())
             .collect();
-        let mut batch = Batch::for_message(0);
-        batch.group(Described::default(), Described::default()).unwrap();
+        let mut batch = SpanBatch::with_capacity(0);
+        batch.begin_group(Encoded::default(), Encoded::default()).unwrap();
         spans.iter().for_each(|span| batch.push(span).unwrap());
         store.insert(&batch)
     };
-    let too_large = Inserted { left: vec![TraceId(2)], ..Inserted::default() };
+    let too_large = Inserted { evicted: vec![TraceId(2)], ..Inserted::default() };
     assert_eq!(inserted(&[(1, 1), (2, 9)]), too_large);
-    let after = Inserted { repeated: vec![1], gone: vec![0], ..Inserted::default() };
+    let after = Inserted { duplicate: vec![1], late: vec![0], ..Inserted::default() };
     assert_eq!(inserted(&[(2, 1), (1, 1), (1, 2)]), after);
 }
 
@@ -274,26 +275,26 @@ fn a_trace_is_as_large_as_what_it_needs() {
     let many_parts = Span { links: vec![Link::default(); 10_000], ..plain() };
     let store = Store::new(MAX);
     insert_spans(&store, MAX, "a", &[many_parts]);
-    assert!(matches!(store.get(id), Found::Evicted(Reason::TooLarge)), "{:?}", store.stats());
+    assert!(matches!(store.get(id), Lookup::Evicted(EvictionReason::TooLarge)), "{:?}", store.stats());
 
     let store = Store::new(MAX);
     for number in 0..300_u64 {
         let span = Span { span_id: (number + 1).to_be_bytes().to_vec(), ..plain() };
         insert_spans(&store, MAX, &format!("service {number}"), &[span]);
     }
-    assert!(matches!(store.get(id), Found::Evicted(Reason::TooLarge)), "{:?}", store.stats());
+    assert!(matches!(store.get(id), Lookup::Evicted(EvictionReason::TooLarge)), "{:?}", store.stats());
 }
 
 #[test]
 fn a_resource_without_spans_is_not_kept() {
     let store = Store::new(MAX);
     let resources: Vec<Vec<u8>> = (0..3).map(|n| resource(&format!("service {n}")).encode_to_vec()).collect();
-    let mut batch = Batch::for_message(0);
+    let mut batch = SpanBatch::with_capacity(0);
     for message in &resources {
-        batch.group(Described { message, schema: "" }, Described::default()).unwrap();
+        batch.begin_group(Encoded { message, schema: "" }, Encoded::default()).unwrap();
         batch.push(b"no span").unwrap_err();
     }
-    assert_eq!(batch.filled().count(), 0);
+    assert_eq!(batch.non_empty_groups().count(), 0);
     store.insert(&batch);
     assert_eq!((store.services().len(), store.stats().bytes), (0, 0));
 }

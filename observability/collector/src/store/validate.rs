@@ -1,30 +1,47 @@
-//! Whether a span, a resource or a scope will decode, found out without decoding it, so that what is kept can be kept as
-//! it came, and one bad span is refused alone.
+//! Validates spans, resources and scopes without decoding them, so that they can be stored in encoded form, and an invalid
+//! span is rejected alone.
 //!
-//! What passes is also small to work with: how deep values nest and how many parts there are is bounded, for a part
-//! of two bytes on the wire takes some seventy when decoded.
+//! The depth of values and the number of parts are bounded as well: a part of 2 bytes on the wire takes about 70 bytes
+//! when decoded.
 
+use super::search_terms::SearchTerms;
 use crate::otlp::text;
 use crate::otlp::wire::{Fields, Malformed};
-use crate::store::Tokens;
 use crate::trace::{Kind, SpanId, StatusCode, TraceId, Value};
 
-/// How deep lists and maps may nest. In JSON a map takes four levels, a span itself ten, and its readers stop at 128.
+/// Maximum nesting of lists and maps. In JSON a map takes 4 levels and a span 10; JSON parsers stop at 128.
 pub(crate) const MAX_DEPTH: usize = 24;
 
-/// Attributes, events, links and items of lists, of one span, resource or scope.
+/// Maximum number of attributes, events, links and list items of one span, resource or scope.
 pub(crate) const MAX_PARTS: usize = 20_000;
 
-/// Bytes of a resource or a scope: the spans that share it cost only themselves, so it must not be what is large.
-pub(crate) const MAX_ORIGIN: usize = 64 << 10;
+/// Maximum size of one resource or scope. It is shared by many spans, so it is not charged to each of them.
+pub(crate) const MAX_RESOURCE_BYTES: usize = 64 << 10;
 
-/// Bytes of the resources and scopes of a message, each counted once for every group of spans: a resource is named once, and
-/// may have any number of scopes.
-pub(crate) const MAX_ORIGINS: usize = 16 << 20;
+/// Maximum size of all resources and scopes of one message, counted once for each group of spans: a resource is encoded
+/// once, but may have any number of scopes.
+pub(crate) const MAX_RESOURCES_PER_MESSAGE_BYTES: usize = 16 << 20;
 
-/// What is known of a span without decoding it, and where the rest of it lies.
+/// Why a span, a resource or a scope is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Invalid {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("id has the wrong length or is all zeros")]
+    Id,
+    #[error("values are nested more than {MAX_DEPTH} levels deep")]
+    TooDeep,
+    #[error("more than {MAX_PARTS} attributes, events, links and list items")]
+    TooManyParts,
+    #[error("resources and scopes of the message exceed {MAX_RESOURCES_PER_MESSAGE_BYTES} bytes in total")]
+    ResourcesTooLarge,
+    #[error("resource or scope is longer than {MAX_RESOURCE_BYTES} bytes")]
+    ResourceTooLarge,
+}
+
+/// The fields of a span that are read without decoding it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Head<'m> {
+pub(crate) struct SpanHeader<'m> {
     pub(crate) trace_id: TraceId,
     pub(crate) span_id: SpanId,
     pub(crate) parent: Option<SpanId>,
@@ -33,23 +50,23 @@ pub(crate) struct Head<'m> {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
     pub(crate) error: bool,
-    /// Attributes, events, links and items of lists.
+    /// Number of attributes, events, links and list items.
     pub(crate) parts: usize,
 }
 
-/// Reads a span's head; copies the fields that are not in it (but for name, kind and status, which are in both) to
-/// `body`, and puts what can be searched for into `tokens`.
+/// Validates a span and returns its header. Appends to `body` the encoded fields that the header lacks, and also name, kind
+/// and status; appends the search terms to `terms`.
 pub(crate) fn span<'m>(
     message: &'m [u8],
     body: &mut Vec<u8>,
-    tokens: &mut Tokens,
-) -> Result<Head<'m>, Malformed> {
-    let mut walk = Walk { tokens, parts: 0 };
+    terms: &mut SearchTerms,
+) -> Result<SpanHeader<'m>, Invalid> {
+    let mut walk = Walk { terms, parts: 0 };
     let (mut trace_id, mut span_id, mut parent) = (None, None, None);
     let (mut name, mut kind, mut status) = ("", 0, 0);
     let (mut start_ns, mut end_ns) = (0, 0);
     let mut fields = Fields(message);
-    // The first byte that is still to be copied.
+    // Position of the first byte that is not copied yet.
     let mut uncopied = 0;
     loop {
         let at = message.len() - fields.0.len();
@@ -77,18 +94,18 @@ pub(crate) fn span<'m>(
         }
     }
     body.extend_from_slice(&message[uncopied..]);
-    let (Some(trace_id), Some(span_id)) = (trace_id, span_id) else { return Err(Malformed::Id) };
+    let (Some(trace_id), Some(span_id)) = (trace_id, span_id) else { return Err(Invalid::Id) };
     let (kind, status) = (crate::otlp::kind(kind), crate::otlp::status_code(status));
     let parts = walk.parts;
-    tokens.span(name, kind, status);
+    terms.span(name, kind, status);
     let error = status == StatusCode::Error;
-    Ok(Head { trace_id, span_id, parent, name, kind, start_ns, end_ns, error, parts })
+    Ok(SpanHeader { trace_id, span_id, parent, name, kind, start_ns, end_ns, error, parts })
 }
 
-/// Checks a resource. Returns its `service.name`, if that is a text and not empty.
-pub(crate) fn resource<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<Option<&'m str>, Malformed> {
-    within_origin(message)?;
-    let mut walk = Walk { tokens, parts: 0 };
+/// Validates a resource. Returns its `service.name` if that is a non-empty text.
+pub(crate) fn resource<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<Option<&'m str>, Invalid> {
+    check_resource_length(message)?;
+    let mut walk = Walk { terms, parts: 0 };
     let mut service = None;
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
@@ -96,7 +113,7 @@ pub(crate) fn resource<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<Opt
             1 => {
                 let attribute = field.bytes()?;
                 walk.attribute(attribute)?;
-                // Of two attributes of one name the first counts, as everywhere.
+                // Of duplicate attributes the first one counts, as in `Span::attribute`.
                 if service.is_none() {
                     service = service_name(attribute)?;
                 }
@@ -109,11 +126,11 @@ pub(crate) fn resource<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<Opt
     Ok(service.flatten().filter(|name| !name.is_empty()))
 }
 
-/// Checks a scope. Returns its name.
-pub(crate) fn scope<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<&'m str, Malformed> {
-    within_origin(message)?;
+/// Validates a scope. Returns its name.
+pub(crate) fn scope<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<&'m str, Invalid> {
+    check_resource_length(message)?;
     let (mut name, mut version) = ("", "");
-    let mut walk = Walk { tokens, parts: 0 };
+    let mut walk = Walk { terms, parts: 0 };
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         match number {
@@ -124,16 +141,16 @@ pub(crate) fn scope<'m>(message: &'m [u8], tokens: &mut Tokens) -> Result<&'m st
             _ => {}
         }
     }
-    tokens.scope(name, version);
+    terms.scope(name, version);
     Ok(name)
 }
 
-fn within_origin(message: &[u8]) -> Result<(), Malformed> {
-    if message.len() > MAX_ORIGIN { Err(Malformed::LongOrigin) } else { Ok(()) }
+fn check_resource_length(message: &[u8]) -> Result<(), Invalid> {
+    if message.len() > MAX_RESOURCE_BYTES { Err(Invalid::ResourceTooLarge) } else { Ok(()) }
 }
 
-/// `Some(None)` if the attribute is a `service.name` that is no text.
-fn service_name(attribute: &[u8]) -> Result<Option<Option<&str>>, Malformed> {
+/// Returns the value if the attribute is `service.name`; `Some(None)` if that is not a text.
+fn service_name(attribute: &[u8]) -> Result<Option<Option<&str>>, Invalid> {
     let (mut named, mut value) = (false, None);
     let mut fields = Fields(attribute);
     while let Some((number, field)) = fields.next()? {
@@ -151,24 +168,24 @@ fn service_name(attribute: &[u8]) -> Result<Option<Option<&str>>, Malformed> {
     Ok(named.then_some(value))
 }
 
-/// Empty means that there is none; senders that write zeros mean the same.
-fn parent_id(bytes: &[u8]) -> Result<Option<SpanId>, Malformed> {
-    if bytes.is_empty() || bytes.len() == 8 { Ok(SpanId::from_bytes(bytes)) } else { Err(Malformed::Id) }
+/// Returns `None` for an empty id and for all zeros: both mean a root.
+fn parent_id(bytes: &[u8]) -> Result<Option<SpanId>, Invalid> {
+    if bytes.is_empty() || bytes.len() == 8 { Ok(SpanId::from_bytes(bytes)) } else { Err(Invalid::Id) }
 }
 
-/// Goes through what a span, a resource or a scope holds.
+/// Visits the parts of a span, a resource or a scope.
 struct Walk<'t> {
-    tokens: &'t mut Tokens,
+    terms: &'t mut SearchTerms,
     parts: usize,
 }
 
 impl Walk<'_> {
-    fn part(&mut self) -> Result<(), Malformed> {
+    fn part(&mut self) -> Result<(), Invalid> {
         self.parts += 1;
-        if self.parts > MAX_PARTS { Err(Malformed::TooMany) } else { Ok(()) }
+        if self.parts > MAX_PARTS { Err(Invalid::TooManyParts) } else { Ok(()) }
     }
 
-    fn event(&mut self, message: &[u8]) -> Result<(), Malformed> {
+    fn event(&mut self, message: &[u8]) -> Result<(), Invalid> {
         self.part()?;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
@@ -183,7 +200,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn link(&mut self, message: &[u8]) -> Result<(), Malformed> {
+    fn link(&mut self, message: &[u8]) -> Result<(), Invalid> {
         self.part()?;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
@@ -199,7 +216,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn status(&mut self, message: &[u8]) -> Result<i32, Malformed> {
+    fn status(&mut self, message: &[u8]) -> Result<i32, Invalid> {
         let mut code = 0;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
@@ -212,7 +229,7 @@ impl Walk<'_> {
         Ok(code)
     }
 
-    fn entity(&mut self, message: &[u8]) -> Result<(), Malformed> {
+    fn entity(&mut self, message: &[u8]) -> Result<(), Invalid> {
         self.part()?;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
@@ -224,22 +241,22 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// An attribute that a search may name.
-    fn attribute(&mut self, message: &[u8]) -> Result<(), Malformed> {
+    /// Visits an attribute that can be searched for.
+    fn attribute(&mut self, message: &[u8]) -> Result<(), Invalid> {
         let (key, value) = self.key_value(message, 0)?;
         match value {
-            Leaf::None => self.tokens.attribute(key, ""),
-            Leaf::Text(value) => self.tokens.attribute(key, value),
-            Leaf::Bool(true) => self.tokens.attribute(key, "true"),
-            Leaf::Bool(false) => self.tokens.attribute(key, "false"),
-            Leaf::Int(number) => self.tokens.attribute(key, itoa::Buffer::new().format(number)),
-            Leaf::Double(number) => self.tokens.attribute(key, &text::as_text(&Value::Double(number))),
-            Leaf::Compound => self.tokens.compound(key),
+            Leaf::None => self.terms.attribute(key, ""),
+            Leaf::Text(value) => self.terms.attribute(key, value),
+            Leaf::Bool(true) => self.terms.attribute(key, "true"),
+            Leaf::Bool(false) => self.terms.attribute(key, "false"),
+            Leaf::Int(number) => self.terms.attribute(key, itoa::Buffer::new().format(number)),
+            Leaf::Double(number) => self.terms.attribute(key, &text::as_text(&Value::Double(number))),
+            Leaf::Compound => self.terms.compound(key),
         }
         Ok(())
     }
 
-    fn key_value<'m>(&mut self, message: &'m [u8], depth: usize) -> Result<(&'m str, Leaf<'m>), Malformed> {
+    fn key_value<'m>(&mut self, message: &'m [u8], depth: usize) -> Result<(&'m str, Leaf<'m>), Invalid> {
         self.part()?;
         let (mut key, mut value) = ("", Leaf::None);
         let mut fields = Fields(message);
@@ -254,9 +271,9 @@ impl Walk<'_> {
         Ok((key, value))
     }
 
-    fn any_value<'m>(&mut self, message: &'m [u8], depth: usize) -> Result<Leaf<'m>, Malformed> {
+    fn any_value<'m>(&mut self, message: &'m [u8], depth: usize) -> Result<Leaf<'m>, Invalid> {
         if depth > MAX_DEPTH {
-            return Err(Malformed::TooDeep);
+            return Err(Invalid::TooDeep);
         }
         let mut value = Leaf::None;
         let mut fields = Fields(message);
@@ -276,7 +293,7 @@ impl Walk<'_> {
         Ok(value)
     }
 
-    fn list<'m>(&mut self, message: &[u8], depth: usize) -> Result<Leaf<'m>, Malformed> {
+    fn list<'m>(&mut self, message: &[u8], depth: usize) -> Result<Leaf<'m>, Invalid> {
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
@@ -287,7 +304,7 @@ impl Walk<'_> {
         Ok(Leaf::Compound)
     }
 
-    fn map<'m>(&mut self, message: &[u8], depth: usize) -> Result<Leaf<'m>, Malformed> {
+    fn map<'m>(&mut self, message: &[u8], depth: usize) -> Result<Leaf<'m>, Invalid> {
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
@@ -298,7 +315,7 @@ impl Walk<'_> {
     }
 }
 
-/// A value as far as its text is cheap to make; that of the rest (bytes, lists, maps) is made when it is asked for.
+/// A value whose text is cheap to compute; `Compound` stands for bytes, lists and maps.
 #[derive(Debug, Clone, Copy)]
 enum Leaf<'m> {
     None,

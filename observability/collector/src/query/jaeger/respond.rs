@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use crate::ingest::Ingest;
 use crate::query::streaming::{self, ResponseWriter};
-use crate::store::Found;
+use crate::store::Lookup;
 use crate::trace::{Kind, Trace, TraceId};
 
 /// Searches in progress.
@@ -40,8 +40,8 @@ pub(super) async fn json_response(
 
 pub(super) fn stored_trace(ingest: &Ingest, id: TraceId) -> Option<Trace> {
     match ingest.store.get(id) {
-        Found::Kept(trace) => Some(trace),
-        Found::Evicted(_) | Found::Nothing => None,
+        Lookup::Kept(trace) => Some(trace),
+        Lookup::Evicted(_) | Lookup::Unknown => None,
     }
 }
 

@@ -180,7 +180,7 @@ fn decode(message: &str) -> Result<Vec<Trace>, ApiError> {
     if !message.trim_start().starts_with('{') {
         return Err(invalid(&"not a JSON object"));
     }
-    if !otlp::has_few_objects(message.as_bytes()) {
+    if !otlp::is_within_json_limit(message.as_bytes()) {
         return Err(invalid(&"too many JSON objects in one message"));
     }
     let spans = otlp::from_json_line(message).map_err(|error| invalid(&error))?.spans;

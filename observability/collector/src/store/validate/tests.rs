@@ -13,12 +13,12 @@ fn plain() -> Span {
 }
 
 /// What is wrong with a span, if anything is.
-fn verdict(span: &Span) -> Option<Malformed> {
+fn verdict(span: &Span) -> Option<Invalid> {
     verdict_of(&span.encode_to_vec())
 }
 
-fn verdict_of(message: &[u8]) -> Option<Malformed> {
-    span(message, &mut Vec::new(), &mut Tokens::default()).err()
+fn verdict_of(message: &[u8]) -> Option<Invalid> {
+    span(message, &mut Vec::new(), &mut SearchTerms::default()).err()
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn the_head_is_read_and_the_body_is_the_rest() {
     };
     let message = full.encode_to_vec();
     let mut body = Vec::new();
-    let head = span(&message, &mut body, &mut Tokens::default()).unwrap();
+    let head = span(&message, &mut body, &mut SearchTerms::default()).unwrap();
     assert_eq!((head.trace_id.0, head.span_id.0), (u128::from_be_bytes([1; 16]), u64::from_be_bytes([2; 8])));
     assert_eq!(head.parent, Some(SpanId(u64::from_be_bytes([3; 8]))));
     assert_eq!((head.name, head.kind, head.error), ("GET /cart", Kind::Server, true));
@@ -63,9 +63,9 @@ fn ids_of_another_length_or_all_zeros_are_refused_and_a_parent_of_zeros_is_none(
             parent_span_id: vec![1; parent],
             ..plain()
         };
-        assert_eq!(verdict(&ids), Some(Malformed::Id), "{trace_id} {span_id} {parent}");
+        assert_eq!(verdict(&ids), Some(Invalid::Id), "{trace_id} {span_id} {parent}");
     }
-    assert_eq!(verdict(&Span { trace_id: vec![0; 16], ..plain() }), Some(Malformed::Id));
+    assert_eq!(verdict(&Span { trace_id: vec![0; 16], ..plain() }), Some(Invalid::Id));
     assert_eq!(verdict(&Span { parent_span_id: vec![0; 8], ..plain() }), None);
 }
 
@@ -98,7 +98,7 @@ fn text_that_is_not_utf_8_is_found_wherever_it_stands() {
         let mut message = good.encode_to_vec();
         let at = message.windows(4).position(|window| window == b"MARK").unwrap();
         message[at] = 0xff;
-        assert_eq!(verdict_of(&message), Some(Malformed::NotUtf8), "{number}");
+        assert_eq!(verdict_of(&message), Some(Invalid::Malformed(Malformed::NotUtf8)), "{number}");
         assert!(Span::decode(message.as_slice()).is_err(), "{number}: prost agrees");
     }
 }
@@ -113,13 +113,13 @@ fn what_nests_or_holds_too_much_is_refused() {
         Span { attributes: vec![attribute("deep", value)], ..plain() }
     };
     assert_eq!(verdict(&nested(MAX_DEPTH)), None);
-    assert_eq!(verdict(&nested(MAX_DEPTH + 1)), Some(Malformed::TooDeep));
+    assert_eq!(verdict(&nested(MAX_DEPTH + 1)), Some(Invalid::TooDeep));
     let wide = |parts| Span { events: vec![Event::default(); parts], ..plain() };
     assert_eq!(verdict(&wide(MAX_PARTS)), None);
-    assert_eq!(verdict(&wide(MAX_PARTS + 1)), Some(Malformed::TooMany));
-    let long = vec![0; MAX_ORIGIN + 1];
-    assert_eq!(resource(&long, &mut Tokens::default()), Err(Malformed::LongOrigin));
-    assert_eq!(scope(&long, &mut Tokens::default()), Err(Malformed::LongOrigin));
+    assert_eq!(verdict(&wide(MAX_PARTS + 1)), Some(Invalid::TooManyParts));
+    let long = vec![0; MAX_RESOURCE_BYTES + 1];
+    assert_eq!(resource(&long, &mut SearchTerms::default()), Err(Invalid::ResourceTooLarge));
+    assert_eq!(scope(&long, &mut SearchTerms::default()), Err(Invalid::ResourceTooLarge));
 }
 
 #[test]
@@ -145,7 +145,10 @@ fn a_field_that_prost_cannot_read_is_refused() {
     let largest = unknown(&[0xf8, 0xff, 0xff, 0xff, 0x0f]);
     assert_eq!((verdict_of(&largest), Span::decode(&*largest).is_ok()), (None, true));
     let too_large = unknown(&[0x80, 0x80, 0x80, 0x80, 0x10]);
-    assert_eq!((verdict_of(&too_large), Span::decode(&*too_large).is_ok()), (Some(Malformed::Type), false));
+    assert_eq!(
+        (verdict_of(&too_large), Span::decode(&*too_large).is_ok()),
+        (Some(Invalid::Malformed(Malformed::WireType)), false)
+    );
 }
 
 #[test]

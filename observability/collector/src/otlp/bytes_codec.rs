@@ -1,14 +1,14 @@
-//! gRPC messages as they are on the wire, in both directions: whoever sends and receives encodes and decodes, or does not.
+//! A gRPC codec that passes encoded messages through, for callers that encode and decode themselves or not at all.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// A codec that leaves messages alone.
+/// A codec whose messages are the encoded bytes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Raw;
+pub struct BytesCodec;
 
-impl Codec for Raw {
+impl Codec for BytesCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -23,7 +23,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -33,7 +33,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
