@@ -89,5 +89,5 @@ fn root_spans_sent_elsewhere_are_reported_as_orphaned() {
     let run = run_json(load(&stack, &stack.addresses.collector, &elsewhere.otlp_grpc), || {});
     let ledger = &run["ledger"];
     assert_eq!(ledger["orphaned"], ledger["expected"], "{ledger}");
-    assert!(ledger["examples"][0]["why"].as_str().unwrap().contains("never came"), "{ledger}");
+    assert!(ledger["examples"][0]["why"].as_str().unwrap().contains("is missing"), "{ledger}");
 }

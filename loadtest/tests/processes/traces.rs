@@ -140,7 +140,7 @@ fn missing_trace_is_reported_and_no_file_is_written() {
     let before = names(folder.path());
     let missing = export(&collector, &["--trace", SHOP, "--trace", "abc", file.to_str().unwrap()]);
     assert_eq!(missing.code(), Some(1));
-    let expected = "error: trace 00000000000000000000000000000abc is not there: no span of it came; nothing was written\n";
+    let expected = "error: trace 00000000000000000000000000000abc is not there: no span was received; nothing was written\n";
     assert_eq!(missing.stderr(), expected);
     assert_eq!(names(folder.path()), before);
 
@@ -170,7 +170,7 @@ fn evicted_trace_is_reported_as_evicted() {
     let is_stored = |id: &u32| collector.get(&format!("/api/traces/{id:x}")).is_some();
     let gone = format!("{:032x}", (1..=2000).find(|id| !is_stored(id)).expect("a trace was evicted"));
     export(&collector, &["--trace", &gone])
-        .failed(1, &format!("trace {gone} was evicted: the store let it go to make room: "));
+        .failed(1, &format!("trace {gone} was evicted: removed to free space: "));
 }
 
 #[test]

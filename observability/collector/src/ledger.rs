@@ -1,71 +1,71 @@
-//! Every trace that should be here is complete, or stands in the row that says how it was lost.
+//! Accounts for every expected trace: it is complete, or counted in the row that says how it was lost.
 //!
-//! Complete means: one root, every parent present, every span that answered a call (`peer.span_id` on the call)
-//! present, for every message sent without error a span that received it, as its child or by a link in the same
-//! trace, and no exporter's report that it dropped spans of it.
+//! A trace is complete if it has one root, every parent is present, every span that answered a call (`peer.span_id` on the
+//! client span) is present, every message sent without error has a consumer (a child, or a span of the same trace that links
+//! to the send), and no exporter reported dropped spans of it.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::store::Lookup;
 use crate::trace::{Kind, Span, SpanId, Trace, TraceId};
 
-/// Examples given of what is wrong, at most.
+/// Maximum number of examples.
 const MAX_EXAMPLES: usize = 20;
 
-/// What became of a trace: the first of these that holds.
+/// The state of a trace: the first variant that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Row {
-    /// Nothing is missing.
+    /// No span is missing.
     Complete,
-    /// The store let it go to make room.
+    /// The store evicted it.
     Evicted,
     /// An exporter reported that it dropped spans of it.
     DroppedByExporter,
-    /// A span's parent never came.
+    /// The parent of one of its spans is missing.
     Orphaned,
-    /// Nothing came, or a span that must exist did not.
+    /// No span was received, or a span that must exist is missing.
     Missing,
 }
 
-/// How many traces stand in each row. The rows sum to `expected`.
+/// Number of traces in each row. The rows sum to `expected`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Ledger {
-    /// Traces asked for.
+    /// Traces that the caller asked for.
     pub expected: u64,
-    /// Those that are complete.
+    /// Complete traces.
     pub complete: u64,
-    /// Those that lost spans in an exporter.
+    /// Traces of which an exporter dropped spans.
     pub dropped_by_exporter: u64,
-    /// Those that the store let go.
+    /// Traces that the store evicted.
     pub evicted: u64,
-    /// The same by why it did; only the reasons that there are.
+    /// Evicted traces by reason; reasons without traces are absent.
     #[serde(default)]
     pub evicted_by_reason: BTreeMap<String, u64>,
-    /// Those with a parent that never came.
+    /// Traces with a span whose parent is missing.
     pub orphaned: u64,
-    /// Those of which nothing came, or not all.
+    /// Traces without spans, or without a span that must exist.
     pub missing: u64,
-    /// Some that are not complete.
+    /// Up to 20 traces that are not complete.
+    #[serde(default)]
     pub examples: Vec<Example>,
 }
 
 /// A trace that is not complete.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Example {
-    /// Which.
+    /// Its id.
     pub trace_id: TraceId,
-    /// Where it stands.
+    /// Its row.
     pub row: Row,
-    /// What is wrong with it.
+    /// What is missing.
     pub why: String,
 }
 
 impl Ledger {
-    /// Enters a trace that was asked for so many `times`. `lost` says whether an exporter reported that it dropped spans of
-    /// it.
-    pub(crate) fn enter(&mut self, trace_id: TraceId, times: u64, found: &Lookup, lost: bool) {
-        let (row, why) = classify(found, lost);
+    /// Adds a trace that the caller asked for `times` times. `dropped` tells whether an exporter reported dropped spans of it.
+    pub(crate) fn enter(&mut self, trace_id: TraceId, times: u64, lookup: &Lookup, dropped: bool) {
+        let (row, why) = classify(lookup, dropped);
         self.expected += times;
         *match row {
             Row::Complete => &mut self.complete,
@@ -74,7 +74,7 @@ impl Ledger {
             Row::Orphaned => &mut self.orphaned,
             Row::Missing => &mut self.missing,
         } += times;
-        if let Lookup::Evicted(reason) = found {
+        if let Lookup::Evicted(reason) = lookup {
             *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += times;
         }
         if row != Row::Complete && self.examples.len() < MAX_EXAMPLES {
@@ -83,33 +83,29 @@ impl Ledger {
     }
 }
 
-fn classify(found: &Lookup, lost: bool) -> (Row, String) {
-    let (row, why) = match found {
+fn classify(lookup: &Lookup, dropped: bool) -> (Row, String) {
+    let (row, why) = match lookup {
         Lookup::Evicted(reason) => {
-            return (Row::Evicted, format!("the store let it go to make room: {}", reason.as_str()));
+            return (Row::Evicted, format!("removed to free space: {}", reason.as_str()));
         }
-        Lookup::Unknown => (Row::Missing, "no span of it came".to_owned()),
+        Lookup::Unknown => (Row::Missing, "no span was received".to_owned()),
         Lookup::Kept(trace) => match gap(trace) {
-            // A leaf leaves no gap: only the exporter that dropped it knows of it.
-            None if lost => (Row::DroppedByExporter, "nothing is seen to be missing".to_owned()),
+            // A dropped leaf leaves no gap; only the exporter's report shows it.
+            None if dropped => (Row::DroppedByExporter, "no gap".to_owned()),
             None => return (Row::Complete, String::new()),
             Some(gap) => gap,
         },
     };
-    if lost {
-        (Row::DroppedByExporter, format!("{why}; an exporter dropped spans of it"))
-    } else {
-        (row, why)
-    }
+    if dropped { (Row::DroppedByExporter, format!("{why}; an exporter dropped spans")) } else { (row, why) }
 }
 
-/// The first thing that a trace lacks, orphans before the rest.
+/// Returns the first gap of a trace; orphaned spans come first.
 fn gap(trace: &Trace) -> Option<(Row, String)> {
     let present: HashSet<SpanId> = trace.spans.iter().map(|span| span.span_id).collect();
     let orphan = |span: &&Span| span.parent.is_some_and(|parent| !present.contains(&parent));
     if let Some(span) = trace.spans.iter().find(orphan) {
         let parent = span.parent.map(|id| id.to_string()).unwrap_or_default();
-        return Some((Row::Orphaned, format!("the parent {parent} of {} never came", describe(span))));
+        return Some((Row::Orphaned, format!("parent {parent} of {} is missing", describe(span))));
     }
     let roots: HashSet<SpanId> =
         trace.spans.iter().filter(|span| span.parent.is_none()).map(|span| span.span_id).collect();
@@ -121,9 +117,9 @@ fn gap(trace: &Trace) -> Option<(Row, String)> {
         let why = if let Some(peer) = answered_by(span)
             && !present.contains(&peer)
         {
-            format!("{} was answered by span {peer}, which never came", describe(span))
+            format!("span {peer}, which answered {}, is missing", describe(span))
         } else if span.kind == Kind::Producer && !span.is_error() && !received.contains(&span.span_id) {
-            format!("no span received what {} sent", describe(span))
+            format!("no span received the message of {}", describe(span))
         } else {
             return None;
         };
@@ -131,14 +127,14 @@ fn gap(trace: &Trace) -> Option<(Row, String)> {
     })
 }
 
-/// The sends whose message this span received: its parent if it is a consumer, and whatever it links to.
+/// Returns the producer spans whose message this span received: its parent if it is a consumer, and the spans it links to.
 fn receives(span: &Span) -> impl Iterator<Item = SpanId> {
     let parent = if span.kind == Kind::Consumer { span.parent } else { None };
     let linked = span.links.iter().filter(|link| link.trace_id == Some(span.trace_id));
     parent.into_iter().chain(linked.filter_map(|link| link.span_id))
 }
 
-/// The span that says it served this call, by what the reply carried.
+/// Returns the id of the server span, which the reply to the call carried.
 fn answered_by(span: &Span) -> Option<SpanId> {
     span.attribute(telemetry::contract::PEER_SPAN_ID)?.as_str()?.parse().ok()
 }

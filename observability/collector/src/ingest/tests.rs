@@ -18,7 +18,7 @@ fn accept(ingest: &Ingest, spans: Vec<Span>) -> u64 {
     accept_of(ingest, Resource::default(), spans)
 }
 
-/// Returns how many were rejected.
+/// Returns the number of rejected spans.
 fn accept_of(ingest: &Ingest, resource: Resource, spans: Vec<Span>) -> u64 {
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let resource_spans =
@@ -29,14 +29,14 @@ fn accept_of(ingest: &Ingest, resource: Resource, spans: Vec<Span>) -> u64 {
 }
 
 #[test]
-fn a_trace_that_became_too_large_tells_nothing_any_more() {
+fn a_trace_that_became_too_large_is_no_exemplar() {
     let ingest = Ingest::new(1 << 20, None);
     accept(&ingest, vec![span(1, 1, 1_000_000)]);
     let large = Span { links: vec![Link::default(); 10_000], ..span(2, 3, 5_000_000) };
-    // Of one message, too, what came before the span that was too much.
+    // Spans of the same message that precede the excess span are no exemplars either.
     accept(&ingest, vec![span(2, 1, 9_000_000), span(2, 2, 8_000_000), large]);
     let hop = ingest.hops(false).remove(0);
-    assert_eq!(hop.count, 4, "all are measured");
+    assert_eq!(hop.count, 4, "all spans are measured");
     let told = &hop.exemplars;
     let told = [&told.p50, &told.p90, &told.p99, &told.p999, &told.max].map(Vec::as_slice).concat();
     assert!(!told.is_empty());
@@ -46,7 +46,7 @@ fn a_trace_that_became_too_large_tells_nothing_any_more() {
 }
 
 #[test]
-fn a_service_whose_spans_were_all_refused_is_not_remembered() {
+fn ignores_a_service_whose_spans_were_all_rejected() {
     let ingest = Ingest::new(1 << 20, None);
     assert_eq!(accept(&ingest, vec![Span::default()]), 1);
     assert_eq!(ingest.services(), [""; 0]);
@@ -55,7 +55,7 @@ fn a_service_whose_spans_were_all_refused_is_not_remembered() {
 }
 
 #[test]
-fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
+fn reopens_a_trace_that_repeats_its_resources() {
     let ingest = Ingest::new(256 << 20, None);
     let resource = |letter: &str| Resource {
         attributes: vec![proto_attribute("long", proto_text(&letter.repeat(60_000)))],
@@ -77,20 +77,20 @@ fn a_trace_that_says_its_resources_over_and_over_is_opened_again() {
 }
 
 #[test]
-fn operations_without_a_histogram_and_with_long_names_are_told_whole() {
+fn lists_operations_without_a_histogram_and_with_long_names() {
     let ingest = Ingest::new(1 << 20, None);
     let long = "SELECT ".repeat(100);
     let named = |number: u8, name: String| Span { name, ..span(number, 1, 1) };
     accept(&ingest, (1..=100).map(|number| named(number, format!("GET /{number}"))).collect());
     accept(&ingest, vec![named(101, long.clone()), named(102, "GET /102".to_owned())]);
-    assert!(ingest.latencies().overflow() > 0, "not all have a histogram");
+    assert!(ingest.latencies().overflow() > 0, "some operations have no histogram");
     let names: Vec<String> = ingest.operations("unknown_service").into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 102);
     assert!(names.contains(&long) && names.contains(&"GET /102".to_owned()), "{names:?}");
 }
 
 #[test]
-fn who_gives_an_empty_name_gives_none() {
+fn an_empty_service_name_counts_as_unset() {
     let ingest = Ingest::new(1 << 20, None);
     accept_of(&ingest, proto_resource(""), vec![span(1, 1, 1)]);
     assert_eq!(ingest.services(), ["unknown_service"]);

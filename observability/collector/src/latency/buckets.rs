@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_follow_one_another_without_a_gap() {
+    fn buckets_are_contiguous() {
         for duration in 1..1 << 20 {
             let step = of(duration) - of(duration - 1);
             assert!(step <= 1, "{duration} is {step} buckets behind the one before it");
@@ -45,7 +45,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn the_middle_of_a_bucket_is_close_to_all_that_lies_in_it(bits in 0..64_u32, low in any::<u64>()) {
+        fn the_middle_of_a_bucket_is_close_to_its_durations(bits in 0..64_u32, low in any::<u64>()) {
             let duration = (1 << bits) | (low & ((1 << bits) - 1));
             let middle = middle(usize::from(of(duration)));
             prop_assert!((middle - duration as f64).abs() <= duration as f64 / 64.0, "{duration} for {middle}");

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_in_order_however_the_durations_come() {
+    fn counts_stay_in_order_when_durations_do_not() {
         let mut counts = Counts::like(None);
         for duration_ns in [5_000_000, 3, 800, 3, u64::MAX] {
             counts.add(duration_ns);
@@ -117,14 +117,14 @@ mod tests {
         assert_eq!(counts.pairs(), expected);
         assert!(counts.bytes() <= 11 && open >= 32, "{} of {open}", counts.bytes());
         counts.add(4);
-        assert_eq!(counts.pairs()[1], (4, 1), "what is packed can go on");
+        assert_eq!(counts.pairs()[1], (4, 1), "packed counts accept more");
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn packing_changes_no_count(pairs in proptest::collection::btree_map(0..1920_u16, 1_u32.., 0..100)) {
+        fn packing_preserves_counts(pairs in proptest::collection::btree_map(0..1920_u16, 1_u32.., 0..100)) {
             let pairs: Vec<Pair> = pairs.into_iter().collect();
             let mut counts = Counts::Open(pairs.clone());
             counts.pack();

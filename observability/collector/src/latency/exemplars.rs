@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_has_the_traces_with_the_smallest_ranks_however_they_come() {
+    fn a_bucket_keeps_the_smallest_ranks_in_any_order_of_arrival() {
         let mut ids: Vec<TraceId> = (1..=100).map(TraceId).collect();
         let (mut forwards, mut backwards) = (ByBucket::default(), ByBucket::default());
         let mut changes = Vec::new();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_what_was_announced() {
+    fn changes_match_the_exemplars() {
         let (mut by_bucket, mut changes) = (ByBucket::default(), Vec::new());
         for id in 1..=1000_u128 {
             by_bucket.offer(id as u64 * 1000, TraceId(id), &mut changes);

@@ -88,7 +88,7 @@ fn slot(ns: u64) -> u32 {
 mod tests {
     use super::*;
 
-    /// Far enough from the epoch for an hour to lie before it.
+    /// A slot more than an hour after the epoch.
     const NOON: u32 = 100_000;
 
     fn at(slot: u32) -> u64 {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_five_seconds_and_starts_at_its_first_nanosecond() {
+    fn a_slot_is_five_seconds_long() {
         let mut hour = Hour::new(0);
         assert!(hour.kept().is_empty(), "{hour:?}");
         assert_eq!(hour.admit(at(NOON), at(NOON)), Some(NOON));
@@ -106,18 +106,18 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_an_hour_before_the_newest_or_in_the_future_is_not_counted() {
+    fn rejects_ends_before_the_hour_or_in_the_future() {
         let mut hour = Hour::new(0);
         let now = at(NOON) + 1;
         assert_eq!(hour.admit(at(NOON + 2), now), None);
-        assert_eq!(hour.admit(at(NOON + 2) - 1, now), Some(NOON + 1), "clocks differ a little");
+        assert_eq!(hour.admit(at(NOON + 2) - 1, now), Some(NOON + 1), "tolerates a small clock difference");
         assert_eq!(hour.admit(at(NOON + 2 - SLOTS), now), Some(NOON + 2 - SLOTS));
         assert_eq!(hour.admit(at(NOON + 2 - SLOTS) - 1, now), None);
         assert_eq!(hour.kept(), NOON + 2 - SLOTS..NOON + 2);
     }
 
     #[test]
-    fn a_slot_that_left_for_want_of_room_does_not_come_back() {
+    fn a_slot_removed_for_space_stays_removed() {
         let mut hour = Hour::new(10);
         for slot in NOON..NOON + 16 {
             hour.admit(at(slot), at(NOON + 16));
@@ -125,19 +125,19 @@ mod tests {
         hour.left(0, 10);
         assert_eq!(hour.leaving(), None);
         hour.bytes = 11;
-        assert_eq!(hour.leaving(), Some(NOON + 2), "an eighth");
+        assert_eq!(hour.leaving(), Some(NOON + 2), "an eighth leaves");
         hour.left(NOON + 2, 10);
         assert_eq!(hour.admit(at(NOON + 1), at(NOON + 16)), None);
         assert_eq!(hour.kept(), NOON + 2..NOON + 16);
         hour.left(NOON + 15, 11);
-        assert_eq!(hour.leaving(), Some(NOON + 16), "the newest too, if it has to");
+        assert_eq!(hour.leaving(), Some(NOON + 16), "even the newest if necessary");
     }
 
     #[test]
-    fn the_slots_are_walked_through_once_in_a_while() {
+    fn sweeps_old_slots_periodically() {
         let mut hour = Hour::new(10);
         hour.admit(at(NOON), at(NOON));
-        assert_eq!(hour.leaving(), Some(NOON + 1 - SLOTS), "older ones than the first may come");
+        assert_eq!(hour.leaving(), Some(NOON + 1 - SLOTS), "spans older than the first may arrive");
         hour.left(NOON + 1 - SLOTS, 0);
         hour.admit(at(NOON + SLOTS_A_SWEEP - 1), at(NOON + SLOTS));
         assert_eq!(hour.leaving(), None);

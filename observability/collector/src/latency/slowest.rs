@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_trace_has_one_place_and_the_changes_add_up() {
+    fn each_trace_has_one_place_and_changes_add_up() {
         let (mut slowest, mut changes) = (Slowest::default(), Vec::new());
         // A hundred spans of each of three hundred traces, all slower than those of the trace before, in no order.
         for number in 0..30_000_u64 {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_halved_grows_again() {
+    fn grows_again_after_halving() {
         let (mut slowest, mut changes) = (Slowest::default(), Vec::new());
         (1..=200).for_each(|ns| slowest.offer(ns, TraceId(u128::from(ns)), &mut changes));
         changes.clear();

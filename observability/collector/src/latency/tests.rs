@@ -18,12 +18,12 @@ fn hops(latencies: &Latencies, histograms: bool) -> Vec<Hop> {
 }
 
 #[test]
-fn a_hop_counts_and_sums_up_its_spans() {
+fn a_hop_counts_and_summarizes_its_spans() {
     let mut latencies = Latencies::new(1 << 30);
     record(&mut latencies, "cache", (1..=1000).map(|micros| sample("GET", micros * 1000)));
     record(&mut latencies, "cache", [Sample { kind: Kind::Client, error: true, ..sample("GET", 5000) }]);
     let hops = self::hops(&latencies, false);
-    assert_eq!(hops.len(), 2, "kinds are apart");
+    assert_eq!(hops.len(), 2, "kinds are separate series");
     let server = &hops[0];
     assert_eq!((server.count, server.errors, server.kind), (1000, 0, Kind::Server));
     assert!((server.latency_us.p50 - 500.0).abs() < 1.0, "{server:?}");
@@ -34,7 +34,7 @@ fn a_hop_counts_and_sums_up_its_spans() {
 }
 
 #[test]
-fn the_encoded_histogram_is_the_recorded_one() {
+fn the_encoded_histogram_decodes_to_the_recorded_one() {
     let mut latencies = Latencies::new(1 << 30);
     record(&mut latencies, "a", [sample("x", 7), sample("x", 123_456_789)]);
     let hop = hops(&latencies, true).remove(0);
@@ -48,21 +48,21 @@ fn the_encoded_histogram_is_the_recorded_one() {
 }
 
 #[test]
-fn series_are_bounded_and_what_found_no_room_is_counted() {
+fn bounds_the_series_and_counts_the_overflow() {
     let mut latencies = Latencies::new(1 << 30);
     for number in 0..MAX_SERIES + 10 {
         record(&mut latencies, "ids", [sample(&format!("GET /{number}"), 1)]);
     }
     assert_eq!((latencies.series(), latencies.overflow()), (MAX_SERIES, 10));
     record(&mut latencies, "ids", [sample("GET /0", 1)]);
-    assert_eq!(latencies.overflow(), 10, "a known series goes on");
+    assert_eq!(latencies.overflow(), 10, "a known series still records");
     record(&mut latencies, "new service", [sample("x", 1), sample("y", 1)]);
     assert_eq!(latencies.overflow(), 12);
     assert_eq!(latencies.services(), ["ids"]);
 }
 
 #[test]
-fn absurd_names_and_durations_are_clipped() {
+fn truncates_long_names_and_durations() {
     let mut latencies = Latencies::new(1 << 30);
     let name = "ü".repeat(200);
     record(&mut latencies, "a", [sample(&name, u64::MAX)]);
@@ -72,7 +72,7 @@ fn absurd_names_and_durations_are_clipped() {
 }
 
 #[test]
-fn an_empty_histogram_is_all_zeros() {
+fn the_summary_of_an_empty_histogram_is_all_zeros() {
     assert_eq!(Summary::of(&Histogram::<u64>::new(3).unwrap()), Summary::default());
 }
 
@@ -93,27 +93,27 @@ fn calls(latencies: &Latencies) -> Vec<(u32, u32)> {
     lately.operations.iter().flat_map(|(_, _, slots)| slots).map(|slot| (slot.index, slot.calls)).collect()
 }
 
-/// What the slots of all series take, counted anew.
+/// The bytes of all slots, counted independently.
 fn slot_bytes(latencies: &Latencies) -> usize {
     latencies.rows().map(|(_, series)| series.timeline.bytes()).sum()
 }
 
 #[test]
-fn what_operations_did_lately_is_known_by_when_it_ended() {
+fn recent_calls_are_grouped_by_end_time() {
     let mut latencies = Latencies::new(1 << 30);
     let earlier = ended("GET", NOON - 1, 1);
     record_at(&mut latencies, NOON, &[ended("GET", NOON, 9 * SECOND), earlier, ended("GET", NOON, 1)]);
     record_at(&mut latencies, NOON, &[Sample { kind: Kind::Client, ..earlier }]);
     assert_eq!(calls(&latencies), [(99_999, 1), (100_000, 2)]);
     let all = latencies.lately(&(0..100_000), true, |_, _| true);
-    assert_eq!((all.kept, all.operations.len()), (99_999..100_001, 2), "kinds are apart");
+    assert_eq!((all.kept, all.operations.len()), (99_999..100_001, 2), "kinds are separate series");
     assert!(all.operations.iter().all(|(service, operation, slots)| {
         (service.as_str(), operation.as_str(), slots.len()) == ("cache", "GET", 1)
     }));
 }
 
 #[test]
-fn spans_of_the_future_and_of_more_than_an_hour_ago_are_in_the_histogram_alone() {
+fn spans_outside_the_last_hour_count_in_the_histogram_alone() {
     let mut latencies = Latencies::new(1 << 30);
     let spans = [ended("x", NOON, 1), ended("x", NOON + 10 * SECOND, 1), ended("x", NOON - 3600 * SECOND, 1)];
     record_at(&mut latencies, NOON, &spans);
@@ -123,7 +123,7 @@ fn spans_of_the_future_and_of_more_than_an_hour_ago_are_in_the_histogram_alone()
 }
 
 #[test]
-fn idle_operations_do_not_keep_what_is_older_than_an_hour() {
+fn idle_operations_drop_slots_older_than_an_hour() {
     let mut latencies = Latencies::new(1 << 30);
     record_at(&mut latencies, NOON, &[ended("idle", NOON, 1), ended("busy", NOON, 1)]);
     let later = NOON + 3600 * SECOND;
@@ -134,7 +134,7 @@ fn idle_operations_do_not_keep_what_is_older_than_an_hour() {
 }
 
 #[test]
-fn what_is_kept_of_the_last_hour_is_bounded_and_counted_exactly() {
+fn bounds_the_last_hour_and_counts_its_bytes_exactly() {
     const MAX: usize = 1 << 20;
     let mut latencies = Latencies::new(MAX);
     let names: Vec<String> = (0..20).map(|number| format!("GET /{number}")).collect();
@@ -148,17 +148,17 @@ fn what_is_kept_of_the_last_hour_is_bounded_and_counted_exactly() {
         let others: usize = latencies.rows().map(|(_, series)| series.bytes()).sum();
         assert_eq!(latencies.bytes(), slots + others);
     }
-    assert!(slot_bytes(&latencies) > MAX / HOUR_SHARE / 2, "room is used");
+    assert!(slot_bytes(&latencies) > MAX / HOUR_SHARE / 2, "uses its share");
     let lately = latencies.lately(&(0..u32::MAX), false, |_, _| true);
     assert!(lately.kept.len() > 20 && lately.kept.end == 101_440, "{:?}", lately.kept);
     for (_, operation, slots) in lately.operations {
-        assert_eq!(slots.len(), lately.kept.len(), "the same time is kept of {operation}");
+        assert_eq!(slots.len(), lately.kept.len(), "{operation} keeps the same range as all others");
         assert!(slots.iter().all(|slot| slot.calls == 5), "{slots:?}");
     }
 }
 
 #[test]
-fn without_any_room_nothing_is_known_of_the_last_hour() {
+fn keeps_no_slots_without_space_for_them() {
     let mut latencies = Latencies::new(0);
     record_at(&mut latencies, NOON, &[ended("x", NOON, 1), ended("x", NOON - 1, 1)]);
     assert_eq!((slot_bytes(&latencies), calls(&latencies).len()), (0, 0));

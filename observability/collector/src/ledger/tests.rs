@@ -3,7 +3,7 @@ use crate::fixture::span;
 use crate::store::EvictionReason;
 use crate::trace::{Attribute, Link, Status, StatusCode, Value};
 
-/// A root client call, answered by a server that sends a message, which is received.
+/// A client call, the server span that answered it, a message that the server sent, and its consumer.
 fn complete() -> Trace {
     let mut spans: Vec<Span> =
         [(1, 0, 0, 90), (2, 1, 10, 80), (3, 2, 20, 70), (4, 3, 75, 99)].into_iter().map(span).collect();
@@ -20,19 +20,19 @@ fn row(trace: Trace) -> Row {
 }
 
 #[test]
-fn a_trace_with_nothing_missing_is_complete() {
+fn a_trace_without_gaps_is_complete() {
     assert_eq!(row(complete()), Row::Complete);
 }
 
 #[test]
-fn what_an_exporter_reports_as_dropped_counts_although_it_leaves_no_gap() {
+fn a_reported_drop_counts_even_without_a_gap() {
     let (row, why) = classify(&Lookup::Kept(complete()), true);
     assert_eq!(row, Row::DroppedByExporter);
-    assert!(why.contains("nothing is seen to be missing"), "{why}");
+    assert!(why.contains("no gap"), "{why}");
 }
 
 #[test]
-fn without_any_one_span_it_is_not_complete() {
+fn a_trace_that_lacks_any_span_is_incomplete() {
     let rows = [(0, Row::Orphaned), (1, Row::Orphaned), (2, Row::Orphaned), (3, Row::Missing)];
     for (missing, expected) in rows {
         let mut trace = complete();
@@ -42,7 +42,7 @@ fn without_any_one_span_it_is_not_complete() {
 }
 
 #[test]
-fn a_server_that_answered_and_never_came_is_missed_by_its_caller() {
+fn detects_a_missing_server_span_from_the_client_span() {
     let mut trace = complete();
     trace.spans.truncate(1);
     let (row, why) = classify(&Lookup::Kept(trace), false);
@@ -51,10 +51,10 @@ fn a_server_that_answered_and_never_came_is_missed_by_its_caller() {
 }
 
 #[test]
-fn a_link_within_the_trace_receives_a_message_too() {
+fn a_link_within_the_trace_counts_as_receiving_the_message() {
     let mut trace = complete();
     trace.spans[3].parent = Some(SpanId(1));
-    assert_eq!(row(trace.clone()), Row::Missing, "a consumer elsewhere is not the one");
+    assert_eq!(row(trace.clone()), Row::Missing, "a consumer that is the child of another span");
     let link = |trace_id| Link {
         trace_id: Some(TraceId(trace_id)),
         span_id: Some(SpanId(3)),
@@ -70,7 +70,7 @@ fn a_link_within_the_trace_receives_a_message_too() {
 }
 
 #[test]
-fn a_message_that_failed_to_be_sent_needs_no_receiver() {
+fn a_failed_send_needs_no_receiver() {
     let mut trace = complete();
     trace.spans.pop();
     trace.spans[2].status = Status { code: StatusCode::Error, message: String::new() };
@@ -78,7 +78,7 @@ fn a_message_that_failed_to_be_sent_needs_no_receiver() {
 }
 
 #[test]
-fn two_roots_and_parents_in_a_circle_are_not_complete() {
+fn two_roots_and_cyclic_parents_are_incomplete() {
     let mut trace = complete();
     trace.spans.push(span((9, 0, 0, 1)));
     assert_eq!(row(trace), Row::Missing);
@@ -87,14 +87,14 @@ fn two_roots_and_parents_in_a_circle_are_not_complete() {
 }
 
 #[test]
-fn a_span_sent_twice_changes_nothing() {
+fn duplicate_spans_do_not_matter() {
     let mut trace = complete();
     trace.spans.extend(complete().spans);
     assert_eq!(row(trace), Row::Complete);
 }
 
 #[test]
-fn eviction_goes_before_a_reported_drop_and_that_before_the_rest() {
+fn eviction_precedes_a_reported_drop_which_precedes_the_rest() {
     assert_eq!(classify(&Lookup::Evicted(EvictionReason::Old), true).0, Row::Evicted);
     assert_eq!(classify(&Lookup::Unknown, true).0, Row::DroppedByExporter);
     assert_eq!(classify(&Lookup::Unknown, false).0, Row::Missing);
@@ -104,7 +104,7 @@ fn eviction_goes_before_a_reported_drop_and_that_before_the_rest() {
 }
 
 #[test]
-fn the_rows_sum_to_what_was_expected_and_examples_are_few() {
+fn rows_sum_to_expected_and_examples_are_bounded() {
     let mut ledger = Ledger::default();
     ledger.enter(TraceId(1), 1, &Lookup::Kept(complete()), false);
     for id in 2..40 {

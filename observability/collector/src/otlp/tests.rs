@@ -10,7 +10,7 @@ use crate::ingest::{Ingest, Transport};
 use crate::store::{Lookup, Query};
 use crate::trace::{Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value};
 
-/// A trace in which every field of OTLP holds something.
+/// A trace that sets every field of OTLP.
 fn full_trace() -> Trace {
     let values = vec![
         attribute("string", Value::String("ü \"quoted\"".to_owned())),
@@ -61,7 +61,7 @@ fn full_trace() -> Trace {
 }
 
 #[test]
-fn a_trace_survives_its_line_of_json() {
+fn a_trace_survives_a_round_trip_through_json() {
     let trace = full_trace();
     let line = to_json_line(&trace).unwrap();
     assert!(!line.contains('\n'));
@@ -69,7 +69,7 @@ fn a_trace_survives_its_line_of_json() {
 }
 
 #[test]
-fn the_line_is_otlp_json() {
+fn writes_otlp_json() {
     let line: serde_json::Value = serde_json::from_str(&to_json_line(&full_trace()).unwrap()).unwrap();
     let span = &line["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
     assert_eq!(span["traceId"], "fffffffffffffffffffffffffffffffe");
@@ -77,11 +77,11 @@ fn the_line_is_otlp_json() {
     assert_eq!(span["startTimeUnixNano"], "1795455811000000001", "64-bit integers are strings");
     assert_eq!(span["attributes"][2]["value"]["intValue"], i64::MIN.to_string());
     assert_eq!(span["status"]["code"], 2);
-    assert_eq!(line["resourceSpans"].as_array().map(Vec::len), Some(2), "two resources, two envelopes");
+    assert_eq!(line["resourceSpans"].as_array().map(Vec::len), Some(2), "one entry for each resource");
 }
 
 #[test]
-fn spans_of_one_origin_share_their_envelope() {
+fn spans_of_one_resource_and_scope_share_an_entry() {
     let mut trace = full_trace();
     let (resource, scope) = (Arc::clone(&trace.spans[0].resource), Arc::clone(&trace.spans[0].scope));
     (trace.spans[1].resource, trace.spans[1].scope) = (resource, scope);
@@ -91,7 +91,7 @@ fn spans_of_one_origin_share_their_envelope() {
 }
 
 #[test]
-fn lines_of_others_are_read_and_what_is_no_trace_is_refused() {
+fn parses_json_of_other_writers_and_rejects_the_rest() {
     let minimal = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
         {"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"EEE19B7EC3C1B174","name":"x","newField":1,
          "startTimeUnixNano":7,"attributes":[{"key":"n","value":{"intValue":3}}]},
@@ -153,7 +153,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_trace_survives_a_line_of_json_and_the_store(trace in any_trace()) {
+    fn any_trace_survives_json_and_the_store(trace in any_trace()) {
         let line = to_json_line(&trace).unwrap();
         prop_assert_eq!(&from_json_line(&line).unwrap(), &trace);
         let ingest = Ingest::new(64 << 20, None);
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_are_refused_or_taken_but_break_nothing(
+    fn damaged_messages_break_nothing(
         trace in any_trace(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
     ) {
         let whole = ExportTraceServiceRequest { resource_spans: encode::resource_spans(&trace) }.encode_to_vec();
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_json_is_refused_or_taken_but_breaks_nothing(
+    fn damaged_json_breaks_nothing(
         trace in any_trace(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
     ) {
         let mut damaged = to_json_line(&trace).unwrap().into_bytes();

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_is_given_back_and_what_finds_no_room_takes_none() {
+    async fn releases_reservations_and_reserves_nothing_when_overloaded() {
         let room = room(100);
         let body = |room: &Arc<Room>| Paying::new(Full::new(Bytes::from(vec![0; 60])), room.hold());
         let held = room.hold();

@@ -9,7 +9,7 @@ use crate::ingest::Ingest;
 
 /// The clock leaps to the next timer whenever everybody waits.
 #[tokio::test(start_paused = true)]
-async fn who_sends_too_slowly_is_asked_to_send_again_and_counted() {
+async fn a_slow_sender_is_asked_to_retry_and_counted() {
     let ingest = Arc::new(Ingest::new(1 << 20, None));
     let endless = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
     let request =

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_on_is_told_however_many_others_came() {
+    fn keeps_recurring_operations_among_many_others() {
         let mut operations = Operations::new(100_000);
         for number in 0..100_000 {
             operations.record("ids", &format!("GET /{number}"), Kind::Server);
@@ -111,13 +111,16 @@ mod tests {
         let search = |kind| ("GET /search".to_owned(), kind);
         assert_eq!(operations.of("shop"), BTreeSet::from([search(Kind::Server), search(Kind::Client)]));
         assert!(operations.of("ids").contains(&("GET /99999".to_owned(), Kind::Server)));
-        assert!(!operations.of("ids").contains(&("GET /1".to_owned(), Kind::Server)), "long ago");
+        assert!(
+            !operations.of("ids").contains(&("GET /1".to_owned(), Kind::Server)),
+            "forgets old operations"
+        );
         assert_eq!(operations.services().collect::<BTreeSet<_>>(), BTreeSet::from(["ids", "shop"]));
         assert!(operations.of("nobody").is_empty());
     }
 
     #[test]
-    fn written_and_seen_again_they_are_the_same() {
+    fn recording_all_operations_again_restores_them() {
         let (mut operations, mut again) = (Operations::new(50_000), Operations::new(50_000));
         (0..300).for_each(|number| operations.record("ids", &number.to_string(), Kind::Server));
         operations.all().iter().for_each(|(service, name, kind)| again.record(service, name, *kind));

@@ -133,20 +133,23 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_are_remembered_with_their_notes_and_no_others() {
+    fn remembers_the_latest_ids_with_their_notes() {
         let mut ids = RecentIds::new(3000);
         let bytes = ids.current.slots.len();
         for number in 1..=100_000 {
             ids.insert(id(number), (number % 7) as u8);
         }
         assert!((97_001..=100_000).all(|number| ids.get(id(number)) == Some((number % 7) as u8)));
-        assert!((1..=90_000).all(|number| ids.get(id(number)).is_none()), "the oldest are forgotten");
-        assert!((100_001..=200_000).all(|number| ids.get(id(number)).is_none()), "the others never came");
+        assert!((1..=90_000).all(|number| ids.get(id(number)).is_none()), "forgets the oldest");
+        assert!(
+            (100_001..=200_000).all(|number| ids.get(id(number)).is_none()),
+            "does not contain other ids"
+        );
         assert_eq!((ids.current.slots.len(), ids.previous.slots.len()), (bytes, bytes));
     }
 
     #[test]
-    fn small_numbers_and_ids_that_differ_in_one_half_are_told_apart() {
+    fn distinguishes_small_ids_and_ids_that_differ_in_one_half() {
         let mut ids = RecentIds::new(1000);
         ids.insert(TraceId(7), 0);
         ids.insert(TraceId(9 << 64 | 1), 6);
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_that_leave_for_their_large_ranks_are_not_neighbours() {
+    fn high_ranks_do_not_form_long_runs() {
         let mut ids = RecentIds::new(30_000);
         let large = (1..).map(id).filter(|id| id.rank() > u64::MAX / 10 * 9);
         large.take(29_000).for_each(|id| ids.insert(id, 1));
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_remembered_and_what_is_damaged_is_refused() {
+    fn restores_a_snapshot_and_rejects_a_damaged_one() {
         let mut ids = RecentIds::new(30);
         (1..=50).for_each(|number| ids.insert(id(number), 3));
         let restored = RecentIds::restore(&ids.snapshot()).unwrap();

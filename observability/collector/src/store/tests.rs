@@ -5,10 +5,10 @@ use prost::Message as _;
 use super::*;
 use crate::fixture::{proto_attribute, proto_resource as resource, proto_span, proto_text};
 
-/// Room for everything.
+/// Large enough for all spans of a test.
 const MAX: usize = 1 << 20;
 
-/// Spans `(trace, span)` of one service, with names of so many bytes. Returns the positions of those that were there.
+/// Inserts spans `(trace, span)` of one service with names of `name` bytes. Returns the positions of duplicates.
 fn insert(store: &Store, max_bytes: usize, service: &str, spans: &[(u128, u64)], name: usize) -> Vec<usize> {
     let span = |(trace, id): &(u128, u64)| Span { name: "n".repeat(name), ..proto_span(*trace, *id) };
     insert_spans(store, max_bytes, service, &spans.iter().map(span).collect::<Vec<_>>())
@@ -33,7 +33,7 @@ fn kept(store: &Store, id: u128) -> Trace {
 }
 
 #[test]
-fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
+fn spans_of_several_batches_join_their_trace_in_order_of_arrival() {
     let store = Store::new(MAX);
     insert(&store, MAX, "a", &[(1, 10), (2, 20)], 1);
     insert(&store, MAX, "b", &[(2, 21), (1, 11)], 1000);
@@ -49,7 +49,7 @@ fn spans_of_many_batches_join_their_trace_in_the_order_of_arrival() {
 }
 
 #[test]
-fn large_origins_that_alternate_are_not_said_for_every_span() {
+fn orders_spans_by_resource_if_large_resources_alternate() {
     let order = |names: [&str; 2]| {
         let store = Store::new(MAX);
         for id in 1..=6 {
@@ -63,18 +63,18 @@ fn large_origins_that_alternate_are_not_said_for_every_span() {
 }
 
 #[test]
-fn a_batch_that_comes_again_is_not_kept_twice() {
+fn stores_a_repeated_batch_once() {
     let store = Store::new(MAX);
     assert!(insert(&store, MAX, "a", &[(1, 10), (2, 20)], 5).is_empty());
     assert_eq!(insert(&store, MAX, "a", &[(3, 30), (1, 10), (2, 20), (2, 21)], 5), [1, 2]);
-    assert!(insert(&store, MAX, "a", &[(1, 10)], 6).is_empty(), "another span, though its id is taken");
+    assert!(insert(&store, MAX, "a", &[(1, 10)], 6).is_empty(), "another span with the same id");
     let stats = store.stats();
     assert_eq!((stats.spans, stats.duplicate_spans), (5, 2));
     assert_eq!(kept(&store, 2).spans.len(), 2);
 }
 
 #[test]
-fn the_latest_and_an_even_sample_stay_whole_and_the_bound_holds_throughout() {
+fn keeps_the_latest_and_a_uniform_sample_within_the_bound() {
     let max_bytes = 200_000;
     let store = Store::new(max_bytes);
     for trace in 1..=10_000 {
@@ -99,7 +99,7 @@ fn the_latest_and_an_even_sample_stay_whole_and_the_bound_holds_throughout() {
         })
         .collect();
     assert_eq!(kept.len(), stats.traces);
-    // Half of them are the latest, the other half is spread evenly over all: about the same number in each tenth.
+    // Half of them are the latest; the other half is uniform, so about the same number falls into each tenth.
     let half = kept.len() as u128 / 2;
     assert!((10_000 - half * 3 / 4..=10_000).all(|trace| kept.contains(&trace)), "{kept:?}");
     let in_tenth = |tenth| kept.iter().filter(|trace| *trace / 1000 == tenth).count() as u128;
@@ -107,7 +107,7 @@ fn the_latest_and_an_even_sample_stay_whole_and_the_bound_holds_throughout() {
 }
 
 #[test]
-fn errors_stay_when_the_rest_leaves_and_rare_ones_outlast_frequent_ones() {
+fn keeps_errors_and_prefers_rare_ones() {
     let max_bytes = 400_000;
     let store = Store::new(max_bytes);
     let failed = |trace: u128, name: &str| Span {
@@ -131,7 +131,7 @@ fn errors_stay_when_the_rest_leaves_and_rare_ones_outlast_frequent_ones() {
 }
 
 #[test]
-fn what_is_telling_stays_until_it_no_longer_is() {
+fn keeps_exemplars_until_they_are_removed() {
     let max_bytes = 100_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1), (2, 1)], 50);
@@ -145,18 +145,18 @@ fn what_is_telling_stays_until_it_no_longer_is() {
     }
     assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)));
     store.evict_to_fit(&[change(1, false)], max_bytes);
-    assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), "one of its spans is telling still");
+    assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), "one of its spans is still an exemplar");
     store.evict_to_fit(&[change(1, false)], max_bytes);
     for trace in 2000..4000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    // It may be in the uniform sample, but then only by its rank.
+    // It may still be in the uniform sample, if its rank is low.
     let sampled = (10..4000).filter(|trace| TraceId(*trace).rank() < TraceId(1).rank()).count() < 50;
     assert_eq!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), sampled);
 }
 
 #[test]
-fn telling_traces_beyond_their_share_are_asked_back_and_else_the_first_seen_leave() {
+fn asks_for_fewer_exemplars_above_their_share_and_evicts_the_oldest_when_forced() {
     let max_bytes = 100_000;
     let store = Store::new(MAX);
     let traces: Vec<(u128, u64)> = (1..=300).map(|trace| (trace, 1)).collect();
@@ -173,7 +173,7 @@ fn telling_traces_beyond_their_share_are_asked_back_and_else_the_first_seen_leav
 }
 
 #[test]
-fn a_late_span_of_a_trace_that_left_is_counted_and_brings_nothing_back() {
+fn counts_a_late_span_of_an_evicted_trace_without_storing_it() {
     let max_bytes = 10_000;
     let store = Store::new(max_bytes);
     for trace in 1..=200 {
@@ -187,7 +187,7 @@ fn a_late_span_of_a_trace_that_left_is_counted_and_brings_nothing_back() {
 }
 
 #[test]
-fn one_enormous_trace_leaves_alone() {
+fn evicts_only_the_trace_that_is_too_large() {
     let max_bytes = 100_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1)], 50);
@@ -202,7 +202,7 @@ fn one_enormous_trace_leaves_alone() {
 }
 
 #[test]
-fn services_of_traces_that_left_take_no_room() {
+fn services_of_evicted_traces_take_no_space() {
     let max_bytes = 1 << 20;
     let store = Store::new(max_bytes);
     for trace in 1..=20_000_u128 {
@@ -214,7 +214,7 @@ fn services_of_traces_that_left_take_no_room() {
 }
 
 #[test]
-fn a_single_message_larger_than_the_store_leaves_it_usable() {
+fn stays_usable_after_a_message_larger_than_the_store() {
     let max_bytes = 20_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1)], 1 << 20);
@@ -226,7 +226,7 @@ fn a_single_message_larger_than_the_store_leaves_it_usable() {
 }
 
 #[test]
-fn changes_that_come_in_another_order_than_they_happened_in_keep_nothing_for_ever() {
+fn exemplar_changes_out_of_order_cancel_out() {
     let max_bytes = 100_000;
     let store = Store::new(max_bytes);
     let some: Vec<(u128, u64)> = (1..=20).map(|trace| (trace, 1)).collect();
@@ -240,11 +240,11 @@ fn changes_that_come_in_another_order_than_they_happened_in_keep_nothing_for_eve
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
     let kept = some.iter().filter(|(trace, _)| matches!(store.get(TraceId(*trace)), Lookup::Kept(_))).count();
-    assert!(kept < 5, "{kept} of them, more than a sample: nothing lets go of them");
+    assert!(kept < 5, "{kept} are kept, more than a uniform sample has");
 }
 
 #[test]
-fn what_is_kept_is_told_from_what_is_not() {
+fn insert_reports_duplicate_late_and_evicted() {
     let max_bytes = 100_000;
     let store = Store::new(max_bytes);
     let inserted = |spans: &[(u128, u64)]| {
@@ -268,10 +268,10 @@ fn what_is_kept_is_told_from_what_is_not() {
 }
 
 #[test]
-fn a_trace_is_as_large_as_what_it_needs() {
+fn evicts_traces_with_too_many_parts_or_resources() {
     let plain = || proto_span(1, 1);
     let id = TraceId(1);
-    // A few bytes each on the wire.
+    // Each link takes a few bytes on the wire.
     let many_parts = Span { links: vec![Link::default(); 10_000], ..plain() };
     let store = Store::new(MAX);
     insert_spans(&store, MAX, "a", &[many_parts]);
@@ -286,7 +286,7 @@ fn a_trace_is_as_large_as_what_it_needs() {
 }
 
 #[test]
-fn a_resource_without_spans_is_not_kept() {
+fn does_not_store_a_resource_without_spans() {
     let store = Store::new(MAX);
     let resources: Vec<Vec<u8>> = (0..3).map(|n| resource(&format!("service {n}")).encode_to_vec()).collect();
     let mut batch = SpanBatch::with_capacity(0);
@@ -299,7 +299,7 @@ fn a_resource_without_spans_is_not_kept() {
     assert_eq!((store.services().len(), store.stats().bytes), (0, 0));
 }
 
-/// The traces with a span that has this tag.
+/// Returns the traces with a span that has this tag.
 fn found(store: &Store, key: &str, value: &str) -> Vec<u128> {
     let query = Query {
         service: None,
@@ -314,7 +314,7 @@ fn found(store: &Store, key: &str, value: &str) -> Vec<u128> {
 }
 
 #[test]
-fn errors_are_found_by_every_word_that_go_has_for_a_flag() {
+fn finds_errors_by_every_boolean_literal_of_go() {
     let store = Store::new(MAX);
     let attribute = |text: &str| proto_attribute("error", proto_text(text));
     let span = |trace: u128, code, attributes| Span {
@@ -331,13 +331,13 @@ fn errors_are_found_by_every_word_that_go_has_for_a_flag() {
     for word in ["0", "f", "F", "FALSE", "false", "False"] {
         assert_eq!(found(&store, "error", word), [3, 2], "{word}");
     }
-    assert_eq!(found(&store, "error", "1"), [3, 1], "an attribute of that name counts, too");
+    assert_eq!(found(&store, "error", "1"), [3, 1], "matches an attribute of that name as well");
     assert_eq!(found(&store, "error", "disk full"), [2]);
     assert!(found(&store, "error", "yes").is_empty());
 }
 
 #[test]
-fn kinds_and_statuses_are_found_in_any_case() {
+fn finds_kinds_and_statuses_in_any_case() {
     let store = Store::new(MAX);
     let spans = [(1, 2, 2), (2, 3, 0)].map(|(trace, kind, code): (u128, i32, i32)| Span {
         kind,
@@ -352,10 +352,10 @@ fn kinds_and_statuses_are_found_in_any_case() {
 }
 
 #[test]
-fn origins_that_nobody_needs_make_room_for_traces() {
+fn removes_unused_resources_before_evicting_traces() {
     let max_bytes = 1 << 20;
     let store = Store::new(max_bytes);
-    // Each service's name takes a hundredth of the store; all of them many times as much as there is.
+    // Each service name takes a hundredth of the store.
     for trace in 1..=1000_u128 {
         insert(&store, max_bytes, &format!("{trace} {}", "s".repeat(1500)), &[(trace, 1)], 10);
         let Stats { traces, bytes, .. } = store.stats();

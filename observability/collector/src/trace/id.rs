@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_id_is_refused() {
+    fn rejects_invalid_ids() {
         let too_long = "1".repeat(33);
         for text in ["", "0", "+1", "-1", "zz", "1 ", "0x1", too_long.as_str()] {
             assert!(text.parse::<TraceId>().is_err(), "{text:?}");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_another_length_or_all_zeros_are_no_id() {
+    fn rejects_bytes_of_another_length_and_all_zeros() {
         assert_eq!(TraceId::from_bytes(&[0; 16]), None);
         assert_eq!(TraceId::from_bytes(&[1; 8]), None);
         assert_eq!(SpanId::from_bytes(&[0; 8]), None);

@@ -4,7 +4,7 @@ fn indices(timeline: &Timeline) -> Vec<u32> {
     timeline.slots.iter().map(|slot| slot.index).collect()
 }
 
-/// What it takes, counted anew.
+/// The bytes of a timeline, counted independently.
 fn bytes(timeline: &Timeline) -> usize {
     let counts: usize = timeline.slots.iter().map(|slot| slot.durations.bytes()).sum();
     timeline.slots.capacity() * size_of::<Slot>() + counts
@@ -21,7 +21,7 @@ fn durations(slot: &Slot) -> u32 {
 }
 
 #[test]
-fn slots_stay_in_order_however_the_spans_come() {
+fn slots_stay_in_order_when_spans_arrive_out_of_order() {
     let mut timeline = Timeline::default();
     for index in [7, 5, 9, 5, 6, 9, 9] {
         timeline.record(index, 1000, index == 9);
@@ -33,7 +33,7 @@ fn slots_stay_in_order_however_the_spans_come() {
 }
 
 #[test]
-fn slots_are_packed_when_few_spans_still_come_and_opened_for_those_that_do() {
+fn packs_old_slots_and_unpacks_them_for_late_spans() {
     let mut timeline = Timeline::default();
     (1..=5).for_each(|index| timeline.record(index, 1000, false));
     assert_eq!(packed(&timeline), [true, true, false, false, false]);
@@ -45,7 +45,7 @@ fn slots_are_packed_when_few_spans_still_come_and_opened_for_those_that_do() {
 }
 
 #[test]
-fn its_bytes_are_those_that_it_takes() {
+fn reported_bytes_match_the_allocation() {
     let mut timeline = Timeline::default();
     for number in 0..20_000_u64 {
         timeline.record((number * 7 % 300) as u32, number * number, false);
@@ -55,11 +55,11 @@ fn its_bytes_are_those_that_it_takes() {
     assert_eq!(timeline.bytes(), bytes(&timeline));
     assert_eq!(indices(&timeline), (200..300).collect::<Vec<_>>());
     timeline.forget_before(300);
-    assert_eq!((timeline.bytes(), bytes(&timeline)), (0, 0), "no room is held for nothing");
+    assert_eq!((timeline.bytes(), bytes(&timeline)), (0, 0), "an empty timeline takes no memory");
 }
 
 #[test]
-fn a_copy_has_what_lies_in_the_range_and_durations_only_if_asked() {
+fn copies_the_range_with_durations_only_on_request() {
     let mut timeline = Timeline::default();
     (1..=9).for_each(|index| timeline.record(index, 10, true));
     let copied = timeline.copy(&(3..6), true);

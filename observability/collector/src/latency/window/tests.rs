@@ -12,7 +12,7 @@ fn slots(spans: &[(u32, u64, bool)]) -> Vec<Slot> {
 }
 
 #[test]
-fn a_window_knows_nothing_before_the_first_slot_and_that_nothing_happened_after_the_last() {
+fn a_window_is_unknown_before_the_first_slot_and_empty_after_the_last() {
     let slots = slots(&[(10, 2_000_000, false), (10, 50, true), (12, 50, false)]);
     let mut window = Window::before(&slots);
     window.move_to(&(5..10));
@@ -27,7 +27,7 @@ fn a_window_knows_nothing_before_the_first_slot_and_that_nothing_happened_after_
 }
 
 #[test]
-fn slots_that_a_window_leaps_over_leave_no_trace() {
+fn skipped_slots_do_not_count() {
     let slots = slots(&[(1, 10, true), (5, 20, true), (9, 30, false)]);
     let mut window = Window::before(&slots);
     window.move_to(&(8..10));
@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_windows_figures_are_those_of_the_spans_in_it(
+    fn the_figures_of_a_window_match_its_spans(
         spans in proptest::collection::vec((0..40_u32, (0..64_u32, any::<u64>()), any::<bool>()), 1..200),
         length in 1..20_u32,
         step in 1..9_usize,

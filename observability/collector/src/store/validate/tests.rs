@@ -12,7 +12,7 @@ fn plain() -> Span {
     Span { name: "GET /cart".to_owned(), ..proto_span(ids.0, ids.1) }
 }
 
-/// What is wrong with a span, if anything is.
+/// Returns why a span is invalid; `None` if it is valid.
 fn verdict(span: &Span) -> Option<Invalid> {
     verdict_of(&span.encode_to_vec())
 }
@@ -22,7 +22,7 @@ fn verdict_of(message: &[u8]) -> Option<Invalid> {
 }
 
 #[test]
-fn the_head_is_read_and_the_body_is_the_rest() {
+fn header_and_body_together_are_the_span() {
     let full = Span {
         parent_span_id: vec![3; 8],
         kind: 2,
@@ -53,7 +53,7 @@ fn the_head_is_read_and_the_body_is_the_rest() {
 }
 
 #[test]
-fn ids_of_another_length_or_all_zeros_are_refused_and_a_parent_of_zeros_is_none() {
+fn rejects_invalid_ids_and_treats_a_parent_of_zeros_as_none() {
     assert_eq!(verdict(&plain()), None);
     for (trace_id, span_id, parent) in [(15, 8, 0), (16, 7, 0), (0, 8, 0), (16, 0, 0), (16, 8, 7), (32, 8, 0)]
     {
@@ -70,7 +70,7 @@ fn ids_of_another_length_or_all_zeros_are_refused_and_a_parent_of_zeros_is_none(
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_found_wherever_it_stands() {
+fn rejects_invalid_utf_8_in_every_field() {
     let marked = |value| vec![attribute("key", value)];
     let everywhere = [
         Span { name: "MARK".to_owned(), ..plain() },
@@ -104,7 +104,7 @@ fn text_that_is_not_utf_8_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn what_nests_or_holds_too_much_is_refused() {
+fn rejects_values_that_are_too_deep_or_have_too_many_parts() {
     let nested = |depth: usize| {
         let mut value = text("core");
         for _ in 0..depth {
@@ -123,7 +123,7 @@ fn what_nests_or_holds_too_much_is_refused() {
 }
 
 #[test]
-fn the_deepest_that_is_taken_can_be_written_and_read_again() {
+fn values_of_the_maximum_depth_survive_a_round_trip() {
     let mut value = Value::Int(1);
     for _ in 0..MAX_DEPTH {
         value = Value::Map(vec![crate::trace::Attribute { key: "k".to_owned(), value }]);
@@ -136,11 +136,11 @@ fn the_deepest_that_is_taken_can_be_written_and_read_again() {
     assert_eq!(crate::otlp::from_json_line(&line).unwrap(), trace);
     let message = crate::otlp::json_to_protobuf(line.as_bytes()).unwrap();
     let ingest = crate::ingest::Ingest::new(1 << 20, None);
-    assert_eq!(ingest.accept(&message, crate::ingest::Transport::Grpc).unwrap(), None, "it is taken, too");
+    assert_eq!(ingest.accept(&message, crate::ingest::Transport::Grpc).unwrap(), None, "ingest accepts it");
 }
 
 #[test]
-fn a_field_that_prost_cannot_read_is_refused() {
+fn rejects_field_numbers_that_prost_rejects() {
     let unknown = |key: &[u8]| [plain().encode_to_vec(), key.to_vec(), vec![0]].concat();
     let largest = unknown(&[0xf8, 0xff, 0xff, 0xff, 0x0f]);
     assert_eq!((verdict_of(&largest), Span::decode(&*largest).is_ok()), (None, true));
@@ -152,7 +152,7 @@ fn a_field_that_prost_cannot_read_is_refused() {
 }
 
 #[test]
-fn a_span_that_is_cut_off_anywhere_is_never_taken_for_another() {
+fn accepts_a_truncated_span_only_if_prost_does() {
     let message =
         Span { attributes: vec![attribute("a", ProtoValue::IntValue(-1))], ..plain() }.encode_to_vec();
     for end in 0..message.len() {
