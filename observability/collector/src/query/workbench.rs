@@ -21,7 +21,7 @@ use super::streaming::{self, LazySeq, QueryError, ResponseWriter};
 use crate::ingest::Ingest;
 use crate::ledger::Ledger;
 use crate::otlp::resource_spans;
-use crate::store::{RetentionClass, Lookup};
+use crate::store::{Lookup, RetentionClass};
 use crate::trace::TraceId;
 
 /// Maximum number of trace ids in a request to the ledger.
