@@ -3,7 +3,6 @@
 mod env;
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use telemetry::{Endpoint, LogFilter, Sampling};
@@ -85,8 +84,6 @@ pub struct Config {
     pub notification_delay: Duration,
     /// Notification: how many are sent at once.
     pub notification_concurrency: usize,
-    /// Collector.
-    pub collector: Collector,
     telemetry: telemetry::Settings,
 }
 
@@ -103,30 +100,6 @@ pub struct Peers {
     pub booking: String,
     /// The task queue.
     pub queue: String,
-}
-
-/// What a browser gets of a collector.
-#[derive(Debug, Clone, Default)]
-pub struct Hosting {
-    /// The folder of a Jaeger UI.
-    pub jaeger_ui: Option<PathBuf>,
-    /// The path below which a proxy passes requests on.
-    pub base_path: Option<String>,
-}
-
-/// The collector's own settings.
-#[derive(Debug, Clone)]
-pub struct Collector {
-    /// OTLP/gRPC listener.
-    pub grpc_listen: String,
-    /// OTLP/HTTP listener.
-    pub http_listen: String,
-    /// The store's bound.
-    pub store_max_bytes: usize,
-    /// A second OTLP/gRPC backend that gets everything too.
-    pub forward: Option<String>,
-    /// What a browser gets; the command line may say otherwise.
-    pub hosting: Hosting,
 }
 
 impl Config {
@@ -173,16 +146,6 @@ impl Config {
                 NOTIFICATION_DELAY_MS,
             )?),
             notification_concurrency: env.within("NOTIFICATION_CONCURRENCY", 16, NOTIFICATION_CONCURRENCY)?,
-            collector: Collector {
-                grpc_listen: env.address("OTLP_GRPC_LISTEN", "127.0.0.1:4317")?,
-                http_listen: env.address("OTLP_HTTP_LISTEN", "127.0.0.1:4318")?,
-                store_max_bytes: env.positive("STORE_MAX_BYTES", 96 << 20)?,
-                forward: env.optional_url("OTLP_FORWARD_ENDPOINT", "")?,
-                hosting: Hosting {
-                    jaeger_ui: env.get("JAEGER_UI").map(PathBuf::from),
-                    base_path: env.get("BASE_PATH"),
-                },
-            },
             telemetry: telemetry::Settings {
                 otlp_endpoint: env
                     .optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")?

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use clap::Args;
-use collector::{Hosting, Opened};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+use collector::{Listeners, Snapshot};
 use system::config::Config;
 use system::service::{self, Service};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use telemetry::arguments::ignore_empty_variables;
 
 use crate::run::kept;
 use crate::stop;
@@ -24,10 +23,10 @@ const LEFT_OVERS: Duration = Duration::from_secs(1);
 pub(crate) struct Serve {
     /// Which one
     pub(crate) role: Service,
-    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases [env: JAEGER_UI]
+    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases [env: COLLECTOR_JAEGER_UI]
     #[arg(long, value_name = "DIR")]
     pub(crate) jaeger_ui: Option<PathBuf>,
-    /// Collector: what a browser sees is below this path, such as /jaeger [env: BASE_PATH]
+    /// Collector: what a browser sees is below this path, such as /jaeger [env: COLLECTOR_BASE_PATH]
     #[arg(long, value_name = "PATH")]
     pub(crate) base_path: Option<String>,
     /// Collector: show what it had at the end of this run, and take no spans
@@ -39,15 +38,13 @@ pub(crate) struct Serve {
 pub(crate) fn serve(arguments: &Serve) -> anyhow::Result<ExitCode> {
     let service = arguments.role;
     check(arguments).map_err(UsageError)?;
-    let mut config = Config::from_env(service)?;
-    let hosting = &mut config.collector.hosting;
-    hosting.jaeger_ui = arguments.jaeger_ui.clone().or(hosting.jaeger_ui.take());
-    hosting.base_path = arguments.base_path.clone().or(hosting.base_path.take());
+    let config = Config::from_env(service)?;
+    let collector = (service == Service::Collector).then(|| CollectorSettings::parse(arguments));
     let opened = arguments.open.as_deref().map(kept::open).transpose().map_err(UsageError)?;
     // Lives longer than the runtime, so that the spans of the last request are flushed too.
     let _telemetry = telemetry::init(service.name(), &config.instance, &config.telemetry(service))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(run(service, config, opened));
+    let served = runtime.block_on(run(service, config, collector, opened));
     runtime.shutdown_timeout(LEFT_OVERS);
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -67,35 +64,48 @@ fn check(arguments: &Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(service: Service, config: Config, opened: Option<Opened>) -> anyhow::Result<()> {
+async fn run(
+    service: Service,
+    config: Config,
+    collector: Option<collector::Settings>,
+    opened: Option<Snapshot>,
+) -> anyhow::Result<()> {
     let stop = stop::on_signal()?;
     if config.stop_with_stdin {
         stop::with_stdin(stop.clone())?;
     }
-    let listener = service::listen("LISTEN", &config.listen).await?;
+    let Some(settings) = collector else {
+        let listener = service::listen("LISTEN", &config.listen).await?;
+        return Ok(service::run(service, listener, config, stop).await?);
+    };
     match opened {
-        Some(opened) => {
-            tracing::info!(address = %listener.local_addr()?, traces = opened.traces(), "showing a run");
-            Ok(opened.serve(listener, &hosting(&config), stop).await?)
+        Some(snapshot) => {
+            let listener = service::listen("LISTEN", &settings.listen).await?;
+            tracing::info!(address = %listener.local_addr()?, traces = snapshot.traces(), "showing a run");
+            Ok(snapshot.serve(listener, &settings, stop).await?)
         }
-        None if service == Service::Collector => collect(listener, &config, stop).await,
-        None => Ok(service::run(service, listener, config, stop).await?),
+        None => Ok(collector::run(Listeners::bind(&settings).await?, &settings, stop).await?),
     }
 }
 
-async fn collect(query: TcpListener, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let settings = collector::Settings {
-        grpc: service::listen("OTLP_GRPC_LISTEN", &config.collector.grpc_listen).await?,
-        http: service::listen("OTLP_HTTP_LISTEN", &config.collector.http_listen).await?,
-        query,
-        store_max_bytes: config.collector.store_max_bytes,
-        forward: config.collector.forward.clone(),
-        hosting: hosting(config),
-    };
-    Ok(collector::run(settings, stop).await?)
+/// The collector's settings, from its variables and from the flags of `serve`.
+#[derive(Debug, Parser)]
+struct CollectorSettings {
+    #[command(flatten)]
+    settings: collector::Settings,
 }
 
-fn hosting(config: &Config) -> Hosting {
-    let system::config::Hosting { jaeger_ui, base_path } = config.collector.hosting.clone();
-    Hosting { jaeger_ui, base_path }
+impl CollectorSettings {
+    fn parse(arguments: &Serve) -> collector::Settings {
+        let command = ignore_empty_variables(Self::command(), &[]);
+        let mut line = vec!["collector".into()];
+        if let Some(folder) = &arguments.jaeger_ui {
+            line.extend(["--jaeger-ui".into(), folder.clone().into_os_string()]);
+        }
+        if let Some(path) = &arguments.base_path {
+            line.extend(["--base-path".into(), path.into()]);
+        }
+        let parsed = Self::from_arg_matches(&command.get_matches_from(line));
+        parsed.unwrap_or_else(|error| error.exit()).settings
+    }
 }

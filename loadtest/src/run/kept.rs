@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use collector::otlp;
 use collector::trace::{Trace, TraceId};
-use collector::{OpenError, Opened};
+use collector::{OpenError, Snapshot};
 use flate2::{Crc, CrcReader};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -83,7 +83,7 @@ pub(super) fn one(folder: &Path, id: TraceId) -> Option<Trace> {
 }
 
 /// Opens what a bundle has of its collector.
-pub(crate) fn open(folder: &Path) -> anyhow::Result<Opened> {
+pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
     let file = |name: &str| {
         let path = folder.join(name);
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -96,7 +96,7 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Opened> {
     let state: State<'_> = serde_json::from_slice(&state)
         .with_context(|| format!("{} is not what a run wrote", folder.join(STATE).display()))?;
     let mut traces = CrcReader::new(BufReader::new(file(TRACES)?));
-    let opened = Opened::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
+    let opened = Snapshot::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
         let name = match error {
             OpenError::Read(_) | OpenError::Line { .. } | OpenError::Full => TRACES,
             OpenError::Knowledge(_) | OpenError::Schema(_) | OpenError::Damaged(_) => STATE,

@@ -36,7 +36,7 @@ fn has_bookings(collector: &str) -> bool {
 #[test]
 fn full_store_is_reported_as_evicted() {
     let stack = Stack::start_with(|up| {
-        up.env("STORE_MAX_BYTES", "300000");
+        up.env("COLLECTOR_STORE_MAX_BYTES", "300000");
     });
     let load = load(&stack, &stack.addresses.collector, &stack.addresses.otlp_grpc);
     let run = run_json(load, || {});

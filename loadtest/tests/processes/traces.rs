@@ -60,7 +60,7 @@ fn example() -> Value {
 fn with_example(folder: &Path) -> Collector {
     let collector = Collector::start_with(|serve| {
         // An empty variable counts as unset.
-        serve.env("JAEGER_UI", "").env("BASE_PATH", "");
+        serve.env("COLLECTOR_JAEGER_UI", "").env("BASE_PATH", "");
     });
     let file = folder.join("example.json");
     fs::write(&file, serde_json::to_string_pretty(&example()).unwrap()).unwrap();
@@ -152,7 +152,7 @@ fn missing_trace_is_reported_and_no_file_is_written() {
 fn evicted_trace_is_reported_as_evicted() {
     let folder = TempDir::new().unwrap();
     let collector = Collector::start_with(|serve| {
-        serve.env("STORE_MAX_BYTES", "300000");
+        serve.env("COLLECTOR_STORE_MAX_BYTES", "300000");
     });
     let mut request = example();
     let spans = &mut request["resourceSpans"][2]["scopeSpans"][0]["spans"];

@@ -19,8 +19,11 @@ fn rejects_invalid_settings() {
         ("balancer", "GATEWAY_URLS", "nonsense", "GATEWAY_URLS is not usable"),
         ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
         ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is not usable"),
-        ("collector", "JAEGER_UI", "/nonexistent", "/nonexistent/index.html is not readable"),
-        ("collector", "BASE_PATH", "nonsense", "\"nonsense\" is no base path"),
+        ("collector", "COLLECTOR_JAEGER_UI", "/nonexistent", "/nonexistent/index.html is not readable"),
+        ("collector", "COLLECTOR_BASE_PATH", "nonsense", "\"nonsense\" is not a base path"),
+        ("collector", "JAEGER_UI", "/nonexistent", "JAEGER_UI was renamed: set COLLECTOR_JAEGER_UI instead"),
+        ("collector", "BASE_PATH", "/jaeger", "BASE_PATH was renamed: set COLLECTOR_BASE_PATH instead"),
+        ("collector", "STORE_MAX_BYTES", "1", "STORE_MAX_BYTES was renamed: set COLLECTOR_STORE_MAX_BYTES"),
         ("notification", "NOTIFICATION_CONCURRENCY", "0", "must be in 1 to 1000"),
     ] {
         let mut serve = workbench();

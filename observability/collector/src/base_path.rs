@@ -1,42 +1,59 @@
-//! The path below which a proxy in front of the query port passes its requests on.
+//! The path below which a reverse proxy serves the query port.
 
-/// Empty, or `/jaeger` and its like: no `/` at the end, nothing that would have to be escaped in a URL or in HTML.
+use std::fmt;
+use std::str::FromStr;
+
+/// A URL path without a slash at its end and without characters that a URL or HTML would have to escape, such as
+/// `/jaeger`. The empty path is the root.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct BasePath(String);
+pub struct BasePath(String);
 
-/// A text that is no base path.
+/// A text that is not a base path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path:?} is no base path: {reason}")]
+#[error("{path:?} is not a base path: {reason}")]
 pub struct ParseBasePathError {
     path: String,
     reason: &'static str,
 }
 
-/// What stays at the root, whatever the base path is.
-const TAKEN: [&str; 3] = ["api", "health", "metrics"];
+/// First segments of paths that are served at the root whatever the base path is.
+const RESERVED: [&str; 3] = ["api", "health", "metrics"];
 
 impl BasePath {
-    pub(crate) fn parse(path: &str) -> Result<Self, ParseBasePathError> {
-        let refuse = |reason| Err(ParseBasePathError { path: path.to_owned(), reason });
-        let Some(inner) = path.strip_prefix('/') else { return refuse("it has to start with '/'") };
+    /// The path, to be written before a path that starts with `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BasePath {
+    type Err = ParseBasePathError;
+
+    fn from_str(path: &str) -> Result<Self, ParseBasePathError> {
+        let reject = |reason| Err(ParseBasePathError { path: path.to_owned(), reason });
+        if path.is_empty() {
+            return Ok(Self::default());
+        }
+        let Some(inner) = path.strip_prefix('/') else { return reject("it must start with '/'") };
         let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
         let segments: Vec<&str> = inner.split('/').collect();
         if segments.contains(&"") {
-            refuse("it has to name a path, without '/' at its end or '//' within; leave it out for the root")
+            reject("it must not contain '//' or end with '/'; leave it empty for the root")
         } else if segments.iter().any(|segment| [".", ".."].contains(segment)) {
-            refuse("'.' and '..' lead elsewhere")
+            reject("it must not contain the segments '.' and '..'")
         } else if !inner.chars().all(|c| c == '/' || unreserved(c)) {
-            refuse("only letters, digits and -._~ need no escaping")
-        } else if TAKEN.contains(&segments[0]) {
-            refuse("/api, /health and /metrics are the collector's own")
+            reject("it may contain only letters, digits and -._~/")
+        } else if RESERVED.contains(&segments[0]) {
+            reject("/api, /health and /metrics are reserved")
         } else {
             Ok(Self(path.to_owned()))
         }
     }
+}
 
-    /// What to write before a path that starts with `/`.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -45,25 +62,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_path_needs_no_escaping_and_hides_nothing() {
-        for path in ["/jaeger", "/a/b", "/~x/v1.2", "/apis"] {
-            assert_eq!(BasePath::parse(path).map(|base| base.0), Ok(path.to_owned()));
+    fn accepts_the_root_and_paths_that_need_no_escaping() {
+        for path in ["", "/jaeger", "/a/b", "/~x/v1.2", "/apis"] {
+            assert_eq!(path.parse(), Ok(BasePath(path.to_owned())));
         }
-        for path in [
-            "",
-            "/",
-            "jaeger",
-            "/jaeger/",
-            "//x",
-            "/a/../b",
-            "/.",
-            "/a b",
-            "/a{b}",
-            "/ä",
-            "/api",
-            "/metrics/x",
-        ] {
-            assert!(BasePath::parse(path).is_err(), "{path}");
+    }
+
+    #[test]
+    fn rejects_other_paths() {
+        for path in
+            ["/", "jaeger", "/jaeger/", "//x", "/a/../b", "/.", "/a b", "/a{b}", "/ä", "/api", "/metrics/x"]
+        {
+            assert!(path.parse::<BasePath>().is_err(), "{path}");
         }
     }
 }

@@ -1,24 +1,24 @@
 //! The collector: OTLP in; Jaeger's query API, pages for a browser, the hops table and the ledger out.
 //!
-//! What it has answered with success is in the store, or counted as forgotten, before the answer leaves. So a stop
-//! loses nothing that was accepted: the receivers finish what is in flight, then what waits to be passed on is.
+//! A message that was answered with success is in the store, or counted as evicted, before the answer is sent. So a
+//! stop loses no accepted span: the receivers finish the requests in flight, then the forward queue is flushed.
 
 mod explained;
+mod listeners;
 mod metrics;
-mod opened;
+mod settings;
+mod snapshot;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::Redirect;
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::base_path::{BasePath, ParseBasePathError};
+use crate::base_path::BasePath;
 use crate::forward::Forward;
 use crate::ingest::Ingest;
 use crate::pages::jaeger_ui::{self, Bundle};
@@ -28,72 +28,52 @@ use telemetry::server;
 
 use explained::explained;
 
-pub use opened::Opened;
+pub use listeners::Listeners;
+pub use settings::{RenamedVariables, Settings};
+pub use snapshot::Snapshot;
 
-/// Where the collector listens and how much it keeps.
-#[derive(Debug)]
-pub struct Settings {
-    /// OTLP/gRPC.
-    pub grpc: TcpListener,
-    /// OTLP/HTTP.
-    pub http: TcpListener,
-    /// The query API, health and metrics.
-    pub query: TcpListener,
-    /// Bytes of kept spans.
-    pub store_max_bytes: usize,
-    /// An OTLP/gRPC endpoint (`http://host:port`) that everything is passed on to.
-    pub forward: Option<String>,
-    /// What a browser gets.
-    pub hosting: Hosting,
-}
-
-/// What a browser gets of a collector, and where.
-#[derive(Debug, Clone, Default)]
-pub struct Hosting {
-    /// The folder of a Jaeger UI, to be served in place of the collector's own pages.
-    pub jaeger_ui: Option<PathBuf>,
-    /// A path such as `/jaeger`, below which a proxy passes on what is meant for the query port.
-    pub base_path: Option<String>,
-}
-
-impl Hosting {
-    fn read(&self) -> Result<(Option<Bundle>, BasePath), Error> {
-        let base = self.base_path.as_deref().map(BasePath::parse).transpose()?.unwrap_or_default();
-        let ui = self.jaeger_ui.as_deref().map(|folder| Bundle::open(folder, &base)).transpose()?;
-        Ok((ui, base))
-    }
-}
-
-/// Why a collector could not run.
+/// Reasons for which a collector cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The folder is no Jaeger UI.
+    /// An address is not free, or not one of this machine.
+    #[error("cannot listen on {variable}={address}")]
+    Listen {
+        /// The variable of the address.
+        variable: &'static str,
+        /// The address.
+        address: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The folder is not a Jaeger UI.
     #[error(transparent)]
     JaegerUi(#[from] jaeger_ui::Error),
-    /// The base path is none.
-    #[error(transparent)]
-    BasePath(#[from] ParseBasePathError),
-    /// A listener broke, or the endpoint to forward to is no `http://host:port`.
+    /// A listener failed, or the endpoint to forward to is not of the form `http://host:port`.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl Error {
-    /// Whether other settings would help, as against something that broke.
+    /// Whether other settings would help.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::JaegerUi(_) | Self::BasePath(_) => true,
+            Self::Listen { .. } | Self::JaegerUi(_) => true,
             Self::Io(_) => false,
         }
     }
 }
 
-/// Collects until `shutdown`, then answers what is in flight and returns. Wrong settings are told before anything is
-/// accepted.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
-    let (ui, base) = settings.hosting.read()?;
+/// Runs a collector on `listeners` until `shutdown`, answers the requests in flight and returns.
+///
+/// Of `settings` the addresses do not count: `listeners` are bound already. Unusable settings are reported before the
+/// first connection is accepted.
+pub async fn run(
+    listeners: Listeners,
+    settings: &Settings,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let stop_forwarding = CancellationToken::new();
-    let (forward, forwarding) = match &settings.forward {
+    let (forward, forwarding) = match &settings.otlp_forward_endpoint {
         Some(endpoint) => {
             let (forward, task) = Forward::start(endpoint, stop_forwarding.clone())?;
             (Some(forward), Some(task))
@@ -102,11 +82,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), 
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
     let receiver = explained(receive::http::router(Arc::clone(&ingest)));
-    let query = query(&ingest, &shutdown, ui, &base);
+    let query = query(&ingest, settings, &shutdown)?;
     let served = tokio::try_join!(
-        receive::grpc::serve(settings.grpc, Arc::clone(&ingest), shutdown.clone()),
-        server::serve(settings.http, receiver, shutdown.clone()),
-        server::serve(settings.query, query, shutdown.clone()),
+        receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), shutdown.clone()),
+        server::serve(listeners.http, receiver, shutdown.clone()),
+        server::serve(listeners.query, query, shutdown.clone()),
     );
     stop_forwarding.cancel();
     if let Some(forwarding) = forwarding {
@@ -116,7 +96,10 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), 
     Ok(())
 }
 
-fn query(ingest: &Arc<Ingest>, shutdown: &CancellationToken, ui: Option<Bundle>, base: &BasePath) -> Router {
+/// The routes of the query port.
+fn query(ingest: &Arc<Ingest>, settings: &Settings, shutdown: &CancellationToken) -> Result<Router, Error> {
+    let base = &settings.base_path;
+    let ui = settings.jaeger_ui.as_deref().map(|folder| Bundle::open(folder, base)).transpose()?;
     let (for_metrics, for_ready) = (metrics::Metrics::new(Arc::clone(ingest)), shutdown.clone());
     let metrics = move || async move {
         ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], for_metrics.render())
@@ -137,10 +120,10 @@ fn query(ingest: &Arc<Ingest>, shutdown: &CancellationToken, ui: Option<Bundle>,
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics));
-    explained(query)
+    Ok(explained(query))
 }
 
-/// What is browsed has one address; the API answers at the root as well, for those who come past the proxy.
+/// Mounts the pages below the base path, and the API both there and at the root, for clients that bypass the proxy.
 fn below(base: &BasePath, api: Router, browsed: Router) -> Router {
     let base = base.as_str();
     if base.is_empty() {
@@ -149,6 +132,6 @@ fn below(base: &BasePath, api: Router, browsed: Router) -> Router {
     let home = format!("{base}/");
     let to_home = get(move || async move { Redirect::temporary(&home) });
     let whole = server::logged(api.clone().merge(browsed));
-    // As a service, for `nest` leaves out the base path with a `/` at its end.
+    // `nest` would not match the base path with a `/` at its end.
     server::logged(api.route("/", to_home)).nest_service(base, whole)
 }

@@ -19,7 +19,7 @@ mod base_path;
 mod pages;
 mod collector;
 
-pub use base_path::ParseBasePathError;
-pub use collector::{Error, Hosting, Opened, Settings, run};
+pub use base_path::{BasePath, ParseBasePathError};
+pub use collector::{Error, Listeners, RenamedVariables, Settings, Snapshot, run};
 pub use ingest::OpenError;
 pub use query::jaeger::UiTrace;

@@ -3,6 +3,7 @@
 //! Called once by each process. Promises that no span ever holds up a service: the queue is bounded, what does not fit is
 //! counted and reported, an absent collector is retried. Log lines are kept whole instead: they wait for whoever reads them.
 
+pub mod arguments;
 pub mod client;
 pub mod contract;
 mod export;

@@ -46,14 +46,6 @@ fn a_short_or_absent_secret_is_refused_without_showing_it() {
 }
 
 #[test]
-fn what_a_browser_gets_is_nothing_special_unless_a_variable_says_so() {
-    let plain = read(&[("JAEGER_UI", ""), ("BASE_PATH", "")]).unwrap().collector.hosting;
-    assert_eq!((plain.jaeger_ui, plain.base_path), (None, None));
-    let special = read(&[("JAEGER_UI", "/ui"), ("BASE_PATH", "/jaeger")]).unwrap().collector.hosting;
-    assert_eq!((special.jaeger_ui, special.base_path), (Some("/ui".into()), Some("/jaeger".to_owned())));
-}
-
-#[test]
 fn an_empty_endpoint_turns_the_export_off() {
     let config = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap();
     assert_eq!(config.telemetry(Service::Gateway).otlp_endpoint, Endpoint::Off);

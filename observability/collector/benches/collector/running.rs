@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use collector::otlp::BytesCodec;
-use collector::{Hosting, Settings, run};
+use collector::{Listeners, Settings, run};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -50,9 +50,8 @@ impl Collector {
                 let (grpc, http, query) = (listen().await, listen().await, listen().await);
                 let thread = fs::read_link("/proc/thread-self").unwrap().display().to_string();
                 told.send((grpc.local_addr().unwrap(), query.local_addr().unwrap(), thread)).unwrap();
-                let hosting = Hosting::default();
-                let settings = Settings { grpc, http, query, store_max_bytes, forward: None, hosting };
-                run(settings, stop).await.unwrap();
+                let settings = Settings { store_max_bytes, ..Settings::default() };
+                run(Listeners { grpc, http, query }, &settings, stop).await.unwrap();
             });
         });
         let (grpc, query, thread) = ready.recv().unwrap();

@@ -29,7 +29,7 @@ struct Page {
 impl Browser {
     fn new(store_max_bytes: usize, base: &str) -> Self {
         let ingest = Arc::new(Ingest::new(store_max_bytes, None));
-        let base = if base.is_empty() { BasePath::default() } else { BasePath::parse(base).unwrap() };
+        let base: BasePath = base.parse().unwrap();
         Self { router: router(Arc::clone(&ingest), &base), ingest }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use collector::{Error, Hosting, Settings, run};
+use collector::{Error, Listeners, Settings, run};
 use http::StatusCode;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -20,7 +20,7 @@ use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::support::{Collector, export, hex, span};
+use crate::support::{Collector, export, hex, settings, span};
 
 #[tokio::test]
 async fn a_second_backend_gets_everything() {
@@ -175,16 +175,9 @@ async fn what_a_backend_refuses_rejects_or_puts_off_is_told_apart() {
 #[tokio::test]
 async fn an_endpoint_that_is_none_is_refused_at_the_start() {
     for endpoint in ["", "localhost:4317", "https://localhost:4317", "http://", "nonsense"] {
-        let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-        let settings = Settings {
-            grpc: listen().await,
-            http: listen().await,
-            query: listen().await,
-            store_max_bytes: 1 << 20,
-            forward: Some(endpoint.to_owned()),
-            hosting: Hosting::default(),
-        };
-        let running = run(settings, tokio_util::sync::CancellationToken::new());
+        let settings = Settings { otlp_forward_endpoint: Some(endpoint.to_owned()), ..settings() };
+        let listeners = Listeners::bind(&settings).await.unwrap();
+        let running = run(listeners, &settings, tokio_util::sync::CancellationToken::new());
         let refused = tokio::time::timeout(Duration::from_secs(5), running).await.expect("returns at once");
         let Err(Error::Io(error)) = refused else { panic!("{endpoint:?} is accepted") };
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{endpoint:?}");

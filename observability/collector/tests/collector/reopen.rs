@@ -1,7 +1,7 @@
 //! What a collector wrote, opened again, answers as it did.
 
 use bytes::Bytes;
-use collector::{OpenError, Opened};
+use collector::{OpenError, Snapshot};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ async fn an_opened_collector_answers_as_the_one_that_wrote_it_did() {
     let before = answers(&collector, &kept[..300]).await;
     collector.stop().await;
 
-    let opened = Opened::read(&state, traces.as_ref()).unwrap();
+    let opened = Snapshot::read(&state, traces.as_ref()).unwrap();
     assert_eq!(opened.traces(), kept.len());
     let opened = Collector::show(opened).await;
     for ((path, before), (_, now)) in before.iter().zip(answers(&opened, &kept[..300]).await) {
@@ -99,7 +99,7 @@ async fn what_is_damaged_or_of_others_is_refused() {
     let collector = busy().await;
     let (state, traces) = files(&collector).await;
     collector.stop().await;
-    let open = |state: &[u8], traces: &[u8]| Opened::read(state, traces).map(|opened| opened.traces());
+    let open = |state: &[u8], traces: &[u8]| Snapshot::read(state, traces).map(|opened| opened.traces());
     assert!(open(&state, &traces).is_ok());
     assert!(matches!(open(&state[..state.len() - 1], &traces), Err(OpenError::Knowledge(_))));
     assert!(matches!(open(b"{}", &traces), Err(OpenError::Knowledge(_))));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use collector::{Error, Hosting, Opened, Settings, run};
+use collector::{Error, Listeners, Settings, Snapshot, run};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -49,31 +49,33 @@ impl Collector {
     }
 
     pub(crate) async fn with(store_max_bytes: usize, forward: Option<String>) -> Self {
-        let (grpc, http, query) = (listen().await, listen().await, listen().await);
-        Self::run(Settings { grpc, http, query, store_max_bytes, forward, hosting: Hosting::default() })
+        Self::run(Settings { store_max_bytes, otlp_forward_endpoint: forward, ..settings() }).await
     }
 
     pub(crate) async fn browsed(jaeger_ui: Option<PathBuf>, base_path: Option<&str>) -> Self {
-        let (grpc, http, query) = (listen().await, listen().await, listen().await);
-        let hosting = Hosting { jaeger_ui, base_path: base_path.map(str::to_owned) };
-        Self::run(Settings { grpc, http, query, store_max_bytes: 64 << 20, forward: None, hosting })
+        let base_path = base_path.unwrap_or_default().parse().unwrap();
+        Self::run(Settings { jaeger_ui, base_path, ..settings() }).await
     }
 
-    fn run(settings: Settings) -> Self {
+    async fn run(settings: Settings) -> Self {
+        let listeners = Listeners::bind(&settings).await.unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         Self {
-            grpc: address(&settings.grpc),
-            http: address(&settings.http),
-            query: address(&settings.query),
+            grpc: address(&listeners.grpc),
+            http: address(&listeners.http),
+            query: address(&listeners.query),
             client: Client::builder(TokioExecutor::new()).build_http(),
-            running: tokio::spawn(run(settings, shutdown.clone())),
+            running: tokio::spawn({
+                let shutdown = shutdown.clone();
+                async move { run(listeners, &settings, shutdown).await }
+            }),
             shutdown,
         }
     }
 
     /// One that was opened: it has no receivers.
-    pub(crate) async fn show(opened: Opened) -> Self {
+    pub(crate) async fn show(snapshot: Snapshot) -> Self {
         let query = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = query.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -84,7 +86,7 @@ impl Collector {
             client: Client::builder(TokioExecutor::new()).build_http(),
             running: tokio::spawn({
                 let shutdown = shutdown.clone();
-                async move { opened.serve(query, &Hosting::default(), shutdown).await }
+                async move { snapshot.serve(query, &Settings::default(), shutdown).await }
             }),
             shutdown,
         }
@@ -160,8 +162,16 @@ impl Collector {
     }
 }
 
-async fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.unwrap()
+/// Free ports, and a store that is large enough for any test.
+pub(crate) fn settings() -> Settings {
+    let free = || "127.0.0.1:0".to_owned();
+    Settings {
+        listen: free(),
+        otlp_grpc_listen: free(),
+        otlp_http_listen: free(),
+        store_max_bytes: 64 << 20,
+        ..Settings::default()
+    }
 }
 
 /// An OTLP message of one service and scope.

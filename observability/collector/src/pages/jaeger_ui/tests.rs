@@ -107,7 +107,7 @@ async fn every_path_but_files_is_the_page() {
 #[tokio::test]
 async fn the_page_knows_its_address_and_what_stands_behind_it() {
     let folder = bundle();
-    let base = BasePath::parse("/jaeger").unwrap();
+    let base = "/jaeger".parse().unwrap();
     let page = get(&Bundle::open(folder.path(), &base).unwrap().router(), "/").await.body;
     assert!(page.contains("<head><base href=\"/jaeger/\">\n    <meta"), "{page}");
     let constant = |name: &str| -> serde_json::Value {

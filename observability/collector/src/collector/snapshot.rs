@@ -1,4 +1,4 @@
-//! A collector opened from the files that another left. It answers as that one did, and takes no spans.
+//! A read-only collector over the files that another collector left.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -6,34 +6,33 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Hosting};
+use super::{Error, Settings};
 use crate::ingest::{Ingest, OpenError};
 use telemetry::server;
 
-/// The traces and figures of a collector at one moment.
+/// The traces and figures of a collector at one moment. It answers queries as that collector did and accepts no spans.
 #[derive(Debug)]
-pub struct Opened(Arc<Ingest>);
+pub struct Snapshot(Arc<Ingest>);
 
-impl Opened {
-    /// Reads what `GET /api/workbench/state` and `GET /api/workbench/traces` gave.
+impl Snapshot {
+    /// Reads the bodies of `GET /api/workbench/state` and `GET /api/workbench/traces`.
     pub fn read(state: &[u8], traces: impl BufRead) -> Result<Self, OpenError> {
         Ingest::open(state, traces).map(|ingest| Self(Arc::new(ingest)))
     }
 
-    /// How many traces there are.
+    /// Number of traces.
     pub fn traces(&self) -> usize {
         self.0.store.stats().traces
     }
 
-    /// Answers queries until `shutdown`.
+    /// Answers queries on `query` until `shutdown`. Of `settings` only the base path and the Jaeger UI count.
     pub async fn serve(
         self,
         query: TcpListener,
-        hosting: &Hosting,
+        settings: &Settings,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        let (ui, base) = hosting.read()?;
-        let router = super::query(&self.0, &shutdown, ui, &base);
+        let router = super::query(&self.0, settings, &shutdown)?;
         Ok(server::serve(query, router, shutdown).await?)
     }
 }

@@ -1,0 +1,149 @@
+//! Settings of the collector, from the command line or from variables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use telemetry::arguments::{Empty, Renamed, address, base_url};
+
+use crate::base_path::BasePath;
+
+const LISTEN: &str = "127.0.0.1:16686";
+const OTLP_GRPC_LISTEN: &str = "127.0.0.1:4317";
+const OTLP_HTTP_LISTEN: &str = "127.0.0.1:4318";
+const STORE_MAX_BYTES: usize = 96 << 20;
+
+/// Settings of the collector.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Address of the pages, the query API, health and metrics
+    #[arg(long, env = "LISTEN", value_name = "HOST:PORT", default_value = LISTEN, value_parser = address)]
+    pub listen: String,
+    /// Address of the OTLP/gRPC receiver
+    #[arg(
+        long,
+        env = "OTLP_GRPC_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = OTLP_GRPC_LISTEN,
+        value_parser = address
+    )]
+    pub otlp_grpc_listen: String,
+    /// Address of the OTLP/HTTP receiver
+    #[arg(
+        long,
+        env = "OTLP_HTTP_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = OTLP_HTTP_LISTEN,
+        value_parser = address
+    )]
+    pub otlp_http_listen: String,
+    /// OTLP/gRPC endpoint that receives a copy of every accepted message [default: none]
+    #[arg(long, env = "OTLP_FORWARD_ENDPOINT", value_name = "URL", value_parser = base_url)]
+    pub otlp_forward_endpoint: Option<String>,
+    /// Memory limit of the stored traces and histograms, in bytes
+    #[arg(
+        long,
+        env = "COLLECTOR_STORE_MAX_BYTES",
+        value_name = "BYTES",
+        default_value_t = STORE_MAX_BYTES,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+    )]
+    pub store_max_bytes: usize,
+    /// Path below which a reverse proxy serves the pages and the query API, such as /jaeger [default: the root]
+    #[arg(
+        long,
+        env = "COLLECTOR_BASE_PATH",
+        value_name = "PATH",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub base_path: BasePath,
+    /// Folder of a Jaeger UI to serve instead of the built-in pages: the unpacked assets.tar.gz of a jaeger-ui release
+    #[arg(long, env = "COLLECTOR_JAEGER_UI", value_name = "DIR")]
+    pub jaeger_ui: Option<PathBuf>,
+    /// Former names of variables; always empty.
+    #[command(flatten)]
+    pub renamed: RenamedVariables,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN.to_owned(),
+            otlp_grpc_listen: OTLP_GRPC_LISTEN.to_owned(),
+            otlp_http_listen: OTLP_HTTP_LISTEN.to_owned(),
+            otlp_forward_endpoint: None,
+            store_max_bytes: STORE_MAX_BYTES,
+            base_path: BasePath::default(),
+            jaeger_ui: None,
+            renamed: RenamedVariables::default(),
+        }
+    }
+}
+
+/// Former names of variables: setting one is a usage error that names the present one.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RenamedVariables {
+    #[arg(
+        id = "renamed_store_max_bytes",
+        long = "renamed-store-max-bytes",
+        hide = true,
+        env = "STORE_MAX_BYTES",
+        value_parser = Renamed { from: "STORE_MAX_BYTES", to: "COLLECTOR_STORE_MAX_BYTES" }
+    )]
+    store_max_bytes: Option<Empty>,
+    #[arg(
+        id = "renamed_base_path",
+        long = "renamed-base-path",
+        hide = true,
+        env = "BASE_PATH",
+        value_parser = Renamed { from: "BASE_PATH", to: "COLLECTOR_BASE_PATH" }
+    )]
+    base_path: Option<Empty>,
+    #[arg(
+        id = "renamed_jaeger_ui",
+        long = "renamed-jaeger-ui",
+        hide = true,
+        env = "JAEGER_UI",
+        value_parser = Renamed { from: "JAEGER_UI", to: "COLLECTOR_JAEGER_UI" }
+    )]
+    jaeger_ui: Option<Empty>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        Cli::try_parse_from(["collector"].iter().chain(arguments)).map(|cli| cli.settings)
+    }
+
+    #[test]
+    fn the_command_line_has_the_same_defaults_as_the_type() {
+        assert_eq!(format!("{:?}", parse(&[]).unwrap()), format!("{:?}", Settings::default()));
+    }
+
+    #[test]
+    fn rejects_values_out_of_range() {
+        for arguments in [
+            ["--listen", "nonsense"],
+            ["--otlp-grpc-listen", ":4317"],
+            ["--otlp-http-listen", "localhost"],
+            ["--otlp-forward-endpoint", "jaeger:4317"],
+            ["--store-max-bytes", "0"],
+            ["--base-path", "jaeger/"],
+            ["--renamed-base-path", "/jaeger"],
+        ] {
+            let error = parse(&arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Parsers of clap arguments that several processes share: addresses, base URLs, renamed variables, empty variables.
+
+use std::ffi::OsStr;
+
+use clap::builder::{Resettable, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+use http::uri::Authority;
+
+/// A value that is not what its argument expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not an address to listen on.
+    #[error("expected HOST:PORT, such as 127.0.0.1:8000")]
+    Address,
+    /// Not the base URL of an HTTP server.
+    #[error("expected a URL such as http://HOST:PORT")]
+    BaseUrl,
+}
+
+/// Parses an address to listen on: `HOST:PORT`.
+pub fn address(text: &str) -> Result<String, ParseError> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err(ParseError::Address),
+    }
+}
+
+/// Parses the base URL of an HTTP server, `http://HOST:PORT`, and removes slashes at its end.
+pub fn base_url(text: &str) -> Result<String, ParseError> {
+    let authority = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').parse::<Authority>());
+    match authority {
+        Some(Ok(authority)) => Ok(format!("http://{authority}")),
+        _ => Err(ParseError::BaseUrl),
+    }
+}
+
+/// Parser of a variable that was renamed: any value but the empty one is a usage error that names the new variable.
+#[derive(Debug, Clone, Copy)]
+pub struct Renamed {
+    /// The former name.
+    pub from: &'static str,
+    /// The present name.
+    pub to: &'static str,
+}
+
+/// The value of a renamed variable: it can only be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Empty;
+
+impl TypedValueParser for Renamed {
+    type Value = Empty;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Empty, clap::Error> {
+        if value.is_empty() {
+            return Ok(Empty);
+        }
+        let message = format!("{} was renamed: set {} instead", self.from, self.to);
+        Err(clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
+    }
+}
+
+/// Makes an empty variable count as unset, for all arguments of `command` and its subcommands.
+///
+/// The variables in `meaningful` keep their empty value: their arguments give it a meaning of its own.
+pub fn ignore_empty_variables(command: Command, meaningful: &[&str]) -> Command {
+    let command = command.mut_args(|argument| {
+        let is_empty = argument.get_env().is_some_and(|name| {
+            #[allow(clippy::disallowed_methods, reason = "clap does not show the value that it has read")]
+            let value = std::env::var_os(name);
+            value.is_some_and(|value| value.is_empty()) && !meaningful.iter().any(|kept| name == *kept)
+        });
+        if is_empty { argument.env(Resettable::<clap::builder::OsStr>::Reset) } else { argument }
+    });
+    command.mut_subcommands(|subcommand| ignore_empty_variables(subcommand, meaningful))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        assert_eq!(address("localhost:80"), Ok("localhost:80".to_owned()));
+        assert_eq!(address("[::1]:0"), Ok("[::1]:0".to_owned()));
+        for text in ["", "localhost", ":80", "localhost:", "localhost:65536"] {
+            assert_eq!(address(text), Err(ParseError::Address), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_base_url_has_no_path() {
+        assert_eq!(base_url("http://cache:8010/"), Ok("http://cache:8010".to_owned()));
+        for text in ["", "cache:8010", "http://", "https://cache:8010", "http://cache:8010/path"] {
+            assert_eq!(base_url(text), Err(ParseError::BaseUrl), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_variable_is_refused_unless_it_is_empty() {
+        let parser = Renamed { from: "ROOM", to: "STORE_MAX_BYTES" };
+        let command = Command::new("serve");
+        assert_eq!(parser.parse_ref(&command, None, OsStr::new("")).unwrap(), Empty);
+        let error = parser.parse_ref(&command, None, OsStr::new("1")).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(
+            error.to_string().starts_with("error: ROOM was renamed: set STORE_MAX_BYTES instead"),
+            "{error}"
+        );
+    }
+}
