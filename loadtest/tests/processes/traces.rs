@@ -60,7 +60,7 @@ fn example() -> Value {
 fn with_example(folder: &Path) -> Collector {
     let collector = Collector::start_with(|serve| {
         // An empty variable counts as unset.
-        serve.env("COLLECTOR_JAEGER_UI", "").env("BASE_PATH", "");
+        serve.env("COLLECTOR_JAEGER_UI", "").env("COLLECTOR_BASE_PATH", "");
     });
     let file = folder.join("example.json");
     fs::write(&file, serde_json::to_string_pretty(&example()).unwrap()).unwrap();
