@@ -14,7 +14,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
 use crate::forward::Forward;
-use crate::latency::{self, Hop, Latencies, Name, Sample, Series};
+use crate::latency::{self, Hop, Latencies, Measurement, Series, SeriesKey};
 use crate::otlp::wire::Malformed;
 use crate::receive::Room;
 use crate::store::{ExemplarChange, Inserted, SpanBatch, Store};
@@ -107,7 +107,7 @@ impl Ingest {
 
     /// Every service that is known, sorted: those of spans that no histogram had room for, too.
     pub(crate) fn services(&self) -> Vec<String> {
-        let measured = self.latencies().services().into_iter().filter(|name| latency::is_whole(name));
+        let measured = self.latencies().services().into_iter().filter(|name| latency::is_untruncated(name));
         let services: BTreeSet<String> = self.store.services().into_iter().chain(measured).collect();
         services.into_iter().collect()
     }
@@ -115,7 +115,7 @@ impl Ingest {
     /// A service's operations with their kinds, sorted: those that no histogram had room for, too.
     pub(crate) fn operations(&self, service: &str) -> Vec<(String, Kind)> {
         let measured = self.latencies().operations(service).into_iter();
-        let measured = measured.filter(|(name, _)| latency::is_whole(name));
+        let measured = measured.filter(|(name, _)| latency::is_untruncated(name));
         let operations: BTreeSet<_> = self.store.operations(service).into_iter().chain(measured).collect();
         operations.into_iter().collect()
     }
@@ -130,7 +130,7 @@ impl Ingest {
     }
 
     /// Copies, for to encode one takes long: spans wait while it is copied alone.
-    fn series(&self) -> impl Iterator<Item = (Name, Series)> {
+    fn series(&self) -> impl Iterator<Item = (SeriesKey, Series)> {
         let names = self.latencies().names();
         names.into_iter().filter_map(|name| {
             let series = self.latencies().get(&name)?.copy();
@@ -162,13 +162,13 @@ impl Ingest {
         let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
         while self.store.evict_to_fit(&changes, for_traces) {
             changes.clear();
-            latencies.shrink(|id| self.store.bytes_of(id), &mut changes);
+            latencies.reduce_exemplars(|id| self.store.bytes_of(id), &mut changes);
             if changes.is_empty() {
                 latencies.forget(&self.store.evict_oldest_to_fit(for_traces));
             }
         }
-        if latencies.is_shrunk() && self.store.has_space_for_exemplars(for_traces) {
-            latencies.grow();
+        if latencies.has_fewer_exemplars() && self.store.has_space_for_exemplars(for_traces) {
+            latencies.raise_exemplars();
         }
     }
 }
@@ -183,7 +183,7 @@ fn measure(
     for (service, spans) in batch.by_service() {
         let new = spans.filter(|(position, _)| duplicate.binary_search(position).is_err());
         let is_here = |position, id| late.binary_search(&position).is_err() && !evicted.contains(&id);
-        let samples = new.map(|(position, head)| Sample {
+        let measurements = new.map(|(position, head)| Measurement {
             trace_id: is_here(position, head.trace_id).then_some(head.trace_id),
             operation: head.name,
             kind: head.kind,
@@ -191,7 +191,7 @@ fn measure(
             end_ns: head.end_ns,
             error: head.error,
         });
-        latencies.record(service, samples, &mut changes);
+        latencies.record(service, measurements, &mut changes);
     }
     changes
 }

@@ -23,7 +23,7 @@ const LONGEST_LINE: u64 = 1 << 30;
 pub(crate) struct Knowledge {
     schema: u32,
     max_bytes: usize,
-    latencies: latency::State,
+    latencies: latency::LatencySnapshot,
     losses: loss::State,
     past: StoreSnapshot,
 }
@@ -62,7 +62,7 @@ impl Ingest {
         Knowledge {
             schema: SCHEMA,
             max_bytes: self.max_bytes,
-            latencies: latency::State::of(self.series(), overflow),
+            latencies: latency::LatencySnapshot::of(self.series(), overflow),
             losses: self.losses().state(),
             past: self.store.snapshot(),
         }

@@ -1,25 +1,26 @@
-//! Log-linear buckets of durations: 32 an octave, so none is wider than 1/32 (3.2 %) of what lies in it.
+//! Log-linear buckets of durations: 32 per octave, so a bucket is at most 1/32 (3.2 %) of its durations wide.
 //!
-//! Below 64 ns a bucket is one nanosecond; from there on, the six highest bits of a duration and their place tell it.
+//! Below 64 ns a bucket is 1 ns wide; above, the six highest bits of a duration and its magnitude determine the
+//! bucket.
 
 const BITS: u32 = 5;
-const AN_OCTAVE: u16 = 1 << BITS;
+const PER_OCTAVE: u16 = 1 << BITS;
 
-/// How many there are.
+/// Number of buckets.
 pub(super) const COUNT: usize = of(u64::MAX) as usize + 1;
 
-/// In which bucket a duration lies: the longer, the higher.
+/// Returns the bucket of a duration.
 pub(super) const fn of(duration_ns: u64) -> u16 {
-    let shift = (duration_ns | (2 * AN_OCTAVE as u64 - 1)).ilog2() - BITS;
+    let shift = (duration_ns | (2 * PER_OCTAVE as u64 - 1)).ilog2() - BITS;
     // At most 58 * 32 + 63.
-    (shift as u64 * AN_OCTAVE as u64 + (duration_ns >> shift)) as u16
+    (shift as u64 * PER_OCTAVE as u64 + (duration_ns >> shift)) as u16
 }
 
-/// The middle of a bucket, in nanoseconds: what all durations in it are taken for.
+/// Returns the middle of a bucket in nanoseconds, which stands for all its durations.
 pub(super) fn middle(bucket: usize) -> f64 {
-    let an_octave = usize::from(AN_OCTAVE);
-    let shift = (bucket / an_octave).saturating_sub(1);
-    let lowest = ((bucket - shift * an_octave) as u64) << shift;
+    let per_octave = usize::from(PER_OCTAVE);
+    let shift = (bucket / per_octave).saturating_sub(1);
+    let lowest = ((bucket - shift * per_octave) as u64) << shift;
     let widest = (1_u64 << shift) - 1;
     lowest as f64 + widest as f64 / 2.0
 }

@@ -1,59 +1,59 @@
-//! For each bucket of a histogram, a few traces that fell into it.
+//! The exemplars of each histogram bucket: a few traces whose durations fell into it.
 //!
-//! A bucket's exemplars are the traces with the smallest ranks, as the store's uniform sample is: so they are the same
-//! traces for all operations of a request, and those that the store keeps anyway.
+//! A bucket's exemplars are the traces with the lowest ranks, like the store's uniform measurement: all operations of a
+//! request get the same traces, and the store keeps many of them anyway.
 
 use super::slowest::Slowest;
 use crate::store::ExemplarChange;
 use crate::trace::TraceId;
 
-/// Exemplars of each bucket; a bucket is half an octave wide.
-const EACH: usize = 2;
+/// Exemplars per bucket. A bucket is half an octave wide.
+const PER_BUCKET: usize = 2;
 
-/// A span's duration, and the trace that it belongs to.
+/// A trace, and the duration of one of its spans.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Exemplar {
-    /// Which trace.
+    /// Id of the trace.
     pub trace_id: TraceId,
-    /// How long the span of this operation took in it, microseconds.
+    /// Duration of the operation's span in this trace, in microseconds.
     pub duration_us: f64,
 }
 
-/// Traces in whose bucket a percentile lies: less than half as long again as it, and no shorter than two thirds of it.
+/// Traces from the buckets of the percentiles: their durations are between 2/3 and 3/2 of the percentile.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Exemplars {
-    /// Of the median.
+    /// Traces at the median.
     pub p50: Vec<Exemplar>,
-    /// Of the 90th percentile.
+    /// Traces at the 90th percentile.
     pub p90: Vec<Exemplar>,
-    /// Of the 99th percentile.
+    /// Traces at the 99th percentile.
     pub p99: Vec<Exemplar>,
-    /// Of the 99.9th percentile.
+    /// Traces at the 99.9th percentile.
     pub p999: Vec<Exemplar>,
-    /// The slowest.
+    /// The slowest trace.
     pub max: Vec<Exemplar>,
 }
 
-type Bucket = [Option<(u64, TraceId)>; EACH];
+type Bucket = [Option<(u64, TraceId)>; PER_BUCKET];
 
-/// By bucket, from the shortest durations to the longest.
+/// Exemplars by bucket, in ascending order of duration.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ByBucket(Vec<Bucket>);
 
 impl ByBucket {
-    /// Remembers the span if its trace has one of the smallest ranks in its bucket.
+    /// Adds the span if its trace has one of the lowest ranks in its bucket.
     pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<ExemplarChange>) {
         let index = bucket(duration_ns);
         if index >= self.0.len() {
-            self.0.resize(index + 1, [None; EACH]);
+            self.0.resize(index + 1, [None; PER_BUCKET]);
         }
         let exemplars = &mut self.0[index];
-        // One trace may call an operation a thousand times.
+        // One trace may call an operation many times.
         if exemplars.iter().flatten().any(|(_, known)| *known == id) {
             return;
         }
         let rank = |exemplar: &Option<(u64, TraceId)>| exemplar.map(|(_, id)| id.rank());
-        // Without one is beyond every rank.
+        // An empty place is beyond every rank.
         let last = exemplars.iter_mut().max_by_key(|exemplar| rank(exemplar).map_or(u128::MAX, u128::from));
         let Some(last) = last.filter(|last| rank(last).is_none_or(|rank| id.rank() < rank)) else { return };
         if let Some((_, trace_id)) = last.replace((duration_ns, id)) {
@@ -62,14 +62,14 @@ impl ByBucket {
         changes.push(ExemplarChange { trace_id: id, added: true });
     }
 
-    /// Forgets those of these traces.
+    /// Removes these traces.
     pub(super) fn forget(&mut self, left: &[TraceId]) {
         for exemplar in self.0.iter_mut().flatten() {
             exemplar.take_if(|(_, id)| left.contains(id));
         }
     }
 
-    /// Forgets all of them.
+    /// Removes all exemplars.
     pub(super) fn forget_all(&mut self, changes: &mut Vec<ExemplarChange>) {
         let all = self.0.iter_mut().flatten().filter_map(Option::take);
         changes.extend(all.map(|(_, trace_id)| ExemplarChange { trace_id, added: false }));
@@ -91,7 +91,7 @@ impl ByBucket {
         self.in_bucket(bucket(duration_ns)).into_iter().map(exemplar).collect()
     }
 
-    /// By rank, however they came.
+    /// Returns the exemplars of a bucket, ordered by rank.
     fn in_bucket(&self, index: usize) -> Vec<(u64, TraceId)> {
         let mut exemplars: Vec<_> = self.0.get(index).into_iter().flatten().flatten().copied().collect();
         exemplars.sort_unstable_by_key(|(_, id)| id.rank());
@@ -103,7 +103,7 @@ impl ByBucket {
     }
 }
 
-/// Two buckets an octave.
+/// Returns the bucket of a duration: two per octave.
 fn bucket(duration_ns: u64) -> usize {
     let octave = duration_ns.max(1).ilog2();
     let upper_half = octave > 0 && duration_ns >> (octave - 1) & 1 == 1;
@@ -130,7 +130,7 @@ mod tests {
             let mut chosen: Vec<TraceId> =
                 by_bucket.of(1010).iter().map(|exemplar| exemplar.trace_id).collect();
             chosen.sort_by_key(|id| id.rank());
-            assert_eq!(chosen, ids[..EACH]);
+            assert_eq!(chosen, ids[..PER_BUCKET]);
         }
     }
 

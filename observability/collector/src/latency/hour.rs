@@ -1,36 +1,35 @@
-//! Which of the last hour's slots are kept, of all operations alike.
+//! The range of slots that is kept, common to all operations.
 //!
-//! Of a slot either all is kept or nothing: a count of some of its spans would look like fewer calls. So when the slots
-//! take too much, the oldest leave everywhere, and what ends in them from then on is not taken.
+//! A slot is kept completely or not at all: a partial count would look like fewer calls. When the slots exceed their
+//! limit, the oldest are removed from all operations, and later spans that end in them are not recorded.
 
 use std::ops::Range;
 
-/// What a slot is long.
+/// Length of a slot in milliseconds.
 pub(crate) const SLOT_MS: u32 = 5000;
 const SLOT_NS: u64 = SLOT_MS as u64 * 1_000_000;
 
-/// Slots of an hour.
+/// Number of slots of an hour.
 pub(crate) const SLOTS: u32 = 720;
 
-/// What is older than the hour stays until the hour has moved on by so many: letting go of it takes a walk through all
-/// operations.
-const SLOTS_A_SWEEP: u32 = SLOTS / 16;
+/// Number of slots after which those older than an hour are removed. Removal iterates over all operations.
+const SLOTS_PER_SWEEP: u32 = SLOTS / 16;
 
-/// When there is no room, so large a part of the time that is kept leaves.
-const LEAVING: u32 = 8;
+/// Part of the range that is removed when the slots exceed their limit, as a divisor.
+const REMOVED_PART: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Hour {
     max_bytes: usize,
-    /// What all slots take.
+    /// Bytes of all slots.
     pub(super) bytes: usize,
-    /// The first slot ever, if any came.
+    /// The oldest slot ever; `u32::MAX` before the first span.
     first: u32,
     /// The newest slot.
     newest: u32,
-    /// Slots before this one have left.
+    /// The oldest slot that was not removed.
     floor: u32,
-    /// The newest slot when all operations were last walked through.
+    /// The newest slot at the time of the last removal.
     swept: u32,
 }
 
@@ -39,8 +38,8 @@ impl Hour {
         Self { max_bytes, bytes: 0, first: u32::MAX, newest: 0, floor: 0, swept: 0 }
     }
 
-    /// The slot that a span's end belongs to. `None` if that has left, or is more than one ahead of `now_ns`: one
-    /// sender's clock must not end everybody's hour.
+    /// Returns the slot of a span's end. `None` if it was removed, is older than an hour, or is more than one slot
+    /// ahead of `now_ns`: a wrong clock of one sender must not shift the hour of all.
     pub(super) fn admit(&mut self, end_ns: u64, now_ns: u64) -> Option<u32> {
         let (slot, now) = (slot(end_ns), slot(now_ns));
         if slot > now + 1 || slot < self.floor || slot + SLOTS <= self.newest {
@@ -51,35 +50,35 @@ impl Hour {
         Some(slot)
     }
 
-    /// The slots of which everything that came is kept; none before the first span.
+    /// Returns the slots whose spans are all counted; empty before the first span.
     pub(super) fn kept(&self) -> Range<u32> {
         self.first.max(self.floor).max(self.oldest())..self.newest + 1
     }
 
-    /// The slot before which all have to leave now, if any has to.
-    pub(super) fn leaving(&self) -> Option<u32> {
-        if self.newest >= self.swept.saturating_add(SLOTS_A_SWEEP) {
+    /// Returns the slot before which all have to be removed now, if any.
+    pub(super) fn removal_boundary(&self) -> Option<u32> {
+        if self.newest >= self.swept.saturating_add(SLOTS_PER_SWEEP) {
             Some(self.oldest())
         } else if self.bytes > self.max_bytes {
             let kept = self.kept();
-            Some(kept.start + (kept.len() as u32 / LEAVING).max(1))
+            Some(kept.start + (kept.len() as u32 / REMOVED_PART).max(1))
         } else {
             None
         }
     }
 
-    /// The first slot of the hour that ends with the newest.
+    /// Returns the first slot of the hour that ends with the newest.
     fn oldest(&self) -> u32 {
         (self.newest + 1).saturating_sub(SLOTS)
     }
 
-    /// Those before `floor` have left, and the rest takes `bytes`.
-    pub(super) fn left(&mut self, floor: u32, bytes: usize) {
+    /// Notes that the slots before `floor` were removed and the rest takes `bytes`.
+    pub(super) fn removed(&mut self, floor: u32, bytes: usize) {
         (self.floor, self.swept, self.bytes) = (floor, self.newest, bytes);
     }
 }
 
-/// Nanoseconds of 64 bits are 3.7 billion slots at most.
+/// A `u64` of nanoseconds has 3.7 billion slots at most.
 fn slot(ns: u64) -> u32 {
     (ns / SLOT_NS) as u32
 }
@@ -122,26 +121,26 @@ mod tests {
         for slot in NOON..NOON + 16 {
             hour.admit(at(slot), at(NOON + 16));
         }
-        hour.left(0, 10);
-        assert_eq!(hour.leaving(), None);
+        hour.removed(0, 10);
+        assert_eq!(hour.removal_boundary(), None);
         hour.bytes = 11;
-        assert_eq!(hour.leaving(), Some(NOON + 2), "an eighth leaves");
-        hour.left(NOON + 2, 10);
+        assert_eq!(hour.removal_boundary(), Some(NOON + 2), "an eighth leaves");
+        hour.removed(NOON + 2, 10);
         assert_eq!(hour.admit(at(NOON + 1), at(NOON + 16)), None);
         assert_eq!(hour.kept(), NOON + 2..NOON + 16);
-        hour.left(NOON + 15, 11);
-        assert_eq!(hour.leaving(), Some(NOON + 16), "even the newest if necessary");
+        hour.removed(NOON + 15, 11);
+        assert_eq!(hour.removal_boundary(), Some(NOON + 16), "even the newest if necessary");
     }
 
     #[test]
     fn sweeps_old_slots_periodically() {
         let mut hour = Hour::new(10);
         hour.admit(at(NOON), at(NOON));
-        assert_eq!(hour.leaving(), Some(NOON + 1 - SLOTS), "spans older than the first may arrive");
-        hour.left(NOON + 1 - SLOTS, 0);
-        hour.admit(at(NOON + SLOTS_A_SWEEP - 1), at(NOON + SLOTS));
-        assert_eq!(hour.leaving(), None);
+        assert_eq!(hour.removal_boundary(), Some(NOON + 1 - SLOTS), "spans older than the first may arrive");
+        hour.removed(NOON + 1 - SLOTS, 0);
+        hour.admit(at(NOON + SLOTS_PER_SWEEP - 1), at(NOON + SLOTS));
+        assert_eq!(hour.removal_boundary(), None);
         hour.admit(at(NOON + SLOTS), at(NOON + SLOTS));
-        assert_eq!(hour.leaving(), Some(NOON + 1));
+        assert_eq!(hour.removal_boundary(), Some(NOON + 1));
     }
 }

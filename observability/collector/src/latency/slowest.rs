@@ -1,33 +1,33 @@
-//! The slowest spans of one operation, one of each trace, and whose traces they are.
+//! The slowest spans of one operation, at most one per trace.
 
 use crate::store::ExemplarChange;
 use crate::trace::TraceId;
 
-/// As many are remembered while there is room for their traces.
-const MOST: usize = 128;
+/// Maximum number of spans while their traces fit in the store.
+const MAX_SPANS: usize = 128;
 
 #[derive(Debug, Clone)]
 pub(super) struct Slowest {
-    /// The fastest of them first.
+    /// In ascending order of duration.
     spans: Vec<(u64, TraceId)>,
-    /// How many are remembered.
+    /// Current maximum number of spans.
     limit: usize,
 }
 
 impl Default for Slowest {
     fn default() -> Self {
-        Self { spans: Vec::new(), limit: MOST }
+        Self { spans: Vec::new(), limit: MAX_SPANS }
     }
 }
 
 impl Slowest {
-    /// Remembers the span if it is among the slowest.
+    /// Adds the span if it is among the slowest.
     pub(super) fn offer(&mut self, duration_ns: u64, id: TraceId, changes: &mut Vec<ExemplarChange>) {
         let is_full = self.spans.len() >= self.limit;
         if is_full && self.spans.first().is_none_or(|(fastest, _)| duration_ns <= *fastest) {
             return;
         }
-        // One trace may call an operation a thousand times, and must not be all that is remembered.
+        // One trace may call an operation many times, and should take one place.
         let known = self.spans.iter().position(|(_, known)| *known == id);
         if known.is_some_and(|at| self.spans[at].0 >= duration_ns) {
             return;
@@ -44,35 +44,35 @@ impl Slowest {
         self.spans.insert(place, (duration_ns, id));
     }
 
-    /// What the traces weigh together.
+    /// Returns the total size of the traces.
     pub(super) fn weight(&self, weigh: impl Fn(TraceId) -> usize) -> usize {
         self.spans.iter().map(|(_, id)| weigh(*id)).sum()
     }
 
-    /// Forgets the faster half.
+    /// Removes the faster half.
     pub(super) fn halve(&mut self, changes: &mut Vec<ExemplarChange>) {
         self.limit = self.spans.len() / 2;
         let faster = self.spans.drain(..self.spans.len() - self.limit);
         changes.extend(faster.map(|(_, trace_id)| ExemplarChange { trace_id, added: false }));
     }
 
-    /// Forgets those of these traces.
+    /// Removes these traces.
     pub(super) fn forget(&mut self, left: &[TraceId]) {
         self.spans.retain(|(_, id)| !left.contains(id));
     }
 
-    /// Remembers some more from now on. Returns whether it could be more still.
+    /// Raises the maximum. Returns whether it is still below [`MAX_SPANS`].
     pub(super) fn grow(&mut self) -> bool {
-        self.limit = (self.limit + self.limit / 8 + 1).min(MOST);
-        self.limit < MOST
+        self.limit = (self.limit + self.limit / 8 + 1).min(MAX_SPANS);
+        self.limit < MAX_SPANS
     }
 
-    /// The slowest span of all.
+    /// Returns the slowest span.
     pub(super) fn first(&self) -> Option<(u64, TraceId)> {
         self.spans.last().copied()
     }
 
-    /// The slowest first.
+    /// Returns all spans, the slowest first.
     pub(super) fn all(&self) -> Vec<(u64, TraceId)> {
         self.spans.iter().rev().copied().collect()
     }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn each_trace_has_one_place_and_changes_add_up() {
         let (mut slowest, mut changes) = (Slowest::default(), Vec::new());
-        // A hundred spans of each of three hundred traces, all slower than those of the trace before, in no order.
+        // 100 spans of each of 300 traces; the durations of each trace exceed those of the previous one. Shuffled.
         for number in 0..30_000_u64 {
             let mixed = number * 7919 % 30_000;
             slowest.offer(mixed, TraceId(u128::from(mixed / 100) + 1), &mut changes);

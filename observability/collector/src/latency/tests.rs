@@ -1,27 +1,36 @@
 use base64::Engine as _;
+use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 
 use super::*;
 
-fn sample(operation: &str, duration_ns: u64) -> Sample<'_> {
+fn measurement(operation: &str, duration_ns: u64) -> Measurement<'_> {
     let (trace_id, end_ns) = (Some(TraceId(u128::from(duration_ns) + 1)), duration_ns);
-    Sample { trace_id, operation, kind: Kind::Server, start_ns: 0, end_ns, error: false }
+    Measurement { trace_id, operation, kind: Kind::Server, start_ns: 0, end_ns, error: false }
 }
 
-fn record<'a>(latencies: &mut Latencies, service: &str, samples: impl IntoIterator<Item = Sample<'a>>) {
-    latencies.record(service, samples, &mut Vec::new());
+fn record<'a>(
+    latencies: &mut Latencies,
+    service: &str,
+    measurements: impl IntoIterator<Item = Measurement<'a>>,
+) {
+    latencies.record(service, measurements, &mut Vec::new());
 }
 
 fn hops(latencies: &Latencies, histograms: bool) -> Vec<Hop> {
-    let hop = |name: Name| latencies.get(&name).unwrap().hop(name, histograms);
+    let hop = |name: SeriesKey| latencies.get(&name).unwrap().hop(name, histograms);
     latencies.names().into_iter().map(hop).collect()
 }
 
 #[test]
 fn a_hop_counts_and_summarizes_its_spans() {
     let mut latencies = Latencies::new(1 << 30);
-    record(&mut latencies, "cache", (1..=1000).map(|micros| sample("GET", micros * 1000)));
-    record(&mut latencies, "cache", [Sample { kind: Kind::Client, error: true, ..sample("GET", 5000) }]);
+    record(&mut latencies, "cache", (1..=1000).map(|micros| measurement("GET", micros * 1000)));
+    record(
+        &mut latencies,
+        "cache",
+        [Measurement { kind: Kind::Client, error: true, ..measurement("GET", 5000) }],
+    );
     let hops = self::hops(&latencies, false);
     assert_eq!(hops.len(), 2, "kinds are separate series");
     let server = &hops[0];
@@ -36,7 +45,7 @@ fn a_hop_counts_and_summarizes_its_spans() {
 #[test]
 fn the_encoded_histogram_decodes_to_the_recorded_one() {
     let mut latencies = Latencies::new(1 << 30);
-    record(&mut latencies, "a", [sample("x", 7), sample("x", 123_456_789)]);
+    record(&mut latencies, "a", [measurement("x", 7), measurement("x", 123_456_789)]);
     let hop = hops(&latencies, true).remove(0);
     assert_eq!(hop.unit.as_deref(), Some("ns"));
     let bytes = base64::engine::general_purpose::STANDARD.decode(hop.histogram.unwrap()).unwrap();
@@ -51,12 +60,12 @@ fn the_encoded_histogram_decodes_to_the_recorded_one() {
 fn bounds_the_series_and_counts_the_overflow() {
     let mut latencies = Latencies::new(1 << 30);
     for number in 0..MAX_SERIES + 10 {
-        record(&mut latencies, "ids", [sample(&format!("GET /{number}"), 1)]);
+        record(&mut latencies, "ids", [measurement(&format!("GET /{number}"), 1)]);
     }
     assert_eq!((latencies.series(), latencies.overflow()), (MAX_SERIES, 10));
-    record(&mut latencies, "ids", [sample("GET /0", 1)]);
+    record(&mut latencies, "ids", [measurement("GET /0", 1)]);
     assert_eq!(latencies.overflow(), 10, "a known series still records");
-    record(&mut latencies, "new service", [sample("x", 1), sample("y", 1)]);
+    record(&mut latencies, "new service", [measurement("x", 1), measurement("y", 1)]);
     assert_eq!(latencies.overflow(), 12);
     assert_eq!(latencies.services(), ["ids"]);
 }
@@ -65,7 +74,7 @@ fn bounds_the_series_and_counts_the_overflow() {
 fn truncates_long_names_and_durations() {
     let mut latencies = Latencies::new(1 << 30);
     let name = "ü".repeat(200);
-    record(&mut latencies, "a", [sample(&name, u64::MAX)]);
+    record(&mut latencies, "a", [measurement(&name, u64::MAX)]);
     let hop = hops(&latencies, false).remove(0);
     assert_eq!(hop.operation, "ü".repeat(128));
     assert!(hop.latency_us.max < 3.61e9, "{hop:?}");
@@ -79,18 +88,18 @@ fn the_summary_of_an_empty_histogram_is_all_zeros() {
 const SECOND: u64 = 1_000_000_000;
 const NOON: u64 = 500_000 * SECOND;
 
-fn ended(operation: &str, end_ns: u64, duration_ns: u64) -> Sample<'_> {
-    Sample { start_ns: end_ns - duration_ns, end_ns, ..sample(operation, duration_ns) }
+fn ended(operation: &str, end_ns: u64, duration_ns: u64) -> Measurement<'_> {
+    Measurement { start_ns: end_ns - duration_ns, end_ns, ..measurement(operation, duration_ns) }
 }
 
-fn record_at(latencies: &mut Latencies, now_ns: u64, samples: &[Sample<'_>]) {
-    latencies.record_at(now_ns, "cache", samples.iter().copied(), &mut Vec::new());
+fn record_at(latencies: &mut Latencies, now_ns: u64, measurements: &[Measurement<'_>]) {
+    latencies.record_at(now_ns, "cache", measurements.iter().copied(), &mut Vec::new());
 }
 
 fn calls(latencies: &Latencies) -> Vec<(u32, u32)> {
-    let lately =
-        latencies.lately(&(0..u32::MAX), false, |service, kind| (service, kind) == ("cache", Kind::Server));
-    lately.operations.iter().flat_map(|(_, _, slots)| slots).map(|slot| (slot.index, slot.calls)).collect()
+    let recent = latencies
+        .recent_calls(&(0..u32::MAX), false, |service, kind| (service, kind) == ("cache", Kind::Server));
+    recent.operations.iter().flat_map(|(_, _, slots)| slots).map(|slot| (slot.index, slot.calls)).collect()
 }
 
 /// The bytes of all slots, counted independently.
@@ -103,9 +112,9 @@ fn recent_calls_are_grouped_by_end_time() {
     let mut latencies = Latencies::new(1 << 30);
     let earlier = ended("GET", NOON - 1, 1);
     record_at(&mut latencies, NOON, &[ended("GET", NOON, 9 * SECOND), earlier, ended("GET", NOON, 1)]);
-    record_at(&mut latencies, NOON, &[Sample { kind: Kind::Client, ..earlier }]);
+    record_at(&mut latencies, NOON, &[Measurement { kind: Kind::Client, ..earlier }]);
     assert_eq!(calls(&latencies), [(99_999, 1), (100_000, 2)]);
-    let all = latencies.lately(&(0..100_000), true, |_, _| true);
+    let all = latencies.recent_calls(&(0..100_000), true, |_, _| true);
     assert_eq!((all.kept, all.operations.len()), (99_999..100_001, 2), "kinds are separate series");
     assert!(all.operations.iter().all(|(service, operation, slots)| {
         (service.as_str(), operation.as_str(), slots.len()) == ("cache", "GET", 1)
@@ -141,18 +150,19 @@ fn bounds_the_last_hour_and_counts_its_bytes_exactly() {
     for second in 0..7200_u64 {
         let end_ns = NOON + second * SECOND;
         let duration_ns = |number: usize| 1000 << ((number as u64 + second) % 20);
-        let samples = names.iter().enumerate().map(|(number, name)| ended(name, end_ns, duration_ns(number)));
-        record_at(&mut latencies, end_ns, &samples.collect::<Vec<_>>());
+        let measurements =
+            names.iter().enumerate().map(|(number, name)| ended(name, end_ns, duration_ns(number)));
+        record_at(&mut latencies, end_ns, &measurements.collect::<Vec<_>>());
         let slots = slot_bytes(&latencies);
         assert!(slots <= MAX / HOUR_SHARE, "{slots} after {second} s");
         let others: usize = latencies.rows().map(|(_, series)| series.bytes()).sum();
         assert_eq!(latencies.bytes(), slots + others);
     }
     assert!(slot_bytes(&latencies) > MAX / HOUR_SHARE / 2, "uses its share");
-    let lately = latencies.lately(&(0..u32::MAX), false, |_, _| true);
-    assert!(lately.kept.len() > 20 && lately.kept.end == 101_440, "{:?}", lately.kept);
-    for (_, operation, slots) in lately.operations {
-        assert_eq!(slots.len(), lately.kept.len(), "{operation} keeps the same range as all others");
+    let recent = latencies.recent_calls(&(0..u32::MAX), false, |_, _| true);
+    assert!(recent.kept.len() > 20 && recent.kept.end == 101_440, "{:?}", recent.kept);
+    for (_, operation, slots) in recent.operations {
+        assert_eq!(slots.len(), recent.kept.len(), "{operation} keeps the same range as all others");
         assert!(slots.iter().all(|slot| slot.calls == 5), "{slots:?}");
     }
 }

@@ -1,36 +1,38 @@
-//! What one operation did lately, five seconds at a time.
+//! The last hour of one operation, in slots of 5 s.
+//! Considered: the crate `hdrhistogram` for each slot and its interval log; an empty histogram takes kilobytes, and
+//! an operation has up to 720 slots.
 
 use std::ops::Range;
 
-use super::counts::Counts;
+use super::duration_counts::DurationCounts;
 
-/// Room for slots grows by so many at once: doubling would waste as much as it holds.
-const SLOTS_AT_ONCE: usize = 16;
+/// Number of slots by which the vector grows. Doubling would waste as much as it holds.
+const GROWTH: usize = 16;
 
-/// So many of the newest slots are not packed: spans come in some seconds after they ended.
-const OPEN: usize = 3;
+/// Number of newest slots that stay unpacked, since spans arrive some seconds after their end.
+const UNPACKED: usize = 3;
 
-/// What ended in five seconds.
+/// The spans that ended within 5 s.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(super) index: u32,
     pub(super) calls: u32,
     pub(super) errors: u32,
-    pub(super) durations: Counts,
+    pub(super) durations: DurationCounts,
 }
 
 impl Slot {
-    /// Which five seconds: the first since the epoch are 0.
+    /// Returns the position in time: slot 0 begins at the epoch.
     pub(crate) fn index(&self) -> u32 {
         self.index
     }
 }
 
-/// The slots of one operation in which anything ended, the oldest first.
+/// The non-empty slots of one operation, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     slots: Vec<Slot>,
-    /// What the slots take beside themselves.
+    /// Heap bytes of the slots' counts.
     counts_bytes: usize,
 }
 
@@ -48,17 +50,17 @@ impl Timeline {
         self.counts_bytes = self.counts_bytes + slot.durations.bytes() - before;
     }
 
-    /// Where the slot is; it is made if it is not there.
+    /// Returns the position of a slot; inserts it if it is new.
     fn position_of(&mut self, index: u32) -> usize {
         self.slots.binary_search_by_key(&index, |slot| slot.index).unwrap_or_else(|position| {
             if self.slots.len() == self.slots.capacity() {
-                self.slots.reserve_exact(SLOTS_AT_ONCE);
+                self.slots.reserve_exact(GROWTH);
             }
             let neighbour = position.checked_sub(1).and_then(|before| self.slots.get(before));
-            let durations = Counts::like(neighbour.map(|slot| &slot.durations));
+            let durations = DurationCounts::like(neighbour.map(|slot| &slot.durations));
             self.counts_bytes += durations.bytes();
             self.slots.insert(position, Slot { index, calls: 0, errors: 0, durations });
-            if let Some(behind) = (self.slots.len() - 1).checked_sub(OPEN) {
+            if let Some(behind) = (self.slots.len() - 1).checked_sub(UNPACKED) {
                 self.pack(behind);
             }
             position
@@ -72,20 +74,20 @@ impl Timeline {
         self.counts_bytes = self.counts_bytes + durations.bytes() - before;
     }
 
-    /// Forgets the slots before this one, and gives back what room the others do not need.
+    /// Removes the slots before `index` and releases unused memory.
     pub(super) fn forget_before(&mut self, index: u32) {
         let leaving = self.slots.drain(..self.slots.partition_point(|slot| slot.index < index));
         self.counts_bytes -= leaving.map(|slot| slot.durations.bytes()).sum::<usize>();
         self.slots.shrink_to_fit();
-        // Some may have been opened by what came late.
-        (0..self.slots.len().saturating_sub(OPEN)).for_each(|position| self.pack(position));
+        // Late spans may have unpacked some.
+        (0..self.slots.len().saturating_sub(UNPACKED)).for_each(|position| self.pack(position));
     }
 
-    /// A copy of these slots, without their durations if nobody will ask for them.
+    /// Copies the slots in the range; with durations on request.
     pub(super) fn copy(&self, indices: &Range<u32>, durations: bool) -> Vec<Slot> {
         let from = self.slots.partition_point(|slot| slot.index < indices.start);
         let slots = self.slots[from..].iter().take_while(|slot| slot.index < indices.end);
-        let without = |slot: &Slot| Slot { durations: Counts::Open(Vec::new()), ..*slot };
+        let without = |slot: &Slot| Slot { durations: DurationCounts::Open(Vec::new()), ..*slot };
         slots.map(|slot| if durations { slot.clone() } else { without(slot) }).collect()
     }
 

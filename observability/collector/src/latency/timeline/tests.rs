@@ -11,7 +11,7 @@ fn bytes(timeline: &Timeline) -> usize {
 }
 
 fn packed(timeline: &Timeline) -> Vec<bool> {
-    timeline.slots.iter().map(|slot| matches!(slot.durations, Counts::Packed(_))).collect()
+    timeline.slots.iter().map(|slot| matches!(slot.durations, DurationCounts::Packed(_))).collect()
 }
 
 fn durations(slot: &Slot) -> u32 {

@@ -21,7 +21,7 @@ use super::respond;
 use super::search::now_ns;
 use super::v1::Reply;
 use crate::ingest::Ingest;
-use crate::latency::{Lately, SLOT_MS, Slot, Window};
+use crate::latency::{RecentCalls, SLOT_MS, SlidingWindow, Slot};
 use crate::query::streaming::ResponseWriter;
 use family::{Gauge, Label, Metric, MetricFamily, Point};
 use grid::Grid;
@@ -77,7 +77,7 @@ async fn respond_with(ingest: Arc<Ingest>, measure: Measure, query: MonitorQuery
         let durations = matches!(measure, Measure::Latencies(_));
         let is_selected =
             |service: &str, kind| query.services.contains(service) && query.kinds.contains(&kind);
-        let recent = ingest.latencies().lately(&query.grid.slots_of_all(), durations, is_selected);
+        let recent = ingest.latencies().recent_calls(&query.grid.slots_of_all(), durations, is_selected);
         let metrics = metrics(measure, &query, recent)?;
         let (name, help) = measure.name_and_help(query.by_operation);
         Ok(body.json(&MetricFamily { name, kind: "GAUGE", help, metrics })?)
@@ -103,7 +103,7 @@ impl Measure {
     }
 
     /// Returns the value of a window over `slots`, or `None` without data. Slots before `known` have no data.
-    fn of(self, window: &Window<'_>, slots: &Range<u32>, known: u32) -> Option<f64> {
+    fn of(self, window: &SlidingWindow<'_>, slots: &Range<u32>, known: u32) -> Option<f64> {
         match self {
             Self::Latencies(quantile) => window.quantile_ms(quantile),
             Self::Calls => {
@@ -116,7 +116,7 @@ impl Measure {
     }
 }
 
-fn metrics(measure: Measure, query: &MonitorQuery, recent: Lately) -> Result<Vec<Metric>, ApiError> {
+fn metrics(measure: Measure, query: &MonitorQuery, recent: RecentCalls) -> Result<Vec<Metric>, ApiError> {
     let mut groups: BTreeMap<(String, Option<String>), Vec<Slot>> = BTreeMap::new();
     for (service, operation, slots) in recent.operations {
         groups.entry((service, query.by_operation.then_some(operation))).or_default().extend(slots);
@@ -139,7 +139,7 @@ fn metrics(measure: Measure, query: &MonitorQuery, recent: Lately) -> Result<Vec
 
 /// Returns the points of one group's slots; points without data are left out.
 fn series(measure: Measure, grid: Grid, kept: &Range<u32>, slots: &[Slot]) -> Vec<Point> {
-    let mut window = Window::before(slots);
+    let mut window = SlidingWindow::before(slots);
     let mut last: Option<(Range<u32>, Option<f64>)> = None;
     let mut points = Vec::new();
     for at_ms in grid.points(kept) {

@@ -6,7 +6,7 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use crate::ingest::Ingest;
-use crate::latency::Sample;
+use crate::latency::Measurement;
 use crate::query::jaeger::router;
 use crate::query::jaeger::tests::{get, send};
 use crate::trace::{Kind, TraceId};
@@ -15,14 +15,14 @@ use crate::trace::{Kind, TraceId};
 const END: u64 = 1_795_455_841_000;
 const MS: u64 = 1_000_000;
 
-fn span(operation: &str, end_ms: u64, duration_ns: u64) -> Sample<'_> {
+fn span(operation: &str, end_ms: u64, duration_ns: u64) -> Measurement<'_> {
     let end_ns = end_ms * MS;
     let (trace_id, start_ns) = (Some(TraceId(1)), end_ns - duration_ns);
-    Sample { trace_id, operation, kind: Kind::Server, start_ns, end_ns, error: false }
+    Measurement { trace_id, operation, kind: Kind::Server, start_ns, end_ns, error: false }
 }
 
 /// A router over the latencies of the given spans, recorded a minute after [`END`].
-fn router_with(spans: &[(&str, Sample<'_>)]) -> Router {
+fn router_with(spans: &[(&str, Measurement<'_>)]) -> Router {
     let ingest = Arc::new(Ingest::new(64 << 20, None));
     for (service, span) in spans {
         ingest.latencies().record_at((END + 60_000) * MS, service, [*span], &mut Vec::new());
@@ -56,7 +56,7 @@ async fn returns_latencies_by_operation_as_jaeger_does() {
     let spans = [
         ("frontend", span("GET /cart", END - 63_000, 85_200_000)),
         ("frontend", span("GET /cart", END - 30_000, 88_200_000)),
-        ("frontend", Sample { kind: Kind::Client, ..span("GET /cart", END - 30_000, 900_000_000) }),
+        ("frontend", Measurement { kind: Kind::Client, ..span("GET /cart", END - 30_000, 900_000_000) }),
         ("cart", span("lookup", END - 30_000, 1000)),
     ];
     let query = format!("endTs={END}&lookback=60000&step=60000&ratePer=600000&spanKind=server");
@@ -124,7 +124,7 @@ async fn omits_points_whose_window_has_no_spans() {
 
 #[tokio::test]
 async fn groups_by_service_and_optionally_by_operation() {
-    let client = Sample { kind: Kind::Client, error: true, ..span("x", END - 10_000, 1) };
+    let client = Measurement { kind: Kind::Client, error: true, ..span("x", END - 10_000, 1) };
     let router = router_with(&[
         ("b", span("y", END - 10_000, 1)),
         ("b", span("x", END - 10_000, 1)),

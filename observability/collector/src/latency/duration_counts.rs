@@ -1,21 +1,21 @@
-//! How many durations lie in which bucket, in few bytes.
+//! A compact count of durations by bucket.
 //!
-//! While spans come in, it is a sorted list. Later it is packed to about a quarter of that: of each bucket the distance
-//! from the one before and the count, seven bits a byte (LEB128), and most take one byte each.
+//! An open slot has a sorted list. A packed one takes about a quarter of that: for each bucket the distance from the
+//! previous one and the count in LEB128, mostly one byte each.
 
 use super::buckets;
 
 type Pair = (u16, u32);
 
 #[derive(Debug, Clone)]
-pub(super) enum Counts {
-    /// From the shortest durations to the longest.
+pub(super) enum DurationCounts {
+    /// In ascending order of duration.
     Open(Vec<Pair>),
     Packed(Box<[u8]>),
 }
 
-impl Counts {
-    /// Without any, and with room for as many buckets as another has.
+impl DurationCounts {
+    /// Returns empty counts with the capacity that another has.
     pub(super) fn like(other: Option<&Self>) -> Self {
         let buckets = match other {
             Some(Self::Open(pairs)) => pairs.len(),
@@ -55,7 +55,7 @@ impl Counts {
             Self::Packed(bytes) => {
                 let (mut bytes, mut bucket) = (bytes.iter(), 0);
                 while let (Some(distance), Some(count)) = (pull(&mut bytes), pull(&mut bytes)) {
-                    // No more than was pushed.
+                    // At most the bucket that was encoded.
                     bucket += distance as u16;
                     each(bucket, count);
                 }
@@ -69,7 +69,7 @@ impl Counts {
         pairs
     }
 
-    /// What they take beside themselves.
+    /// Returns the size on the heap.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Open(pairs) => pairs.capacity() * size_of::<Pair>(),
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn counts_stay_in_order_when_durations_do_not() {
-        let mut counts = Counts::like(None);
+        let mut counts = DurationCounts::like(None);
         for duration_ns in [5_000_000, 3, 800, 3, u64::MAX] {
             counts.add(duration_ns);
         }
@@ -126,9 +126,9 @@ mod tests {
         #[test]
         fn packing_preserves_counts(pairs in proptest::collection::btree_map(0..1920_u16, 1_u32.., 0..100)) {
             let pairs: Vec<Pair> = pairs.into_iter().collect();
-            let mut counts = Counts::Open(pairs.clone());
+            let mut counts = DurationCounts::Open(pairs.clone());
             counts.pack();
-            prop_assert!(matches!(counts, Counts::Packed(_)));
+            prop_assert!(matches!(counts, DurationCounts::Packed(_)));
             prop_assert_eq!(counts.pairs(), pairs);
         }
     }

@@ -14,7 +14,7 @@ fn slots(spans: &[(u32, u64, bool)]) -> Vec<Slot> {
 #[test]
 fn a_window_is_unknown_before_the_first_slot_and_empty_after_the_last() {
     let slots = slots(&[(10, 2_000_000, false), (10, 50, true), (12, 50, false)]);
-    let mut window = Window::before(&slots);
+    let mut window = SlidingWindow::before(&slots);
     window.move_to(&(5..10));
     assert_eq!((window.calls(), window.error_rate(), window.quantile_ms(0.5)), (None, None, None));
     window.move_to(&(6..11));
@@ -29,7 +29,7 @@ fn a_window_is_unknown_before_the_first_slot_and_empty_after_the_last() {
 #[test]
 fn skipped_slots_do_not_count() {
     let slots = slots(&[(1, 10, true), (5, 20, true), (9, 30, false)]);
-    let mut window = Window::before(&slots);
+    let mut window = SlidingWindow::before(&slots);
     window.move_to(&(8..10));
     assert_eq!((window.calls(), window.error_rate()), (Some(1), Some(0.0)));
     assert_eq!(window.quantile_ms(0.0), Some(30.0 / 1e6));
@@ -48,7 +48,7 @@ proptest! {
         let spans: Vec<(u32, u64, bool)> =
             spans.into_iter().map(|(index, (bits, low), error)| (index, low >> (63 - bits), error)).collect();
         let slots = slots(&spans);
-        let mut window = Window::before(&slots);
+        let mut window = SlidingWindow::before(&slots);
         for end in (0..60_u32).step_by(step) {
             let range = end.saturating_sub(length)..end;
             window.move_to(&range);
