@@ -235,7 +235,7 @@ fn counts_rejected_spans() {
     let message = imported.stderr();
     assert_eq!(imported.code(), Some(1), "{message}");
     assert!(message.starts_with("of 2 traces 2 spans sent, 1 rejected: "), "{message}");
-    assert!(message.contains("an id has the wrong length"), "{message}");
+    assert!(message.contains("id has the wrong length"), "{message}");
 }
 
 /// A receiver that answers each request with the next of `replies`; the thread returns the request bodies.

@@ -23,6 +23,7 @@ use crate::forward::Forward;
 use crate::ingest::Ingest;
 use crate::pages::jaeger_ui::{self, Bundle};
 use crate::query::{jaeger, workbench};
+use crate::receive::MemoryBudget;
 use crate::{pages, receive};
 use telemetry::server;
 
@@ -81,10 +82,11 @@ pub async fn run(
         None => (None, None),
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
-    let receiver = explained(receive::http::router(Arc::clone(&ingest)));
-    let query = query(&ingest, settings, &shutdown)?;
+    let budget = Arc::new(MemoryBudget::for_store(settings.store_max_bytes));
+    let receiver = explained(receive::http::router(Arc::clone(&ingest), Arc::clone(&budget)));
+    let query = query(&ingest, &budget, settings, &shutdown)?;
     let served = tokio::try_join!(
-        receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), shutdown.clone()),
+        receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), budget, shutdown.clone()),
         server::serve(listeners.http, receiver, shutdown.clone()),
         server::serve(listeners.query, query, shutdown.clone()),
     );
@@ -97,10 +99,16 @@ pub async fn run(
 }
 
 /// The routes of the query port.
-fn query(ingest: &Arc<Ingest>, settings: &Settings, shutdown: &CancellationToken) -> Result<Router, Error> {
+fn query(
+    ingest: &Arc<Ingest>,
+    budget: &Arc<MemoryBudget>,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) -> Result<Router, Error> {
     let base = &settings.base_path;
     let ui = settings.jaeger_ui.as_deref().map(|folder| Bundle::open(folder, base)).transpose()?;
-    let (for_metrics, for_ready) = (metrics::Metrics::new(Arc::clone(ingest)), shutdown.clone());
+    let (for_metrics, for_ready) =
+        (metrics::Metrics::new(Arc::clone(ingest), Arc::clone(budget)), shutdown.clone());
     let metrics = move || async move {
         ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], for_metrics.render())
     };

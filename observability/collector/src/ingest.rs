@@ -8,7 +8,7 @@ mod read;
 mod snapshot;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
@@ -16,7 +16,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 use crate::forward::Forward;
 use crate::latency::{self, Hop, Latencies, Measurement, Series, SeriesKey};
 use crate::otlp::wire::Malformed;
-use crate::receive::Room;
 use crate::store::{ExemplarChange, Inserted, SpanBatch, Store};
 use crate::trace::Kind;
 
@@ -41,8 +40,6 @@ pub(crate) enum Transport {
 #[derive(Debug)]
 pub(crate) struct Ingest {
     max_bytes: usize,
-    /// For what is on its way here.
-    pub(crate) room: Arc<Room>,
     pub(crate) store: Store,
     latencies: Mutex<Latencies>,
     losses: Mutex<Losses>,
@@ -66,7 +63,6 @@ impl Ingest {
     pub(crate) fn new(max_bytes: usize, forward: Option<Forward>) -> Self {
         Self {
             max_bytes,
-            room: Arc::new(Room::beside(max_bytes)),
             store: Store::new(max_bytes),
             latencies: Mutex::new(Latencies::new(max_bytes / LATENCIES_SHARE)),
             losses: Mutex::default(),

@@ -1,11 +1,11 @@
-//! OTLP in: gRPC and HTTP, protobuf and JSON, gzip or not.
+//! Receives OTLP over gRPC and HTTP, in protobuf and JSON, plain or compressed with gzip.
 
 mod admission;
-mod admit;
+mod accept;
 pub(crate) mod grpc;
 pub(crate) mod http;
 
-pub(crate) use admission::Room;
+pub(crate) use admission::MemoryBudget;
 
 #[cfg(test)]
 mod tests;

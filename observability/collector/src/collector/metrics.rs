@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingest::Ingest;
+use crate::receive::MemoryBudget;
 use crate::store::EvictionReason;
 
 /// A registry of its own: two collectors may run in one process, as tests do.
@@ -19,9 +20,9 @@ use crate::store::EvictionReason;
 pub(super) struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    pub(super) fn new(ingest: Arc<Ingest>) -> Self {
+    pub(super) fn new(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Self {
         let mut registry = Registry::with_prefix("collector");
-        registry.register_collector(Box::new(Figures(ingest)));
+        registry.register_collector(Box::new(Figures { ingest, budget }));
         Self(Arc::new(registry))
     }
 
@@ -34,7 +35,10 @@ impl Metrics {
 }
 
 #[derive(Debug)]
-struct Figures(Arc<Ingest>);
+struct Figures {
+    ingest: Arc<Ingest>,
+    budget: Arc<MemoryBudget>,
+}
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
@@ -49,7 +53,7 @@ impl Collector for Figures {
 
 impl Figures {
     fn received(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
-        let counts = &self.0.counts;
+        let counts = &self.ingest.counts;
         out.counters(
             "received_spans",
             "Spans accepted",
@@ -68,12 +72,12 @@ impl Figures {
             "Messages refused as a whole",
             [
                 (&[("reason", "invalid")][..], counts.refused_requests.get()),
-                (&[("reason", "no_room")], self.0.room.refused.get()),
+                (&[("reason", "overloaded")], self.budget.refused()),
             ],
         )?;
-        out.gauge("receiving_bytes", "Bytes of messages on their way in", self.0.room.used() as u64)?;
+        out.gauge("inflight_bytes", "Bytes of messages in flight", self.budget.reserved() as u64)?;
         let losses: Vec<_> = {
-            let losses = self.0.losses();
+            let losses = self.ingest.losses();
             losses
                 .spans()
                 .map(|((service, reason), count)| (service.to_owned(), reason.to_owned(), count))
@@ -87,7 +91,7 @@ impl Figures {
     }
 
     fn kept(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
-        let stats = self.0.store.stats();
+        let stats = self.ingest.store.stats();
         out.gauge("store_bytes", "Bytes of the kept traces", stats.bytes as u64)?;
         out.gauge("store_traces", "Traces kept", stats.traces as u64)?;
         out.gauge("store_spans", "Spans kept", stats.spans)?;
@@ -98,7 +102,7 @@ impl Figures {
         out.counter("late_spans", "Spans that came after their trace had left", stats.late_spans)?;
         out.counter("duplicate_spans", "Spans received more than once", stats.duplicate_spans)?;
         let (series, overflow) = {
-            let latencies = self.0.latencies();
+            let latencies = self.ingest.latencies();
             (latencies.series(), latencies.overflow())
         };
         out.gauge("latency_series", "Histograms kept", series as u64)?;
@@ -106,7 +110,7 @@ impl Figures {
     }
 
     fn passed_on(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
-        let Some(forward) = &self.0.forward else { return Ok(()) };
+        let Some(forward) = &self.ingest.forward else { return Ok(()) };
         let counts = forward.counts();
         let (bytes, spans) = forward.queued();
         out.gauge("forward_queue_bytes", "Bytes that wait to be passed on", bytes as u64)?;

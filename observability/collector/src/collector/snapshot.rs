@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Settings};
 use crate::ingest::{Ingest, OpenError};
+use crate::receive::MemoryBudget;
 use telemetry::server;
 
 /// The traces and figures of a collector at one moment. It answers queries as that collector did and accepts no spans.
@@ -32,7 +33,9 @@ impl Snapshot {
         settings: &Settings,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        let router = super::query(&self.0, settings, &shutdown)?;
+        // Nothing is received, so the budget only provides its metrics.
+        let budget = Arc::new(MemoryBudget::for_store(0));
+        let router = super::query(&self.0, &budget, settings, &shutdown)?;
         Ok(server::serve(query, router, shutdown).await?)
     }
 }

@@ -1,7 +1,10 @@
-//! Room for the messages that are on their way in. Each pays for its bytes as they arrive, and gives them back when it has
-//! been dealt with; when there is no room, the sender is told to come again.
+//! The memory budget for messages in flight. A message reserves its bytes as they arrive, and releases them when it has been
+//! handled; when the budget is exhausted, the sender is asked to retry.
 //!
-//! So many slow senders of large messages take a bounded part of the memory, and cost each other, not the store.
+//! So the memory for slow senders of large messages is bounded, and they delay each other instead of displacing the store.
+//!
+//! Considered: `tower`'s load shedding and concurrency limits. They count requests; here the bytes count, and a request's
+//! length is unknown until it has arrived and is decompressed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,131 +14,145 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::otlp::MAX_MESSAGE;
 
-/// When a sender that found no room may try again.
+/// Time after which a refused sender may retry.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Room for at least this many messages of the largest size: their JSON may take as much again.
-const LARGEST_AT_LEAST: usize = 3;
+/// Minimum budget, in messages of the maximum size. The JSON form of a message may take as much again.
+const MIN_MESSAGES: usize = 3;
 
-/// Longer messages are large.
-pub(super) const LIGHT: usize = 1 << 20;
+/// Size above which a message counts as large.
+pub(super) const LARGE_MESSAGE: usize = 1 << 20;
 
-/// Messages that are packed, or JSON, are read so many at a time: each thread that does it keeps some of what it worked with.
-const READERS: usize = 2;
+/// Maximum number of compressed or JSON messages that are decoded at once: each decoding thread retains some memory.
+const DECODE_PERMITS: usize = 2;
 
-/// Large messages are unpacked, turned from JSON and taken in one at a time: that takes several times their bytes.
-const PLACES: usize = 1;
+/// Maximum number of large messages that are decompressed, converted from JSON or ingested at once: each takes several times
+/// its size.
+const LARGE_MESSAGE_PERMITS: usize = 1;
 
-/// As long may a message wait for its turn.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Maximum wait for a permit.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Of a store's bound, for what is not in it yet.
-const SHARE: usize = 8;
+/// Size of the budget, as a divisor of the store's size.
+const STORE_DIVISOR: usize = 8;
 
-/// How many bytes there are, and how many are taken.
+/// The budget, shared by all receivers.
 #[derive(Debug)]
-pub(crate) struct Room {
-    max: usize,
-    used: AtomicUsize,
-    readers: Arc<Semaphore>,
-    places: Arc<Semaphore>,
-    pub(crate) refused: crate::ingest::Counter,
+pub(crate) struct MemoryBudget {
+    max_bytes: usize,
+    reserved: AtomicUsize,
+    decode_permits: Arc<Semaphore>,
+    large_message_permits: Arc<Semaphore>,
+    refused: Counter,
 }
 
-/// There is no room now.
+/// The budget is exhausted.
 #[derive(Debug, thiserror::Error)]
-#[error("too much is on its way in; send this again in a second")]
-pub(crate) struct NoRoom;
+#[error("collector overloaded: retry in {} s", RETRY_AFTER.as_secs())]
+pub(crate) struct Overloaded;
 
-/// What one message has taken. Gives it back when dropped.
+/// The bytes reserved for one message. Released on drop.
 #[derive(Debug)]
-pub(crate) struct Held {
-    room: Arc<Room>,
+pub(crate) struct Reservation {
+    budget: Arc<MemoryBudget>,
     bytes: AtomicUsize,
 }
 
-/// A body that pays for what is read of it.
+/// A body that reserves each frame before returning it.
 #[derive(Debug)]
-pub(crate) struct Paying<B> {
+pub(crate) struct BudgetedBody<B> {
     body: B,
-    held: Arc<Held>,
+    reservation: Arc<Reservation>,
 }
 
-impl Room {
-    /// Beside a store of so many bytes.
-    pub(crate) fn beside(store_max_bytes: usize) -> Self {
+impl MemoryBudget {
+    /// Returns the budget beside a store of `store_max_bytes`.
+    pub(crate) fn for_store(store_max_bytes: usize) -> Self {
         Self {
-            max: (store_max_bytes / SHARE).max(LARGEST_AT_LEAST * MAX_MESSAGE),
-            used: AtomicUsize::new(0),
-            readers: Arc::new(Semaphore::new(READERS)),
-            places: Arc::new(Semaphore::new(PLACES)),
-            refused: crate::ingest::Counter::default(),
+            max_bytes: (store_max_bytes / STORE_DIVISOR).max(MIN_MESSAGES * MAX_MESSAGE),
+            reserved: AtomicUsize::new(0),
+            decode_permits: Arc::new(Semaphore::new(DECODE_PERMITS)),
+            large_message_permits: Arc::new(Semaphore::new(LARGE_MESSAGE_PERMITS)),
+            refused: Counter::default(),
         }
     }
 
-    /// Bytes taken.
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Relaxed)
+    /// Returns the number of reserved bytes.
+    pub(crate) fn reserved(&self) -> usize {
+        self.reserved.load(Relaxed)
     }
 
-    /// A turn to unpack a message or to read its JSON. Fails, and counts that there was none, after a while.
-    pub(crate) async fn reader(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
-        self.turn(&self.readers).await
+    /// Returns the number of requests refused for lack of memory or time.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
     }
 
-    /// A place for a large message, to be unpacked, read or taken in. Fails like [`Self::reader`].
-    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, NoRoom> {
-        self.turn(&self.places).await
+    /// Counts a request refused for lack of time.
+    pub(super) fn count_refusal(&self) {
+        self.refused.inc();
     }
 
-    async fn turn(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NoRoom> {
-        let turn = timeout(PATIENCE, Arc::clone(of).acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(|| {
+    /// Waits for a permit to decompress a message or to parse its JSON. Fails, and counts a refusal, after a timeout.
+    pub(super) async fn decode_permit(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
+        self.permit(&self.decode_permits).await
+    }
+
+    /// Waits for a permit to decompress, parse or ingest a large message. Fails like [`Self::decode_permit`].
+    pub(super) async fn large_message_permit(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
+        self.permit(&self.large_message_permits).await
+    }
+
+    async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Overloaded> {
+        let permit = timeout(PERMIT_TIMEOUT, Arc::clone(permits).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(|| {
             self.refused.inc();
-            NoRoom
+            Overloaded
         })
     }
 
-    pub(crate) fn hold(self: &Arc<Self>) -> Arc<Held> {
-        Arc::new(Held { room: Arc::clone(self), bytes: AtomicUsize::new(0) })
+    /// Returns an empty reservation for a message.
+    pub(super) fn reservation(self: &Arc<Self>) -> Arc<Reservation> {
+        Arc::new(Reservation { budget: Arc::clone(self), bytes: AtomicUsize::new(0) })
     }
 }
 
-impl Held {
-    /// Takes some more, or counts that there was no room.
-    pub(crate) fn take(&self, bytes: usize) -> Result<(), NoRoom> {
-        let Room { max, used, refused, .. } = &*self.room;
-        let is_light = self.bytes.load(Relaxed) + bytes <= LIGHT;
-        // A few senders of large messages, however slow, leave a quarter to all the others.
-        let max = if is_light { *max } else { *max / 4 * 3 };
-        if used.fetch_add(bytes, Relaxed) + bytes > max {
-            used.fetch_sub(bytes, Relaxed);
+impl Reservation {
+    /// Reserves more bytes; fails, and counts a refusal, if the budget is exhausted.
+    pub(super) fn grow(&self, bytes: usize) -> Result<(), Overloaded> {
+        let MemoryBudget { max_bytes, reserved, refused, .. } = &*self.budget;
+        let is_large = self.bytes.load(Relaxed) + bytes > LARGE_MESSAGE;
+        // Large messages leave a quarter of the budget to small ones.
+        let max_bytes = if is_large { *max_bytes / 4 * 3 } else { *max_bytes };
+        if reserved.fetch_add(bytes, Relaxed) + bytes > max_bytes {
+            reserved.fetch_sub(bytes, Relaxed);
             refused.inc();
-            return Err(NoRoom);
+            return Err(Overloaded);
         }
         self.bytes.fetch_add(bytes, Relaxed);
         Ok(())
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.room.used.fetch_sub(self.bytes.load(Relaxed), Relaxed);
+        self.budget.reserved.fetch_sub(self.bytes.load(Relaxed), Relaxed);
     }
 }
 
-impl<B> Paying<B> {
-    pub(crate) fn new(body: B, held: Arc<Held>) -> Self {
-        Self { body, held }
+impl<B> BudgetedBody<B> {
+    /// Wraps a body.
+    pub(super) fn new(body: B, reservation: Arc<Reservation>) -> Self {
+        Self { body, reservation }
     }
 }
 
-impl<B> Body for Paying<B>
+impl<B> Body for BudgetedBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
@@ -151,7 +168,7 @@ where
         Poll::Ready(Some(match frame {
             Ok(frame) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
-                self.held.take(bytes).map(|()| frame).map_err(Into::into)
+                self.reservation.grow(bytes).map(|()| frame).map_err(Into::into)
             }
             Err(error) => Err(error.into()),
         }))
@@ -172,32 +189,34 @@ mod tests {
 
     use super::*;
 
-    fn room(max: usize) -> Arc<Room> {
-        Arc::new(Room { max, ..Room::beside(0) })
+    fn budget(max_bytes: usize) -> Arc<MemoryBudget> {
+        Arc::new(MemoryBudget { max_bytes, ..MemoryBudget::for_store(0) })
     }
 
     #[test]
     fn large_messages_leave_a_quarter_to_small_ones() {
-        let room = room(8 * LIGHT);
-        let (large, small) = (room.hold(), room.hold());
-        large.take(6 * LIGHT).unwrap();
-        assert!(large.take(1).is_err());
-        small.take(LIGHT).unwrap();
-        room.hold().take(LIGHT).unwrap();
-        assert!(small.take(1).is_err(), "it is no longer small");
+        let budget = budget(8 * LARGE_MESSAGE);
+        let (large, small) = (budget.reservation(), budget.reservation());
+        large.grow(6 * LARGE_MESSAGE).unwrap();
+        assert!(large.grow(1).is_err());
+        small.grow(LARGE_MESSAGE).unwrap();
+        budget.reservation().grow(LARGE_MESSAGE).unwrap();
+        assert!(small.grow(1).is_err(), "it is large now");
     }
 
     #[tokio::test]
     async fn releases_reservations_and_reserves_nothing_when_overloaded() {
-        let room = room(100);
-        let body = |room: &Arc<Room>| Paying::new(Full::new(Bytes::from(vec![0; 60])), room.hold());
-        let held = room.hold();
-        held.take(50).unwrap();
-        let refused = body(&room).collect().await.unwrap_err();
-        assert!(refused.is::<NoRoom>(), "{refused}");
-        assert_eq!((room.used.load(Relaxed), room.refused.get()), (50, 1));
-        drop(held);
-        let taken = body(&room).collect().await.unwrap().to_bytes();
-        assert_eq!((taken.len(), room.used.load(Relaxed)), (60, 0));
+        let budget = budget(100);
+        let body = |budget: &Arc<MemoryBudget>| {
+            BudgetedBody::new(Full::new(Bytes::from(vec![0; 60])), budget.reservation())
+        };
+        let reservation = budget.reservation();
+        reservation.grow(50).unwrap();
+        let refused = body(&budget).collect().await.unwrap_err();
+        assert!(refused.is::<Overloaded>(), "{refused}");
+        assert_eq!((budget.reserved(), budget.refused()), (50, 1));
+        drop(reservation);
+        let collected = body(&budget).collect().await.unwrap().to_bytes();
+        assert_eq!((collected.len(), budget.reserved()), (60, 0));
     }
 }

@@ -1,7 +1,6 @@
-//! OTLP/gRPC. The reply leaves when the message is in the store; a sender that is faster than that waits.
+//! OTLP/gRPC. The reply is sent once the message is stored, which slows down a sender that is too fast.
 //!
-//! The message comes to [`Ingest`] as it is on the wire: there is no service generated from OTLP's definition, which
-//! would decode it first.
+//! Ingest reads the encoded message. A service generated from OTLP's definition would decode it first, so there is none.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,30 +24,30 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::Service;
 
-use super::admission::{Held, NoRoom, Paying, RETRY_AFTER, Room};
-use super::admit::{NotTaken, take};
+use super::accept::{AcceptError, Receiver};
+use super::admission::{BudgetedBody, MemoryBudget, Overloaded, RETRY_AFTER, Reservation};
 use crate::ingest::{Ingest, Transport};
 use crate::otlp::{BytesCodec, MAX_MESSAGE};
 use telemetry::server::DRAIN_DEADLINE;
 
-/// A peer that takes longer to send a message holds memory and gives nothing for it.
+/// Maximum time to receive a message, which takes memory meanwhile.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Messages that one connection may have in flight, each of up to [`MAX_MESSAGE`].
+/// Maximum number of messages in flight per connection, each of up to [`MAX_MESSAGE`].
 const STREAMS_PER_CONNECTION: u32 = 64;
 
-/// Before a message: whether it is packed, and how long it is.
-const FRAME: usize = 5;
+/// Bytes before a message: the compression flag and the length.
+const FRAME_HEADER: usize = 5;
 
 /// OTLP's trace service.
 #[derive(Clone)]
-struct Receiver(Arc<Ingest>);
+struct TraceService(Receiver);
 
-impl NamedService for Receiver {
+impl NamedService for TraceService {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
 }
 
-impl Service<http::Request<Body>> for Receiver {
+impl Service<http::Request<Body>> for TraceService {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -58,89 +57,93 @@ impl Service<http::Request<Body>> for Receiver {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let receiver = self.clone();
-        let held = self.0.room.hold();
-        let mut request =
-            request.map(|body| Body::new(Paying::new(body, Arc::clone(&held)).map_err(refusal)));
-        request.extensions_mut().insert(held);
+        let service = self.clone();
+        let reservation = self.0.budget.reservation();
+        let mut request = request
+            .map(|body| Body::new(BudgetedBody::new(body, Arc::clone(&reservation)).map_err(body_error)));
+        request.extensions_mut().insert(reservation);
         Box::pin(async move {
             if request.uri().path().rsplit('/').next() != Some("Export") {
-                return Ok(Status::unimplemented("TraceService has Export alone").into_http());
+                return Ok(Status::unimplemented("unknown method: TraceService has only Export").into_http());
             }
             if request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
-                request = match whole(request, &receiver.0.room).await {
+                request = match collected(request, &service.0.budget).await {
                     Ok(request) => request,
-                    Err(status) => return Ok(refused_for_good(&receiver.0, status.into_http())),
+                    Err(status) => return Ok(final_refusal(&service.0.ingest, status.into_http())),
                 };
             }
             let mut grpc = Grpc::new(BytesCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(MAX_MESSAGE);
-            let ingest = Arc::clone(&receiver.0);
-            Ok(refused_for_good(&ingest, grpc.unary(receiver, request).await))
+            let ingest = Arc::clone(&service.0.ingest);
+            Ok(final_refusal(&ingest, grpc.unary(service, request).await))
         })
     }
 }
 
-impl UnaryService<Bytes> for Receiver {
+impl UnaryService<Bytes> for TraceService {
     type Response = Bytes;
     type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let ingest = Arc::clone(&self.0);
+        let receiver = self.0.clone();
         Box::pin(async move {
             let (_, mut extensions, message) = request.into_parts();
-            let held = extensions.remove::<Arc<Held>>();
-            if let (Some(_unpacked), Some(held)) = (extensions.remove::<Unpacking>(), &held) {
-                held.take(message.len()).map_err(|why| no_room(&why))?;
+            let reservation = extensions.remove::<Arc<Reservation>>();
+            if let (Some(_permit), Some(reservation)) = (extensions.remove::<DecodePermit>(), &reservation) {
+                reservation.grow(message.len()).map_err(|error| overloaded(&error))?;
             }
-            let taken = take(&ingest, held, message, Transport::Grpc).await;
+            let accepted = receiver.accept(reservation, message, Transport::Grpc).await;
             let reply = |partial_success| {
                 Response::new(ExportTraceServiceResponse { partial_success }.encode_to_vec().into())
             };
-            taken.map(reply).map_err(|why| match why {
-                NotTaken::NoRoom(why) => no_room(&why),
-                NotTaken::Malformed(_) => Status::invalid_argument(why.to_string()),
+            accepted.map(reply).map_err(|error| match error {
+                AcceptError::Overloaded(error) => overloaded(&error),
+                AcceptError::Malformed(_) => Status::invalid_argument(error.to_string()),
             })
         })
     }
 }
 
-/// A packed message keeps its turn until it is unpacked and has paid for what it is then.
+/// The permit of a compressed message, held until it is decompressed and its full size is reserved.
 #[derive(Debug, Clone)]
-struct Unpacking(#[expect(dead_code, reason = "freed when dropped")] Arc<OwnedSemaphorePermit>);
+struct DecodePermit(#[expect(dead_code, reason = "freed when dropped")] Arc<OwnedSemaphorePermit>);
 
-/// A packed message, when all of it is here and its turn has come: nobody knows how long it will be, and a slow sender must
-/// not have that turn.
-async fn whole(request: http::Request<Body>, room: &Room) -> Result<http::Request<Body>, Status> {
+/// Collects a compressed message and then waits for a permit to decompress it: its full size is unknown, and a slow sender
+/// must not hold the permit.
+async fn collected(
+    request: http::Request<Body>,
+    budget: &MemoryBudget,
+) -> Result<http::Request<Body>, Status> {
     let (mut head, body) = request.into_parts();
-    let packed = Limited::new(body, FRAME + MAX_MESSAGE).collect().await.map_err(uncollected)?.to_bytes();
-    let turn = room.reader().await.map_err(|why| no_room(&why))?;
-    head.extensions.insert(Unpacking(Arc::new(turn)));
-    Ok(http::Request::from_parts(head, Body::new(Full::new(packed))))
+    let compressed =
+        Limited::new(body, FRAME_HEADER + MAX_MESSAGE).collect().await.map_err(collect_error)?.to_bytes();
+    let permit = budget.decode_permit().await.map_err(|error| overloaded(&error))?;
+    head.extensions.insert(DecodePermit(Arc::new(permit)));
+    Ok(http::Request::from_parts(head, Body::new(Full::new(compressed))))
 }
 
-/// Like tonic of a message that is too long.
-fn uncollected(error: axum::BoxError) -> Status {
+/// Returns the status that tonic has for a message that is too long.
+fn collect_error(error: axum::BoxError) -> Status {
     match error.downcast::<Status>() {
         Ok(status) => *status,
         Err(error) if error.is::<LengthLimitError>() => {
-            Status::out_of_range(format!("longer than {MAX_MESSAGE} bytes"))
+            Status::out_of_range(format!("message is longer than {MAX_MESSAGE} bytes"))
         }
         Err(error) => Status::from_error(error),
     }
 }
 
-/// tonic says OUT_OF_RANGE of a message that is too long, or RESOURCE_EXHAUSTED of one that is so once unpacked, and senders
-/// would try it again. Counts it, too.
-fn refused_for_good(ingest: &Ingest, response: http::Response<Body>) -> http::Response<Body> {
+/// Turns final errors into INVALID_ARGUMENT and counts them. tonic answers OUT_OF_RANGE to a message that is too long, and
+/// RESOURCE_EXHAUSTED to one that is too long once decompressed; senders would retry both.
+fn final_refusal(ingest: &Ingest, response: http::Response<Body>) -> http::Response<Body> {
     let status = Status::from_header_map(response.headers());
-    let for_good = |status: &Status| match status.code() {
+    let is_final = |status: &Status| match status.code() {
         Code::OutOfRange | Code::Internal => true,
         Code::ResourceExhausted => status.details().is_empty(),
         _ => false,
     };
-    match status.filter(for_good) {
+    match status.filter(is_final) {
         Some(status) => {
             ingest.count_refusal();
             Status::invalid_argument(status.message()).into_http()
@@ -149,24 +152,25 @@ fn refused_for_good(ingest: &Ingest, response: http::Response<Body>) -> http::Re
     }
 }
 
-/// Why no more of a message is read.
-fn refusal(error: axum::BoxError) -> Status {
-    match error.downcast::<NoRoom>() {
-        Ok(error) => no_room(&error),
+/// Returns the status for an error of the body.
+fn body_error(error: axum::BoxError) -> Status {
+    match error.downcast::<Overloaded>() {
+        Ok(error) => overloaded(&error),
         Err(error) => Status::from_error(error),
     }
 }
 
-/// What OTLP asks of a receiver that is overloaded: senders try again after a while.
-fn no_room(error: &NoRoom) -> Status {
+/// Returns OTLP's status for an overloaded receiver: senders retry later.
+fn overloaded(error: &Overloaded) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
 }
 
-/// Serves until `shutdown`, then answers what is in flight.
+/// Serves until `shutdown`, then completes the requests in flight.
 pub(crate) async fn serve(
     listener: TcpListener,
     ingest: Arc<Ingest>,
+    budget: Arc<MemoryBudget>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -174,7 +178,7 @@ pub(crate) async fn serve(
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(Receiver(ingest))
+        .add_service(TraceService(Receiver { ingest, budget }))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;

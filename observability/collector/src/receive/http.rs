@@ -1,5 +1,5 @@
-//! OTLP/HTTP: `POST /v1/traces` in protobuf or JSON, plain or gzip. Errors are a `google.rpc.Status` in the
-//! request's own encoding, as OTLP asks.
+//! OTLP/HTTP: `POST /v1/traces` in protobuf or JSON, plain or compressed with gzip. Errors are a `google.rpc.Status` in the
+//! encoding of the request, as OTLP requires.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -24,13 +24,12 @@ use tonic::Code;
 use tower::util::{MapRequestLayer, MapResponseLayer};
 use tower_http::timeout::TimeoutLayer;
 
-use super::admission::Room;
-use super::admission::{Held, LIGHT, NoRoom, Paying, RETRY_AFTER};
-use super::admit::{NotTaken, take};
+use super::accept::{AcceptError, Receiver};
+use super::admission::{BudgetedBody, LARGE_MESSAGE, MemoryBudget, Overloaded, RETRY_AFTER, Reservation};
 use crate::ingest::{Ingest, Transport};
 use crate::otlp::MAX_MESSAGE;
 
-/// A peer that takes longer to send a message holds memory and gives nothing for it.
+/// Maximum time to receive a message, which takes memory meanwhile.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +44,7 @@ struct Refusal {
     message: String,
 }
 
-/// `google.rpc.Status`, as far as it is used.
+/// `google.rpc.Status`, without its details.
 #[derive(Clone, PartialEq, prost::Message)]
 struct RpcStatus {
     #[prost(int32, tag = "1")]
@@ -54,54 +53,56 @@ struct RpcStatus {
     message: String,
 }
 
-pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
-    let (room, for_slow) = (Arc::clone(&ingest.room), Arc::clone(&ingest.room));
-    let pay = move |mut request: Request| {
-        let held = room.hold();
-        request.extensions_mut().insert(Arc::clone(&held));
-        request.map(|body| Body::new(Paying::new(body, held)))
+/// Returns the receiver's routes. Outermost first: a late reply gets a body and is counted, the time limit applies, the body
+/// reserves its bytes, and its length is limited.
+pub(crate) fn router(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Router {
+    let (for_bodies, for_timeouts) = (Arc::clone(&budget), Arc::clone(&budget));
+    let reserve = move |mut request: Request| {
+        let reservation = for_bodies.reservation();
+        request.extensions_mut().insert(Arc::clone(&reservation));
+        request.map(|body| Body::new(BudgetedBody::new(body, reservation)))
     };
     Router::new()
         .route("/v1/traces", post(export))
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
-        .layer(MapRequestLayer::new(pay))
+        .layer(MapRequestLayer::new(reserve))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-        .layer(MapResponseLayer::new(move |response| told_too_slow(&for_slow, response)))
-        .with_state(ingest)
+        .layer(MapResponseLayer::new(move |response| explain_timeout(&for_timeouts, response)))
+        .with_state(Receiver { ingest, budget })
 }
 
-/// The time limit's empty answer becomes one that senders try again after, which they do not after 408; and counts.
-fn told_too_slow(room: &Room, response: Response) -> Response {
+/// Turns the empty reply of the time limit into one with `Retry-After`, and counts it. Senders retry 503, but not 408.
+fn explain_timeout(budget: &MemoryBudget, response: Response) -> Response {
     let is_empty = response.body().size_hint().exact() == Some(0);
     if response.status() != StatusCode::SERVICE_UNAVAILABLE || !is_empty {
         return response;
     }
-    room.refused.inc();
-    let message = format!("it took longer than {} s to come; send it again", REQUEST_TIMEOUT.as_secs());
+    budget.count_refusal();
+    let message = format!("message took longer than {} s to arrive: retry", REQUEST_TIMEOUT.as_secs());
     answer(&Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message }, Format::Json)
 }
 
 async fn export(
-    State(ingest): State<Arc<Ingest>>,
-    Extension(held): Extension<Arc<Held>>,
+    State(receiver): State<Receiver>,
+    Extension(reservation): Extension<Arc<Reservation>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let format = match format(&headers) {
         Ok(format) => format,
-        Err(refusal) => return refuse(&ingest, &refusal, Format::Json),
+        Err(refusal) => return refuse(&receiver.ingest, &refusal, Format::Json),
     };
     let read = match body {
-        Err(rejection) => Err(unread(&rejection)),
-        Ok(body) => read(&ingest.room, &held, (headers, body), format).await,
+        Err(rejection) => Err(body_error(&rejection)),
+        Ok(body) => read(&receiver.budget, &reservation, (headers, body), format).await,
     };
     match read {
-        Ok(message) => match take(&ingest, Some(held), message, Transport::Http).await {
+        Ok(message) => match receiver.accept(Some(reservation), message, Transport::Http).await {
             Ok(partial_success) => reply(partial_success, format),
-            Err(NotTaken::NoRoom(why)) => answer(&no_room(&why), format),
-            Err(NotTaken::Malformed(why)) => answer(&not_otlp(&why), format),
+            Err(AcceptError::Overloaded(error)) => answer(&overloaded(&error), format),
+            Err(AcceptError::Malformed(error)) => answer(&not_otlp(&error), format),
         },
-        Err(refusal) => refuse(&ingest, &refusal, format),
+        Err(refusal) => refuse(&receiver.ingest, &refusal, format),
     }
 }
 
@@ -118,64 +119,69 @@ fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     }
 }
 
-fn unread(rejection: &BytesRejection) -> Refusal {
+fn body_error(rejection: &BytesRejection) -> Refusal {
     let mut cause: Option<&dyn std::error::Error> = Some(rejection);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<NoRoom>() {
-            return no_room(error);
+        if let Some(error) = error.downcast_ref::<Overloaded>() {
+            return overloaded(error);
         }
         cause = error.source();
     }
     Refusal { status: rejection.status(), message: rejection.body_text() }
 }
 
-fn no_room(error: &NoRoom) -> Refusal {
+fn overloaded(error: &Overloaded) -> Refusal {
     Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() }
 }
 
-/// Decompresses, and turns JSON into protobuf, apart from the runtime's own threads: megabytes would hold others up.
+/// Decompresses a message and converts JSON to protobuf, on a blocking thread, so that it does not delay other requests.
 async fn read(
-    room: &Arc<Room>,
-    held: &Arc<Held>,
+    budget: &Arc<MemoryBudget>,
+    reservation: &Arc<Reservation>,
     (headers, body): (HeaderMap, Bytes),
     format: Format,
 ) -> Result<Bytes, Refusal> {
     if format == Format::Protobuf && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(body);
     }
-    let reader = room.reader().await.map_err(|error| no_room(&error))?;
-    let (room, held) = (Arc::clone(room), Arc::clone(held));
+    let permit = budget.decode_permit().await.map_err(|error| overloaded(&error))?;
+    let (budget, reservation) = (Arc::clone(budget), Arc::clone(reservation));
     let reading = tokio::task::spawn_blocking(move || {
-        // Held until the work is done, though its sender may have gone away long before.
-        let _reader = reader;
-        let mut place = Place { room: &room, taken: None };
-        encoded(inflate(&headers, body, &held, &mut place)?, format, &mut place)
+        // Kept until the end, even if the sender disconnects.
+        let _permit = permit;
+        let mut large = LargeMessagePermit { budget: &budget, permit: None };
+        to_protobuf(decompress(&headers, body, &reservation, &mut large)?, format, &mut large)
     });
     reading.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a message could not be read");
+        tracing::error!(%error, "cannot read a message");
         let message = "internal error".to_owned();
         Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message })
     })
 }
 
-/// What a message takes as soon as it is large.
-struct Place<'r> {
-    room: &'r Room,
-    taken: Option<OwnedSemaphorePermit>,
+/// The permit that a message acquires as soon as it is large.
+struct LargeMessagePermit<'b> {
+    budget: &'b MemoryBudget,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Place<'_> {
-    /// For a message of so many bytes. Called on a thread for work that blocks.
-    fn take_for(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if bytes > LIGHT && self.taken.is_none() {
-            let place = Handle::current().block_on(self.room.place());
-            self.taken = Some(place.map_err(|error| no_room(&error))?);
+impl LargeMessagePermit<'_> {
+    /// Acquires the permit if a message of `bytes` is large. Blocks, so it must be called on a blocking thread.
+    fn acquire_for(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if bytes > LARGE_MESSAGE && self.permit.is_none() {
+            let permit = Handle::current().block_on(self.budget.large_message_permit());
+            self.permit = Some(permit.map_err(|error| overloaded(&error))?);
         }
         Ok(())
     }
 }
 
-fn inflate(headers: &HeaderMap, body: Bytes, held: &Held, place: &mut Place<'_>) -> Result<Bytes, Refusal> {
+fn decompress(
+    headers: &HeaderMap,
+    body: Bytes,
+    reservation: &Reservation,
+    large: &mut LargeMessagePermit<'_>,
+) -> Result<Bytes, Refusal> {
     let encoding =
         headers.get(header::CONTENT_ENCODING).map_or(b"identity".as_slice(), |value| value.as_bytes());
     if encoding.eq_ignore_ascii_case(b"identity") {
@@ -185,41 +191,41 @@ fn inflate(headers: &HeaderMap, body: Bytes, held: &Held, place: &mut Place<'_>)
         let message = "Content-Encoding must be gzip or absent".to_owned();
         return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message });
     }
-    let mut inflated = Vec::new();
+    let mut decompressed = Vec::new();
     let mut limited = flate2::read::MultiGzDecoder::new(&*body).take(MAX_MESSAGE as u64 + 1);
-    // Paid for bit by bit, for nobody knows how long it will be.
+    // Reserved piece by piece, since the final size is unknown.
     loop {
-        inflated.reserve_exact(LIGHT.max(inflated.len() / 4));
-        let piece = limited.by_ref().take(LIGHT as u64).read_to_end(&mut inflated);
+        decompressed.reserve_exact(LARGE_MESSAGE.max(decompressed.len() / 4));
+        let piece = limited.by_ref().take(LARGE_MESSAGE as u64).read_to_end(&mut decompressed);
         let piece = piece.map_err(|error| Refusal {
             status: StatusCode::BAD_REQUEST,
-            message: format!("not gzip: {error}"),
+            message: format!("body is not gzip: {error}"),
         })?;
         if piece == 0 {
             break;
         }
-        held.take(piece).map_err(|error| no_room(&error))?;
-        place.take_for(inflated.len())?;
+        reservation.grow(piece).map_err(|error| overloaded(&error))?;
+        large.acquire_for(decompressed.len())?;
     }
-    if inflated.len() > MAX_MESSAGE {
-        let message = format!("longer than {MAX_MESSAGE} bytes once decompressed");
+    if decompressed.len() > MAX_MESSAGE {
+        let message = format!("message is longer than {MAX_MESSAGE} bytes once decompressed");
         return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, message });
     }
-    Ok(inflated.into())
+    Ok(decompressed.into())
 }
 
-fn encoded(body: Bytes, format: Format, place: &mut Place<'_>) -> Result<Bytes, Refusal> {
+fn to_protobuf(body: Bytes, format: Format, large: &mut LargeMessagePermit<'_>) -> Result<Bytes, Refusal> {
     match format {
         Format::Protobuf => Ok(body),
         Format::Json => {
-            place.take_for(body.len())?;
+            large.acquire_for(body.len())?;
             crate::otlp::json_to_protobuf(&body).map_err(|error| not_otlp(&error))
         }
     }
 }
 
-fn not_otlp(why: &dyn std::fmt::Display) -> Refusal {
-    Refusal { status: StatusCode::BAD_REQUEST, message: format!("not an OTLP trace export: {why}") }
+fn not_otlp(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal { status: StatusCode::BAD_REQUEST, message: format!("not an OTLP trace export: {error}") }
 }
 
 fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> Response {
@@ -239,7 +245,7 @@ fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> 
 }
 
 fn refuse(ingest: &Ingest, refusal: &Refusal, format: Format) -> Response {
-    // What found no room was counted then.
+    // The budget counts its own refusals.
     if refusal.status != StatusCode::SERVICE_UNAVAILABLE {
         ingest.count_refusal();
     }

@@ -29,14 +29,14 @@ async fn stalled(collector: &Collector) -> TcpStream {
 async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
     let collector = Collector::with(1 << 20, None).await;
     let (first, second) = (stalled(&collector).await, stalled(&collector).await);
-    collector.metric_becomes("collector_receiving_bytes", 2 * LARGE as u64).await;
+    collector.metric_becomes("collector_inflight_bytes", 2 * LARGE as u64).await;
 
     let mut third = stalled(&collector).await;
     let mut reply = String::new();
     third.read_to_string(&mut reply).await.unwrap();
     assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
     assert!(reply.to_ascii_lowercase().contains("\r\nretry-after: 1\r\n"), "{reply}");
-    assert!(reply.contains("send this again"), "{reply}");
+    assert!(reply.contains("retry in 1 s"), "{reply}");
 
     let mut client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut long = span(8, 1, 0, 2);
@@ -46,12 +46,12 @@ async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
     assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
     let retry = refused.get_details_retry_info().and_then(|info| info.retry_delay);
     assert_eq!(retry, Some(std::time::Duration::from_secs(1)));
-    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="no_room"}"#).await, 2);
+    assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="overloaded"}"#).await, 2);
 
     collector.accept("web", json!([span(1, 1, 0, 2)])).await;
     client.export(protobuf(&export("web", "test", json!([span(2, 1, 0, 2)])))).await.unwrap();
     drop((first, second));
-    collector.metric_becomes("collector_receiving_bytes", 0).await;
+    collector.metric_becomes("collector_inflight_bytes", 0).await;
     client.export(large).await.unwrap();
     assert_eq!(collector.get("/api/traces/2").await.status, StatusCode::OK);
     collector.stop().await;
@@ -61,7 +61,7 @@ async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
 async fn what_is_packed_pays_for_what_it_is_when_it_is_unpacked() {
     let collector = Collector::with(1 << 20, None).await;
     let slow = (stalled(&collector).await, stalled(&collector).await);
-    collector.metric_becomes("collector_receiving_bytes", 2 * LARGE as u64).await;
+    collector.metric_becomes("collector_inflight_bytes", 2 * LARGE as u64).await;
 
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
@@ -73,8 +73,8 @@ async fn what_is_packed_pays_for_what_it_is_when_it_is_unpacked() {
     assert!(refused.get_details_retry_info().is_some(), "{refused}");
 
     drop(slow);
-    collector.metric_becomes("collector_receiving_bytes", 0).await;
+    collector.metric_becomes("collector_inflight_bytes", 0).await;
     client.export(packed).await.unwrap();
-    collector.metric_becomes("collector_receiving_bytes", 0).await;
+    collector.metric_becomes("collector_inflight_bytes", 0).await;
     collector.stop().await;
 }
