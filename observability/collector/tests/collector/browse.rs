@@ -1,4 +1,4 @@
-//! What a browser sees at the query port: the collector's pages or Jaeger's UI, at the root or below a base path.
+//! The query port in a browser: the collector's pages or Jaeger's UI, at the root or below a base path.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::support::{Collector, Reply, hex, span};
 
+/// Writes a minimal Jaeger UI.
 fn ui(folder: &Path) -> Option<std::path::PathBuf> {
     std::fs::create_dir(folder.join("static")).unwrap();
     std::fs::write(folder.join("static/app.js"), "run()").unwrap();
@@ -19,7 +20,7 @@ fn text(reply: &Reply) -> &str {
     std::str::from_utf8(&reply.body).unwrap()
 }
 
-async fn is_api(collector: &Collector, base: &str) {
+async fn assert_api(collector: &Collector, base: &str) {
     let path = format!("{base}/api/traces/{}", hex(1));
     assert_eq!(
         collector.get(&path).await.json()["data"][0]["spans"][0]["operationName"],
@@ -31,26 +32,26 @@ async fn is_api(collector: &Collector, base: &str) {
     assert!(!text(&unknown).contains('<'), "{base}");
 }
 
-async fn is_operated_at_the_root(collector: &Collector) {
+async fn assert_health_and_metrics_at_the_root(collector: &Collector) {
     assert_eq!(text(&collector.get("/health/live").await), "live\n");
     assert_eq!(text(&collector.get("/health/ready").await), "ready\n");
     assert!(text(&collector.get("/metrics").await).contains("collector_received_spans_total"));
 }
 
 #[tokio::test]
-async fn without_a_ui_the_collector_shows_pages_of_its_own() {
+async fn serves_its_own_pages_without_a_ui() {
     let collector = Collector::start().await;
     collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
     let home = collector.get("/").await;
     assert!(home.status == StatusCode::OK && text(&home).contains(&format!("/trace/{}", hex(1))));
     assert!(text(&collector.get(&format!("/trace/{}", hex(1))).await).contains("operation 1"));
-    is_api(&collector, "").await;
-    is_operated_at_the_root(&collector).await;
+    assert_api(&collector, "").await;
+    assert_health_and_metrics_at_the_root(&collector).await;
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn below_a_base_path_there_are_the_same_pages_and_the_api() {
+async fn serves_pages_and_api_below_a_base_path() {
     let collector = Collector::browsed(None, Some("/a/b")).await;
     collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
     for path in ["/a/b", "/a/b/"] {
@@ -62,14 +63,14 @@ async fn below_a_base_path_there_are_the_same_pages_and_the_api() {
     }
     assert_eq!(collector.get("/").await.status, StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(collector.get("/a/bc").await.status, StatusCode::NOT_FOUND);
-    is_api(&collector, "/a/b").await;
-    is_api(&collector, "").await;
-    is_operated_at_the_root(&collector).await;
+    assert_api(&collector, "/a/b").await;
+    assert_api(&collector, "").await;
+    assert_health_and_metrics_at_the_root(&collector).await;
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_ui_takes_the_place_of_the_pages() {
+async fn serves_a_jaeger_ui_instead_of_its_pages() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::browsed(ui(folder.path()), None).await;
     collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
@@ -78,13 +79,13 @@ async fn a_ui_takes_the_place_of_the_pages() {
     }
     let file = collector.get("/static/app.js").await;
     assert_eq!((file.content_type.as_str(), text(&file)), ("text/javascript", "run()"));
-    is_api(&collector, "").await;
-    is_operated_at_the_root(&collector).await;
+    assert_api(&collector, "").await;
+    assert_health_and_metrics_at_the_root(&collector).await;
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_ui_can_stand_below_a_base_path() {
+async fn serves_a_jaeger_ui_below_a_base_path() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::browsed(ui(folder.path()), Some("/jaeger")).await;
     collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
@@ -92,14 +93,14 @@ async fn a_ui_can_stand_below_a_base_path() {
         assert!(text(&collector.get(path).await).contains("<head><base href=\"/jaeger/\">"), "{path}");
     }
     assert_eq!(text(&collector.get("/jaeger/static/app.js").await), "run()");
-    is_api(&collector, "/jaeger").await;
-    is_api(&collector, "").await;
-    is_operated_at_the_root(&collector).await;
+    assert_api(&collector, "/jaeger").await;
+    assert_api(&collector, "").await;
+    assert_health_and_metrics_at_the_root(&collector).await;
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn settings_that_cannot_work_are_a_mistake_of_the_user() {
+async fn rejects_invalid_settings_as_usage_errors() {
     let folder = tempfile::tempdir().unwrap();
     let no_ui = Collector::browsed(Some(folder.path().to_owned()), None).await.ended().await.unwrap_err();
     assert!(matches!(no_ui, Error::JaegerUi(_)) && no_ui.is_usage(), "{no_ui}");

@@ -1,4 +1,4 @@
-//! Round trip by OpenTelemetry's own exporters for Rust, over everything that they speak: what comes out is what went in.
+//! Round trips through all protocols of OpenTelemetry's exporters for Rust.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Collector, hex};
 
-/// Beyond 64 bits, and beyond what a JavaScript number holds exactly.
+/// Larger than 64 bits; `SPAN` is larger than the integers that JavaScript represents exactly.
 const TRACE: u128 = u128::MAX - 41;
 const SPAN: u64 = u64::MAX - 41;
 
-/// Some of it below a microsecond.
+/// With digits below a microsecond.
 const START_NS: u64 = 1_790_000_000_123_456_789;
 
-/// One trace, and spans that count down.
+/// Generates one trace id, and span ids in descending order.
 #[derive(Debug)]
 struct Ids {
     trace: u128,
@@ -41,7 +41,7 @@ impl IdGenerator for Ids {
     }
 }
 
-/// Each exporter with what it is called.
+/// Returns the exporters with their names.
 fn exporters(collector: &Collector) -> Vec<(&'static str, SpanExporter)> {
     let grpc = || SpanExporter::builder().with_tonic().with_endpoint(format!("http://{}", collector.grpc));
     let http = |protocol| {
@@ -64,12 +64,12 @@ fn at(nanoseconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(START_NS + nanoseconds)
 }
 
-/// What the limits leave out, and only count.
-fn too_many() -> KeyValue {
-    KeyValue::new("too many", true)
+/// An attribute beyond the limits of the provider, which is dropped and counted.
+fn beyond_limit() -> KeyValue {
+    KeyValue::new("beyond limit", true)
 }
 
-/// A root and a child that has everything a span can have.
+/// Sends a root and a child that uses every field of a span.
 fn send(trace: u128, exporter: SpanExporter) {
     let resource = Resource::builder_empty()
         .with_schema_url(
@@ -115,10 +115,10 @@ fn send(trace: u128, exporter: SpanExporter) {
             KeyValue::new("ints", AnyValue::Array(Array::I64(vec![1, i64::MAX]))),
             KeyValue::new("doubles", AnyValue::Array(Array::F64(vec![0.5]))),
             KeyValue::new("bools", AnyValue::Array(Array::Bool(vec![true, false]))),
-            too_many(),
+            beyond_limit(),
         ])
-        .with_events(vec![Event::new("slow", at(2), vec![KeyValue::new("why", "lock"), too_many()], 0)])
-        .with_links(vec![Link::new(elsewhere, vec![KeyValue::new("link", 1), too_many()], 0)]);
+        .with_events(vec![Event::new("slow", at(2), vec![KeyValue::new("why", "lock"), beyond_limit()], 0)])
+        .with_links(vec![Link::new(elsewhere, vec![KeyValue::new("link", 1), beyond_limit()], 0)]);
     let mut child = tracer.build_with_context(child, &cx);
     child.set_status(Status::error("too slow"));
     child.end_with_timestamp(at(1_000_002));
@@ -127,8 +127,8 @@ fn send(trace: u128, exporter: SpanExporter) {
     provider.shutdown().unwrap();
 }
 
-/// Both spans in OTLP JSON; Jaeger sorts attributes by their keys.
-fn told(trace: u128) -> Value {
+/// Returns both spans in OTLP JSON, with attributes sorted by key as Jaeger does.
+fn expected(trace: u128) -> Value {
     let nanos = |offset: u64| (START_NS + offset).to_string();
     let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
     let array =
@@ -169,10 +169,10 @@ fn told(trace: u128) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_rusts_exporters_send_is_read_back_whichever_way_it_came() {
+async fn returns_the_same_spans_from_every_exporter() {
     let collector = Collector::start().await;
     for (trace, (name, exporter)) in (0..).map(|number| TRACE + number).zip(exporters(&collector)) {
-        // Each sends while it ends a span: on a thread of the runtime, which its client needs.
+        // The simple exporter sends when a span ends, and its client needs a thread of the runtime.
         tokio::task::block_in_place(|| send(trace, exporter));
         let reply = collector.get(&format!("/api/v3/traces/{}", hex(trace))).await.json();
         let mut spans = Vec::new();
@@ -191,7 +191,7 @@ async fn what_rusts_exporters_send_is_read_back_whichever_way_it_came() {
             assert_eq!(of_scope["schemaUrl"], "https://scope.example/2", "{name}");
             spans.extend(of_scope["spans"].as_array().unwrap().iter().cloned());
         }
-        assert_eq!(Value::Array(spans), told(trace), "{name}");
+        assert_eq!(Value::Array(spans), expected(trace), "{name}");
     }
     collector.stop().await;
 }

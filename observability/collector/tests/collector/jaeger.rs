@@ -1,16 +1,14 @@
-//! Jaeger's API of a running collector: what came in over OTLP is found, and what no client would ask harms nobody.
+//! Jaeger's API of a running collector.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Collector, export, hex, span};
-
-const WINDOW: &str = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-02T00:00:00Z";
+use crate::support::{Collector, WINDOW_V3, export, hex, span};
 
 #[tokio::test]
-async fn what_two_services_sent_is_found_by_both_versions() {
+async fn both_versions_find_the_spans_of_two_services() {
     let collector = Collector::start().await;
     collector.accept("web", json!([span(7, 1, 0, 2)])).await;
     collector.accept("store", json!([span(7, 2, 1, 2)])).await;
@@ -20,7 +18,8 @@ async fn what_two_services_sent_is_found_by_both_versions() {
     assert_eq!(spans[1]["references"][0]["spanID"], spans[0]["spanID"]);
     let v3 = collector.get(&format!("/api/v3/traces/{}", hex(7))).await.json();
     assert_eq!(v3["result"]["resourceSpans"].as_array().map(Vec::len), Some(2));
-    let summaries = collector.get(&format!("/api/v3/trace-summaries?query.serviceName=store&{WINDOW}")).await;
+    let summaries =
+        collector.get(&format!("/api/v3/trace-summaries?query.serviceName=store&{WINDOW_V3}")).await;
     let expected = json!([{ "name": "store", "spanCount": 1 }, { "name": "web", "spanCount": 1 }]);
     assert_eq!(summaries.content_type, "application/json");
     assert_eq!(summaries.json()["summaries"][0]["services"], expected);
@@ -30,7 +29,7 @@ async fn what_two_services_sent_is_found_by_both_versions() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_ui_is_shown_and_not_kept() {
+async fn transform_converts_a_file_without_storing_it() {
     let collector = Collector::start().await;
     let reply = collector.post("/api/transform", &export("web", "test", json!([span(7, 1, 0, 2)]))).await;
     assert_eq!(
@@ -43,7 +42,7 @@ async fn a_file_of_the_ui_is_shown_and_not_kept() {
 }
 
 #[tokio::test]
-async fn other_parts_of_the_query_server_are_not_hidden_by_unknown_paths() {
+async fn unknown_api_paths_do_not_hide_the_workbench_api() {
     let collector = Collector::start().await;
     for path in ["/api/nosuch", "/api/workbench/nosuch", "/api/v3"] {
         let reply = collector.get(path).await;
@@ -61,19 +60,19 @@ async fn other_parts_of_the_query_server_are_not_hidden_by_unknown_paths() {
 }
 
 #[tokio::test]
-async fn a_query_of_ten_megabytes_is_refused_and_others_go_on() {
+async fn rejects_a_query_of_10_mib_and_keeps_serving() {
     let collector = Collector::start().await;
     collector.accept("web", json!([span(7, 1, 0, 2)])).await;
     let (mut from, mut to) = TcpStream::connect(collector.query).await.unwrap().into_split();
-    let writing = tokio::spawn(async move {
+    let sender = tokio::spawn(async move {
         let request = format!("GET /api/traces?service={} HTTP/1.1\r\nhost: a\r\n\r\n", "s".repeat(10 << 20));
-        // The server hangs up on the way.
+        // The server closes the connection before the end.
         let _ = to.write_all(request.as_bytes()).await;
     });
     let mut reply = Vec::new();
     let _ = from.read_to_end(&mut reply).await;
-    writing.await.unwrap();
-    // A connection that is reset may take its reply along.
+    sender.await.unwrap();
+    // A connection reset may discard the reply.
     assert!(reply.is_empty() || reply.starts_with(b"HTTP/1.1 4"), "{:?}", String::from_utf8_lossy(&reply));
     let services: Value = collector.get("/api/services").await.json();
     assert_eq!(services["data"], json!(["web"]));

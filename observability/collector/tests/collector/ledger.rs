@@ -1,9 +1,9 @@
-//! Each row of the ledger made to happen, and the rows always sum to what was asked.
+//! Every row of the ledger; the rows sum to the number of traces in the request.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, export, hex, span};
+use crate::support::{Collector, hex, span};
 
 const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
@@ -22,6 +22,7 @@ async fn ledger(collector: &Collector, traces: impl IntoIterator<Item = u128>) -
     ledger
 }
 
+/// A client span whose attribute names the server span that answered it.
 fn call(trace: u128, id: u64, parent: u64, answered_by: u64) -> Value {
     let mut call = span(trace, id, parent, CLIENT);
     let peer = json!({ "stringValue": format!("{answered_by:016x}") });
@@ -29,7 +30,7 @@ fn call(trace: u128, id: u64, parent: u64, answered_by: u64) -> Value {
     call
 }
 
-/// The spans of a call that sends a message, one for each process.
+/// The spans of a call that publishes a message, one of each process.
 fn booking(trace: u128) -> [Value; 4] {
     [
         call(trace, 1, 0, 2),
@@ -40,10 +41,10 @@ fn booking(trace: u128) -> [Value; 4] {
 }
 
 #[tokio::test]
-async fn each_loss_stands_in_its_own_row() {
+async fn every_kind_of_loss_has_its_own_row() {
     let collector = Collector::start().await;
-    // 1 is complete, 2 lacks its root, 3 its server, 4 its receiver, 5 everything, 6 what an exporter dropped, and 8 a leaf
-    // that only the exporter knows of.
+    // Trace 1 is complete; 2 lacks its root, 3 its server, 4 its consumer, and 5 all spans. The exporter reports losses in 6,
+    // whose root is missing, in 7, of which nothing was received, and in 8, which looks complete.
     let mut spans: Vec<Value> = booking(1).into();
     spans.extend(booking(2).into_iter().skip(1));
     spans.extend(booking(3).into_iter().take(1));
@@ -51,38 +52,32 @@ async fn each_loss_stands_in_its_own_row() {
     spans.extend(booking(6).into_iter().skip(1));
     spans.extend(booking(8));
     collector.accept("shop", json!(spans)).await;
-    let mut report = span(99, 9, 0, 1);
-    report["name"] = json!("spans dropped");
-    report["attributes"] = json!([
-        { "key": "otel.dropped.count", "value": { "intValue": "5" } },
-        { "key": "otel.dropped.reason", "value": { "stringValue": "queue_full" } },
-    ]);
-    let links = [6, 7, 8].map(|trace| json!({ "traceId": hex(trace), "spanId": format!("{:016x}", 1) }));
-    report["links"] = json!(links);
-    let body = export("shop", "observability.telemetry", json!([report])).to_string();
-    let reply = collector.otlp(&[("content-type", "application/json")], body).await;
-    assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!({})));
+    collector.report_losses("shop", 5, "queue_full", [6, 7, 8]).await;
 
     let ledger = ledger(&collector, 1..=8).await;
     assert_eq!(ledger["complete"], 1, "{ledger}");
     assert_eq!(ledger["orphaned"], 1, "{ledger}");
     assert_eq!(ledger["missing"], 3, "{ledger}");
-    assert_eq!(ledger["dropped_by_exporter"], 3, "7, too, of which nothing is left: {ledger}");
+    assert_eq!(ledger["dropped_by_exporter"], 3, "including trace 7: {ledger}");
     assert_eq!(ledger["examples"].as_array().map(Vec::len), Some(7));
     let why = |trace| {
         let example = ledger["examples"].as_array().unwrap().iter().find(|e| e["trace_id"] == hex(trace));
         example.unwrap()["why"].as_str().unwrap().to_owned()
     };
-    assert!(why(3).contains("answered by span 0000000000000002"), "{}", why(3));
+    assert!(why(3).contains("span 0000000000000002, which answered"), "{}", why(3));
     assert!(why(4).contains("operation 3"), "{}", why(4));
     let dropped = r#"collector_exporter_dropped_spans_total{service="shop",reason="queue_full"}"#;
     assert_eq!(collector.metric(dropped).await, 5);
-    assert_eq!(collector.get("/api/traces/99").await.status, StatusCode::NOT_FOUND, "a report is no trace");
+    assert_eq!(
+        collector.get("/api/traces/99").await.status,
+        StatusCode::NOT_FOUND,
+        "a loss report is not stored as a trace"
+    );
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_late_span_completes_its_trace() {
+async fn late_spans_complete_a_trace() {
     let collector = Collector::start().await;
     let [root, server, producer, consumer] = booking(1);
     collector.accept("shop", json!([producer, server])).await;
@@ -95,7 +90,7 @@ async fn a_late_span_completes_its_trace() {
 }
 
 #[tokio::test]
-async fn a_small_store_keeps_whole_traces_and_remembers_the_rest_as_evicted() {
+async fn a_full_store_evicts_whole_traces_and_reports_them_as_evicted() {
     let max_bytes = 256 << 10;
     let collector = Collector::with(max_bytes, None).await;
     for first in (1..=2000).step_by(100) {
@@ -106,7 +101,7 @@ async fn a_small_store_keeps_whole_traces_and_remembers_the_rest_as_evicted() {
     let (complete, evicted) = (all["complete"].as_u64().unwrap(), all["evicted"].as_u64().unwrap());
     assert_eq!(complete + evicted, 2000, "{all}");
     assert!(complete > 100, "{all}");
-    assert_eq!(ledger(&collector, 1981..=2000).await["complete"], 20, "what just came is here");
+    assert_eq!(ledger(&collector, 1981..=2000).await["complete"], 20, "the most recent traces are stored");
     let by_reason = all["evicted_by_reason"].as_object().unwrap();
     assert_eq!(by_reason.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), evicted, "{all}");
     assert_eq!(collector.metric("collector_store_traces").await, complete);
@@ -117,23 +112,27 @@ async fn a_small_store_keeps_whole_traces_and_remembers_the_rest_as_evicted() {
     assert_eq!(collector.metric("collector_evicted_spans_total").await, evicted * 4);
     assert!(collector.metric("collector_store_bytes").await <= max_bytes as u64);
 
-    let mut gone = 1;
-    while ledger(&collector, [gone]).await["evicted"] == 0 {
-        gone += 1;
+    let mut evicted = 1;
+    while ledger(&collector, [evicted]).await["evicted"] == 0 {
+        evicted += 1;
     }
-    collector.accept("mail", json!([span(gone, 9, 3, CONSUMER)])).await;
-    assert_eq!(ledger(&collector, [gone]).await["evicted"], 1, "a late span brings nothing back");
+    collector.accept("mail", json!([span(evicted, 9, 3, CONSUMER)])).await;
+    assert_eq!(
+        ledger(&collector, [evicted]).await["evicted"],
+        1,
+        "a late span does not restore an evicted trace"
+    );
     assert_eq!(collector.metric("collector_late_spans_total").await, 1);
     assert_eq!(
         collector.get("/api/workbench/hops").await.json()["hops"][0]["count"],
         1,
-        "measured all the same"
+        "the late span is in the latencies"
     );
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_trace_that_is_asked_for_again_counts_again_and_is_told_of_once() {
+async fn repeated_ids_are_counted_repeatedly_and_listed_once() {
     let collector = Collector::start().await;
     collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
     collector.accept("shop", json!([span(3, 1, 7, SERVER)])).await;
@@ -148,11 +147,11 @@ async fn a_trace_that_is_asked_for_again_counts_again_and_is_told_of_once() {
 }
 
 #[tokio::test]
-async fn kept_traces_are_given_as_lines() {
+async fn exports_stored_traces_as_lines_in_the_order_requested() {
     let collector = Collector::start().await;
     collector.accept("shop", json!([booking(1), booking(2)].concat())).await;
-    let wanted = json!({ "traces": [hex(2), hex(3), hex(1), hex(2)] });
-    let reply = collector.post("/api/workbench/traces", &wanted).await;
+    let request = json!({ "traces": [hex(2), hex(3), hex(1), hex(2)] });
+    let reply = collector.post("/api/workbench/traces", &request).await;
     assert_eq!(reply.content_type, "application/x-ndjson");
     let text = String::from_utf8(reply.body.to_vec()).unwrap();
     let traces: Vec<_> = text.lines().map(|line| collector::otlp::from_json_line(line).unwrap()).collect();
@@ -164,7 +163,7 @@ async fn kept_traces_are_given_as_lines() {
 }
 
 #[tokio::test]
-async fn hostile_questions_are_refused() {
+async fn rejects_invalid_requests() {
     let collector = Collector::start().await;
     let many = |count: u128| json!({ "traces": (1..=count).map(hex).collect::<Vec<_>>() });
     for (path, body) in [

@@ -1,4 +1,4 @@
-//! More than there is room for: some are asked to come again, and the others go on.
+//! With the memory budget used up, large messages are refused with a retry delay and small ones are accepted.
 
 use http::StatusCode;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -12,7 +12,7 @@ use crate::support::{Collector, export, protobuf, span};
 
 const LARGE: usize = 15_000_000;
 
-/// Sends the larger part of a large message and then nothing.
+/// Sends a large message except for its last byte.
 async fn stalled(collector: &Collector) -> TcpStream {
     let mut stream = TcpStream::connect(collector.http).await.unwrap();
     let head = format!(
@@ -20,16 +20,16 @@ async fn stalled(collector: &Collector) -> TcpStream {
         LARGE + 1
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // Cut off in the middle if there is no room.
+    // Fails if the collector refuses the message meanwhile.
     let _ = stream.write_all(&vec![b' '; LARGE]).await;
     stream
 }
 
 #[tokio::test]
-async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
+async fn refuses_large_messages_for_a_retry_and_accepts_small_ones() {
     let collector = Collector::with(1 << 20, None).await;
     let (first, second) = (stalled(&collector).await, stalled(&collector).await);
-    collector.metric_becomes("collector_inflight_bytes", 2 * LARGE as u64).await;
+    collector.wait_for_metric("collector_inflight_bytes", 2 * LARGE as u64).await;
 
     let mut third = stalled(&collector).await;
     let mut reply = String::new();
@@ -51,30 +51,30 @@ async fn large_senders_are_asked_to_come_again_and_small_ones_go_on() {
     collector.accept("web", json!([span(1, 1, 0, 2)])).await;
     client.export(protobuf(&export("web", "test", json!([span(2, 1, 0, 2)])))).await.unwrap();
     drop((first, second));
-    collector.metric_becomes("collector_inflight_bytes", 0).await;
+    collector.wait_for_metric("collector_inflight_bytes", 0).await;
     client.export(large).await.unwrap();
     assert_eq!(collector.get("/api/traces/2").await.status, StatusCode::OK);
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_packed_pays_for_what_it_is_when_it_is_unpacked() {
+async fn compressed_messages_are_charged_for_their_decompressed_size() {
     let collector = Collector::with(1 << 20, None).await;
     let slow = (stalled(&collector).await, stalled(&collector).await);
-    collector.metric_becomes("collector_inflight_bytes", 2 * LARGE as u64).await;
+    collector.wait_for_metric("collector_inflight_bytes", 2 * LARGE as u64).await;
 
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
     let mut long = span(8, 1, 0, 2);
     long["name"] = json!("x".repeat(LARGE));
-    let packed = protobuf(&export("web", "test", json!([long])));
-    let refused = client.export(packed.clone()).await.unwrap_err();
+    let message = protobuf(&export("web", "test", json!([long])));
+    let refused = client.export(message.clone()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
     assert!(refused.get_details_retry_info().is_some(), "{refused}");
 
     drop(slow);
-    collector.metric_becomes("collector_inflight_bytes", 0).await;
-    client.export(packed).await.unwrap();
-    collector.metric_becomes("collector_inflight_bytes", 0).await;
+    collector.wait_for_metric("collector_inflight_bytes", 0).await;
+    client.export(message).await.unwrap();
+    collector.wait_for_metric("collector_inflight_bytes", 0).await;
     collector.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Ways in: the real exporter, gRPC, HTTP; protobuf, JSON, gzip; and what is refused.
+//! The receivers: gRPC and HTTP with protobuf, JSON and gzip; and what they refuse.
 
 use std::io::Write as _;
 
@@ -18,13 +18,12 @@ use prost::Message as _;
 use serde_json::json;
 use tonic::codec::CompressionEncoding;
 
-use crate::support::{Collector, export, hex, protobuf, span};
+use crate::support::{Collector, JSON, export, hex, protobuf, span};
 
-const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
 
-/// Headers, body, and the status that they get.
+/// Headers, body, and the expected status.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -34,7 +33,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_standard_exporter_sends_is_read_back() {
+async fn returns_the_spans_of_the_opentelemetry_sdk() {
     let collector = Collector::start().await;
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
@@ -82,7 +81,7 @@ async fn what_the_standard_exporter_sends_is_read_back() {
 }
 
 #[tokio::test]
-async fn every_encoding_of_http_is_accepted() {
+async fn accepts_every_http_encoding() {
     let collector = Collector::start().await;
     let message = |trace| export("web", "test", json!([span(trace, 1, 0, 2)]));
     let json = message(1).to_string().into_bytes();
@@ -107,7 +106,7 @@ async fn every_encoding_of_http_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_and_others_go_on() {
+async fn refuses_malformed_messages_and_keeps_receiving() {
     let collector = Collector::start().await;
     let message = export("web", "test", json!([span(1, 1, 0, 2)])).to_string().into_bytes();
     let binary = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)]))).encode_to_vec();
@@ -138,28 +137,32 @@ async fn what_cannot_be_read_is_refused_and_others_go_on() {
         }
     }
     assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 11);
-    assert_eq!(collector.get("/api/services").await.json()["data"], json!([]), "nothing was stored");
+    assert_eq!(
+        collector.get("/api/services").await.json()["data"],
+        json!([]),
+        "a refused message is not stored"
+    );
     collector.accept("web", json!([span(1, 1, 0, 2)])).await;
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn whoever_asks_in_the_wrong_way_is_told_what_is_right() {
+async fn unsupported_methods_and_paths_get_an_explanation() {
     let collector = Collector::start().await;
-    let told = async |address, method: &str, path: &str| {
-        let reply = collector.ask(address, method, path).await;
+    let send = async |address, method: &str, path: &str| {
+        let reply = collector.request(address, method, path).await;
         (reply.status.as_u16(), String::from_utf8(reply.body.to_vec()).unwrap())
     };
-    let (status, text) = told(collector.query, "DELETE", "/api/traces/1").await;
+    let (status, text) = send(collector.query, "DELETE", "/api/traces/1").await;
     assert_eq!((status, text.as_str()), (405, "405 Method Not Allowed: it takes GET,HEAD\n"));
-    assert_eq!(told(collector.query, "GET", "/api/workbench/ledger").await.0, 405);
-    assert_eq!(told(collector.http, "GET", "/v1/traces").await.1, "405 Method Not Allowed: it takes POST\n");
-    assert_eq!(told(collector.http, "POST", "/v1/logs").await, (404, "404 Not Found\n".to_owned()));
+    assert_eq!(send(collector.query, "GET", "/api/workbench/ledger").await.0, 405);
+    assert_eq!(send(collector.http, "GET", "/v1/traces").await.1, "405 Method Not Allowed: it takes POST\n");
+    assert_eq!(send(collector.http, "POST", "/v1/logs").await, (404, "404 Not Found\n".to_owned()));
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn spans_without_valid_ids_are_refused_alone() {
+async fn rejects_only_the_spans_without_valid_ids() {
     let collector = Collector::start().await;
     let mut spans = [span(1, 1, 0, 2), span(0, 2, 0, 2), span(1, 3, 0, 2), span(1, 4, 0, 2)];
     spans[2]["spanId"] = json!("abcd");
@@ -177,7 +180,7 @@ async fn spans_without_valid_ids_are_refused_alone() {
 }
 
 #[tokio::test]
-async fn grpc_takes_gzip_and_says_what_is_too_long() {
+async fn grpc_accepts_gzip_and_refuses_long_messages_permanently() {
     let collector = Collector::start().await;
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
@@ -189,7 +192,7 @@ async fn grpc_takes_gzip_and_says_what_is_too_long() {
     let mut long = span(8, 1, 0, 2);
     long["name"] = json!("x".repeat(16 << 20));
     let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "never to be tried again: {refused}");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a status that clients do not retry: {refused}");
     assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
     assert_eq!(collector.get("/api/traces/8").await.status, StatusCode::NOT_FOUND);
     let again = protobuf(&export("web", "test", json!([span(9, 1, 0, 2)])));
@@ -199,12 +202,11 @@ async fn grpc_takes_gzip_and_says_what_is_too_long() {
 }
 
 #[tokio::test]
-async fn grpc_refuses_for_good_what_is_too_long_while_it_is_packed() {
+async fn grpc_refuses_long_compressed_messages_permanently() {
     let collector = Collector::start().await;
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
-    // Six bits a byte that cannot be foretold: gzip makes of it three quarters, more than there is room for at all.
-    // Marsaglia's xorshift.
+    // Marsaglia's xorshift: 6 random bits a byte, which gzip compresses to three quarters, more than the memory budget.
     let noise = std::iter::successors(Some(1_u64), |n| {
         let n = n ^ n << 13;
         let n = n ^ n >> 7;
@@ -215,13 +217,13 @@ async fn grpc_refuses_for_good_what_is_too_long_while_it_is_packed() {
     let mut long = span(8, 1, 0, 2);
     long["name"] = json!(noise);
     let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "never to be tried again: {refused}");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a status that clients do not retry: {refused}");
     assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn health_is_told_and_a_stop_waits_for_no_idle_connection() {
+async fn answers_health_checks_and_stops_without_waiting_for_idle_connections() {
     let collector = Collector::start().await;
     for path in ["/health/live", "/health/ready"] {
         assert_eq!(collector.get(path).await.status, StatusCode::OK, "{path}");
@@ -234,7 +236,7 @@ async fn health_is_told_and_a_stop_waits_for_no_idle_connection() {
 }
 
 #[tokio::test]
-async fn a_malformed_span_is_refused_alone_and_its_neighbours_stay() {
+async fn rejects_only_the_malformed_span_of_a_message() {
     let collector = Collector::start().await;
     let spans = [span(1, 1, 0, 2), span(2, 2, 0, 2), span(3, 3, 0, 2)];
     let mut message = protobuf(&export("web", "test", json!(spans))).encode_to_vec();
@@ -252,7 +254,7 @@ async fn a_malformed_span_is_refused_alone_and_its_neighbours_stay() {
 }
 
 #[tokio::test]
-async fn one_resource_of_many_scopes_takes_no_more_than_its_share() {
+async fn rejects_spans_whose_repeated_resource_exceeds_the_limit() {
     let collector = Collector::start().await;
     let long = json!({ "key": "long", "value": { "stringValue": "x".repeat(60_000) } });
     let mut message = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)])));
@@ -262,36 +264,29 @@ async fn one_resource_of_many_scopes_takes_no_more_than_its_share() {
     let reply = collector.otlp(&[PROTOBUF], message.encode_to_vec()).await;
     let reply = ExportTraceServiceResponse::decode(reply.body).unwrap().partial_success.unwrap();
     assert!((1700..1800).contains(&reply.rejected_spans), "{reply:?}");
-    assert!(reply.error_message.contains("once for each group of spans"), "{}", reply.error_message);
+    assert!(reply.error_message.contains("resources and scopes of the message exceed"), "{}", reply.error_message);
     assert_eq!(collector.get("/api/traces/1").await.status, StatusCode::OK);
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_report_of_losses_cannot_break_the_metrics() {
+async fn loss_reports_with_extreme_values_do_not_corrupt_the_metrics() {
     let collector = Collector::start().await;
-    let mut report = span(99, 9, 0, 1);
-    report["name"] = json!("spans dropped");
-    report["attributes"] = json!([
-        { "key": "otel.dropped.count", "value": { "intValue": i64::MAX.to_string() } },
-        { "key": "otel.dropped.reason", "value": { "stringValue": "a\n\"b\\" } },
-    ]);
-    let body =
-        export("los\"s\nx", "observability.telemetry", json!([report.clone(), report.clone(), report]));
-    let reply = collector.otlp(&[JSON], body.to_string()).await;
-    assert_eq!(reply.status, StatusCode::OK);
+    for _ in 0..3 {
+        collector.report_losses("los\"s\nx", i64::MAX, "a\n\"b\\", []).await;
+    }
     let metric = r#"collector_exporter_dropped_spans_total{service="los_s_x",reason="a__b_"}"#;
     assert_eq!(collector.metric(metric).await, u64::MAX);
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn json_that_is_larger_than_it_looks_is_refused() {
+async fn refuses_json_whose_decoded_size_exceeds_the_limit() {
     let collector = Collector::start().await;
     let of = |spans: String| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
     let many = |item: &str| format!("{}{item}", format!("{item},").repeat(450_000));
     let reply = collector.otlp(&[JSON, GZIP], gzip(of(many("{}")).as_bytes())).await;
-    assert_eq!(reply.json()["partialSuccess"]["rejectedSpans"], "450001", "each alone");
+    assert_eq!(reply.json()["partialSuccess"]["rejectedSpans"], "450001", "every span is counted");
     let links = of(format!(r#"{{"links":[{}]}}"#, many("{}")));
     let reply = collector.otlp(&[JSON, GZIP], gzip(links.as_bytes())).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);

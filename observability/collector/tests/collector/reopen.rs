@@ -1,14 +1,14 @@
-//! What a collector wrote, opened again, answers as it did.
+//! A collector reopened from the files of another gives the same answers.
 
 use bytes::Bytes;
 use collector::{OpenError, Snapshot};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, export, hex, span};
+use crate::support::{Collector, WINDOW_V3, hex, span};
 
-/// A collector with more than fits, errors among it, and reports of losses.
-async fn busy() -> Collector {
+/// A collector that has evicted traces and received errors and loss reports.
+async fn loaded_collector() -> Collector {
     let collector = Collector::with(512 << 10, None).await;
     for first in (1..=3000_u128).step_by(100) {
         let spans = (first..first + 100).flat_map(|trace| {
@@ -22,19 +22,14 @@ async fn busy() -> Collector {
         });
         collector.accept("shop", json!(spans.collect::<Vec<_>>())).await;
     }
-    let mut report = span(99, 9, 0, 1);
-    report["name"] = json!("spans dropped");
-    report["links"] = json!([{ "traceId": hex(2999), "spanId": "0000000000000001" }]);
-    let body = export("shop", "observability.telemetry", json!([report])).to_string();
-    collector.otlp(&[("content-type", "application/json")], body).await;
+    collector.report_losses("shop", 1, "queue_full", [2999]).await;
     collector
 }
 
-/// Everything that concerns a kept trace, a hop or the ledger.
-async fn answers(collector: &Collector, kept: &[String]) -> Vec<(String, Value)> {
-    let mut answers = Vec::new();
-    let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-01T00:01:00Z";
-    let asked = [
+/// Returns the replies of all endpoints that show stored traces, hops or the ledger.
+async fn replies(collector: &Collector, stored: &[String]) -> Vec<(String, Value)> {
+    let mut replies = Vec::new();
+    let paths = [
         "/api/services".to_owned(),
         "/api/operations?service=shop".to_owned(),
         "/api/v3/operations?service=shop".to_owned(),
@@ -44,23 +39,24 @@ async fn answers(collector: &Collector, kept: &[String]) -> Vec<(String, Value)>
         "/api/traces?service=shop&start=0&end=60000000&limit=5000".to_owned(),
         "/api/traces?service=shop&start=0&end=60000000&tag=error:true&tag=double:0.1".to_owned(),
         "/api/traces?service=shop&start=0&end=60000000&minDuration=3ms&limit=7".to_owned(),
-        format!("/api/v3/traces?{window}&query.serviceName=shop&query.searchDepth=9"),
-        format!("/api/v3/trace-summaries?{window}&query.serviceName=shop&query.searchDepth=5000"),
+        format!("/api/v3/traces?{WINDOW_V3}&query.serviceName=shop&query.searchDepth=9"),
+        format!("/api/v3/trace-summaries?{WINDOW_V3}&query.serviceName=shop&query.searchDepth=5000"),
         "/api/dependencies?endTs=60000&lookback=60000".to_owned(),
     ];
-    let each = kept.iter().flat_map(|id| [format!("/api/traces/{id}"), format!("/api/v3/traces/{id}")]);
-    for path in asked.into_iter().chain(each) {
+    let each = stored.iter().flat_map(|id| [format!("/api/traces/{id}"), format!("/api/v3/traces/{id}")]);
+    for path in paths.into_iter().chain(each) {
         let reply = collector.get(&path).await;
         assert_eq!(reply.status, StatusCode::OK, "{path}");
-        answers.push((path, reply.json()));
+        replies.push((path, reply.json()));
     }
     let all: Vec<String> = (1..=3001).map(hex).collect();
     let ledger = collector.post("/api/workbench/ledger", &json!({ "traces": all })).await.json();
     assert!(ledger["evicted"].as_u64() > Some(1000) && ledger["missing"] == 1, "{ledger}");
-    answers.push(("the ledger".to_owned(), ledger));
-    answers
+    replies.push(("/api/workbench/ledger".to_owned(), ledger));
+    replies
 }
 
+/// Downloads the collector's state and traces.
 async fn files(collector: &Collector) -> (Bytes, Bytes) {
     let (state, traces) =
         (collector.get("/api/workbench/state").await, collector.get("/api/workbench/traces").await);
@@ -69,10 +65,10 @@ async fn files(collector: &Collector) -> (Bytes, Bytes) {
 }
 
 #[tokio::test]
-async fn an_opened_collector_answers_as_the_one_that_wrote_it_did() {
-    let collector = busy().await;
+async fn a_reopened_collector_gives_the_same_answers() {
+    let collector = loaded_collector().await;
     let (state, traces) = files(&collector).await;
-    let kept: Vec<String> = traces
+    let stored: Vec<String> = traces
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice::<Value>(line).unwrap())
@@ -80,23 +76,23 @@ async fn an_opened_collector_answers_as_the_one_that_wrote_it_did() {
             line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"].as_str().unwrap().to_owned()
         })
         .collect();
-    assert!(kept.len() > 300, "{}", kept.len());
-    let before = answers(&collector, &kept[..300]).await;
+    assert!(stored.len() > 300, "{}", stored.len());
+    let before = replies(&collector, &stored[..300]).await;
     collector.stop().await;
 
     let opened = Snapshot::read(&state, traces.as_ref()).unwrap();
-    assert_eq!(opened.traces(), kept.len());
+    assert_eq!(opened.traces(), stored.len());
     let opened = Collector::show(opened).await;
-    for ((path, before), (_, now)) in before.iter().zip(answers(&opened, &kept[..300]).await) {
-        assert_eq!(before, &now, "{path}");
+    for ((path, before), (_, after)) in before.iter().zip(replies(&opened, &stored[..300]).await) {
+        assert_eq!(before, &after, "{path}");
     }
-    assert_eq!(files(&opened).await, (state, traces), "and would be written as it was");
+    assert_eq!(files(&opened).await, (state, traces), "the files of the reopened collector are the same");
     opened.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_damaged_or_of_others_is_refused() {
-    let collector = busy().await;
+async fn rejects_damaged_and_foreign_files() {
+    let collector = loaded_collector().await;
     let (state, traces) = files(&collector).await;
     collector.stop().await;
     let open = |state: &[u8], traces: &[u8]| Snapshot::read(state, traces).map(|opened| opened.traces());

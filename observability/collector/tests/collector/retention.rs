@@ -1,12 +1,12 @@
-//! What the hops table names is there to be looked at, though most of what came has left.
+//! Retention: exemplars, slow traces and a uniform sample stay when most traces are evicted.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{Collector, hex, span};
 
-/// Spans whose durations spread over four orders of magnitude.
-async fn spread(collector: &Collector, traces: u128) {
+/// Sends traces of one span, with durations over four orders of magnitude.
+async fn send_spread(collector: &Collector, traces: u128) {
     for first in (1..=traces).step_by(200) {
         let spans = (first..first + 200).map(|trace| {
             let mut span = span(trace, 1, 0, 2);
@@ -19,13 +19,13 @@ async fn spread(collector: &Collector, traces: u128) {
 }
 
 #[tokio::test]
-async fn the_exemplars_of_every_percentile_are_among_the_kept() {
+async fn the_exemplars_of_every_percentile_are_stored() {
     let collector = Collector::with(512 << 10, None).await;
-    spread(&collector, 5000).await;
+    send_spread(&collector, 5000).await;
     let hops = collector.get("/api/workbench/hops").await.json();
     let hop = &hops["hops"][0];
     assert_eq!((&hop["count"], &hop["errors"]), (&json!(5000), &json!(0)));
-    let mut asked = 0;
+    let mut found = 0;
     for (percentile, exemplars) in hop["exemplars"].as_object().unwrap() {
         let latency = hop["latency_us"][percentile].as_f64().unwrap();
         let exemplars = exemplars.as_array().unwrap();
@@ -36,16 +36,16 @@ async fn the_exemplars_of_every_percentile_are_among_the_kept() {
             let id = exemplar["trace_id"].as_str().unwrap();
             let reply = collector.get(&format!("/api/traces/{id}")).await;
             assert_eq!(reply.status, StatusCode::OK, "{percentile}: {id}");
-            asked += 1;
+            found += 1;
         }
     }
-    assert!(asked >= 6, "{hop}");
-    assert!(collector.metric("collector_store_traces").await < 1000, "most have left");
+    assert!(found >= 6, "{hop}");
+    assert!(collector.metric("collector_store_traces").await < 1000, "most traces are evicted");
     collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_few_large_traces_do_not_end_the_remembering_of_the_slowest() {
+async fn keeps_the_slowest_traces_after_large_ones_filled_the_store() {
     let collector = Collector::with(2 << 20, None).await;
     let large = |id: u128| {
         let mut large = span(1_000_000 + id, 1, 0, 2);
@@ -56,8 +56,8 @@ async fn a_few_large_traces_do_not_end_the_remembering_of_the_slowest() {
     for id in 1..=60 {
         collector.accept("shop", json!([large(id)])).await;
     }
-    // What follows pushes them out, and there is room again.
-    spread(&collector, 20_000).await;
+    // These evict the large traces.
+    send_spread(&collector, 20_000).await;
     let kept = async |traces: &[u128]| {
         let ids: Vec<String> = traces.iter().map(|trace| hex(*trace)).collect();
         let ledger = collector.post("/api/workbench/ledger", &json!({ "traces": ids })).await.json();
@@ -70,9 +70,9 @@ async fn a_few_large_traces_do_not_end_the_remembering_of_the_slowest() {
 }
 
 #[tokio::test]
-async fn what_is_kept_for_what_adds_up_and_the_sample_is_an_even_one() {
+async fn retention_classes_sum_to_the_store_and_the_sample_is_uniform() {
     let collector = Collector::with(512 << 10, None).await;
-    spread(&collector, 5000).await;
+    send_spread(&collector, 5000).await;
     let retention = collector.get("/api/workbench/retention").await.json();
     let classes = retention["classes"].as_object().unwrap();
     let sum = |what: &str| classes.values().map(|class| class[what].as_u64().unwrap()).sum::<u64>();
@@ -82,7 +82,11 @@ async fn what_is_kept_for_what_adds_up_and_the_sample_is_an_even_one() {
     let expected = share * 5000.0;
     assert!((sample.len() as f64 - expected).abs() < 4.0 * expected.sqrt(), "{} of {expected}", sample.len());
     let early = sample.iter().filter(|id| id.as_str().unwrap() <= hex(2500).as_str()).count() as f64;
-    assert!((early / sample.len() as f64 - 0.5).abs() < 0.2, "{early} of {} came early", sample.len());
+    assert!(
+        (early / sample.len() as f64 - 0.5).abs() < 0.2,
+        "{early} of {} are from the first half",
+        sample.len()
+    );
     let ids: Vec<&Value> = sample.iter().collect();
     let ledger = collector.post("/api/workbench/ledger", &json!({ "traces": ids })).await.json();
     assert_eq!(ledger["complete"], ledger["expected"], "{ledger}");

@@ -1,4 +1,4 @@
-//! A running collector and what tests say to it.
+//! A collector in the test's own process, a client for it, and the spans that the tests send.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,8 +17,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for something that takes milliseconds.
+/// Deadline for events that usually take milliseconds.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Header of an OTLP/HTTP request with JSON.
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+
+/// Version 3's parameters for a window around the times of [`span`].
+pub(crate) const WINDOW_V3: &str =
+    "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-01T00:01:00Z";
 
 pub(crate) struct Collector {
     pub(crate) grpc: SocketAddr,
@@ -32,7 +39,7 @@ pub(crate) struct Collector {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) content_type: String,
-    /// If it was told before.
+    /// Value of `content-length`; `None` for a streamed response.
     pub(crate) length: Option<usize>,
     pub(crate) body: Bytes,
 }
@@ -74,9 +81,9 @@ impl Collector {
         }
     }
 
-    /// One that was opened: it has no receivers.
+    /// Starts a collector that was reopened from files; it has no receivers.
     pub(crate) async fn show(snapshot: Snapshot) -> Self {
-        let query = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let query = listen().await;
         let address = query.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         Self {
@@ -92,7 +99,7 @@ impl Collector {
         }
     }
 
-    /// What it ends with, of itself.
+    /// Waits until the collector ends without being stopped, and returns its result.
     pub(crate) async fn ended(self) -> Result<(), Error> {
         tokio::time::timeout(DEADLINE, self.running).await.expect("ends in time").unwrap()
     }
@@ -106,8 +113,8 @@ impl Collector {
         self.send(Request::get(format!("http://{}{path}", self.query)), Bytes::new()).await
     }
 
-    /// Any method on one of its addresses.
-    pub(crate) async fn ask(&self, address: SocketAddr, method: &str, path: &str) -> Reply {
+    /// Sends a request without a body to one of the collector's addresses.
+    pub(crate) async fn request(&self, address: SocketAddr, method: &str, path: &str) -> Reply {
         self.send(Request::builder().method(method).uri(format!("http://{address}{path}")), Bytes::new())
             .await
     }
@@ -123,10 +130,22 @@ impl Collector {
         self.send(request, body.into()).await
     }
 
-    /// Sends spans that must be accepted.
+    /// Sends a loss report and asserts that it is accepted.
+    pub(crate) async fn report_losses(
+        &self,
+        service: &str,
+        count: i64,
+        reason: &str,
+        traces: impl IntoIterator<Item = u128>,
+    ) {
+        let reply = self.otlp(&[JSON], loss_report(service, count, reason, traces).to_string()).await;
+        assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!({})));
+    }
+
+    /// Sends spans and asserts that all are accepted.
     pub(crate) async fn accept(&self, service: &str, spans: Value) {
         let body = export(service, "test", spans).to_string();
-        let reply = self.otlp(&[("content-type", "application/json")], body).await;
+        let reply = self.otlp(&[JSON], body).await;
         assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!({})));
     }
 
@@ -141,15 +160,15 @@ impl Collector {
         }
     }
 
-    /// The value of a metric, named with its labels; zero if it does not stand there.
+    /// Returns the value of a metric, named with its labels; zero if the page does not list it.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = String::from_utf8(self.get("/metrics").await.body.to_vec()).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         line.unwrap_or(0)
     }
 
-    /// Asks for a metric until it has this value.
-    pub(crate) async fn metric_becomes(&self, name: &str, expected: u64) {
+    /// Waits until a metric has the given value.
+    pub(crate) async fn wait_for_metric(&self, name: &str, expected: u64) {
         let started = Instant::now();
         loop {
             let value = self.metric(name).await;
@@ -162,7 +181,7 @@ impl Collector {
     }
 }
 
-/// Free ports, and a store that is large enough for any test.
+/// Settings with free ports and a store that is large enough for any test.
 pub(crate) fn settings() -> Settings {
     let free = || "127.0.0.1:0".to_owned();
     Settings {
@@ -174,7 +193,12 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// An OTLP message of one service and scope.
+/// Binds a free port of the loopback interface.
+pub(crate) async fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// Returns an OTLP message of one service and scope.
 pub(crate) fn export(service: &str, scope: &str, spans: Value) -> Value {
     let name = json!({ "key": "service.name", "value": { "stringValue": service } });
     json!({ "resourceSpans": [{
@@ -183,12 +207,12 @@ pub(crate) fn export(service: &str, scope: &str, spans: Value) -> Value {
     }] })
 }
 
-/// The same message as its generated type.
+/// Converts a message to OTLP's generated type.
 pub(crate) fn protobuf(message: &Value) -> ExportTraceServiceRequest {
     serde_json::from_value(message.clone()).unwrap()
 }
 
-/// A span of OTLP JSON; parent 0 is none.
+/// Returns a span in OTLP JSON that starts at 1 s and takes 2 ms; parent 0 makes it a root.
 pub(crate) fn span(trace: u128, id: u64, parent: u64, kind: u8) -> Value {
     let parent = if parent == 0 { String::new() } else { format!("{parent:016x}") };
     json!({
@@ -198,6 +222,21 @@ pub(crate) fn span(trace: u128, id: u64, parent: u64, kind: u8) -> Value {
     })
 }
 
+/// Formats a trace id.
 pub(crate) fn hex(trace: u128) -> String {
     format!("{trace:032x}")
+}
+
+/// Returns the message by which an exporter reports spans that it dropped, with the ids of the traces concerned.
+fn loss_report(service: &str, count: i64, reason: &str, traces: impl IntoIterator<Item = u128>) -> Value {
+    let mut report = span(99, 9, 0, 1);
+    report["name"] = json!("spans dropped");
+    report["attributes"] = json!([
+        { "key": "otel.dropped.count", "value": { "intValue": count.to_string() } },
+        { "key": "otel.dropped.reason", "value": { "stringValue": reason } },
+    ]);
+    let links =
+        traces.into_iter().map(|trace| json!({ "traceId": hex(trace), "spanId": "0000000000000001" }));
+    report["links"] = links.collect();
+    export(service, "observability.telemetry", json!([report]))
 }

@@ -1,15 +1,14 @@
-//! Answers that are longer than all that is kept of them at once.
+//! Responses longer than the buffer are streamed.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, Reply, hex, span};
+use crate::support::{Collector, Reply, WINDOW_V3, hex, span};
 
 const TRACES: u128 = 30;
 
-/// A collector whose traces are short, and long when they are written: each says the name of one of its two services, and of
-/// that every character takes six.
-async fn collecting() -> Collector {
+/// A collector whose traces are long as JSON only: a service name of 64,000 control characters takes six times that.
+async fn collector_with_long_names() -> Collector {
     let collector = Collector::start().await;
     for (id, service) in [(1, "shop".to_owned()), (2, "\u{1}".repeat(64_000))] {
         let spans: Vec<Value> = (1..=TRACES).map(|trace| span(trace, id, id - 1, 2)).collect();
@@ -23,9 +22,8 @@ fn lines(reply: &Reply) -> usize {
 }
 
 #[tokio::test]
-async fn long_answers_are_sent_while_they_are_written_and_others_say_how_long_they_are() {
-    let collector = collecting().await;
-    let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-01T00:01:00Z";
+async fn long_responses_are_streamed_and_short_ones_have_a_content_length() {
+    let collector = collector_with_long_names().await;
     let by_id = |count| {
         let ids = (1..=count).map(|id| format!("traceID={}", hex(id)));
         format!("/api/traces?{}", ids.collect::<Vec<_>>().join("&"))
@@ -36,14 +34,14 @@ async fn long_answers_are_sent_while_they_are_written_and_others_say_how_long_th
         (format!("{v1}&prettyPrint=1"), format!("{v1}&prettyPrint=1&limit=3"), "/data", 1),
         (by_id(TRACES), by_id(3), "/data", 1),
         (
-            format!("/api/v3/traces?{window}"),
-            format!("/api/v3/traces?{window}&query.searchDepth=3"),
+            format!("/api/v3/traces?{WINDOW_V3}"),
+            format!("/api/v3/traces?{WINDOW_V3}&query.searchDepth=3"),
             "/result/resourceSpans",
             2,
         ),
         (
-            format!("/api/v3/trace-summaries?{window}"),
-            format!("/api/v3/trace-summaries?{window}&query.searchDepth=3"),
+            format!("/api/v3/trace-summaries?{WINDOW_V3}"),
+            format!("/api/v3/trace-summaries?{WINDOW_V3}&query.searchDepth=3"),
             "/summaries",
             1,
         ),
@@ -60,15 +58,18 @@ async fn long_answers_are_sent_while_they_are_written_and_others_say_how_long_th
 }
 
 #[tokio::test]
-async fn traces_as_lines_are_sent_while_they_are_written() {
-    let collector = collecting().await;
-    let named = |count| json!({ "traces": (1..=count).map(hex).collect::<Vec<_>>() });
+async fn long_exports_are_streamed() {
+    let collector = collector_with_long_names().await;
+    let request = |count| json!({ "traces": (1..=count).map(hex).collect::<Vec<_>>() });
     let path = "/api/workbench/traces";
-    let whole = collector.get(path).await;
-    assert_eq!((whole.length, lines(&whole), &*whole.content_type), (None, 30, "application/x-ndjson"));
-    let all = collector.post(path, &named(TRACES)).await;
-    assert!(all.length.is_none() && all.body == whole.body);
-    let few = collector.post(path, &named(3)).await;
+    let exported = collector.get(path).await;
+    assert_eq!(
+        (exported.length, lines(&exported), &*exported.content_type),
+        (None, 30, "application/x-ndjson")
+    );
+    let all = collector.post(path, &request(TRACES)).await;
+    assert!(all.length.is_none() && all.body == exported.body);
+    let few = collector.post(path, &request(3)).await;
     assert_eq!((few.length, lines(&few)), (Some(few.body.len()), 3));
     collector.stop().await;
 }
