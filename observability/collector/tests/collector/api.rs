@@ -63,10 +63,9 @@ async fn jaeger_version_3() {
 #[tokio::test]
 async fn workbench() {
     let collector = collector_with_a_trace().await;
-    for (name, path) in [
-        ("workbench_hops", "/api/workbench/hops"),
-        ("workbench_traces", "/api/workbench/traces"),
-    ] {
+    for (name, path) in
+        [("workbench_hops", "/api/workbench/hops"), ("workbench_traces", "/api/workbench/traces")]
+    {
         assert_json_snapshot!(name, snapshot(&collector.get(path).await));
     }
     let mut retention = snapshot(&collector.get("/api/workbench/retention").await);

@@ -264,7 +264,11 @@ async fn rejects_spans_whose_repeated_resource_exceeds_the_limit() {
     let reply = collector.otlp(&[PROTOBUF], message.encode_to_vec()).await;
     let reply = ExportTraceServiceResponse::decode(reply.body).unwrap().partial_success.unwrap();
     assert!((1700..1800).contains(&reply.rejected_spans), "{reply:?}");
-    assert!(reply.error_message.contains("resources and scopes of the message exceed"), "{}", reply.error_message);
+    assert!(
+        reply.error_message.contains("resources and scopes of the message exceed"),
+        "{}",
+        reply.error_message
+    );
     assert_eq!(collector.get("/api/traces/1").await.status, StatusCode::OK);
     collector.stop().await;
 }

@@ -182,7 +182,7 @@ impl Collector {
 }
 
 /// Settings with free ports and a store that is large enough for any test.
-pub(crate) fn settings() -> Settings {
+fn settings() -> Settings {
     let free = || "127.0.0.1:0".to_owned();
     Settings {
         listen: free(),
