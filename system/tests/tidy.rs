@@ -9,7 +9,7 @@ mod imports;
 #[path = "tidy/sources.rs"]
 mod sources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imports::imports;
 use sources::{CRATES, Source, modules_in_order, sources, workspace};
@@ -22,7 +22,7 @@ const MAX_MEDIAN_LINES: usize = 120;
 
 #[test]
 fn modules_use_only_the_layers_below_them() {
-    let mut mistakes = Vec::new();
+    let mut mistakes = BTreeSet::new();
     for name in CRATES {
         let order = modules_in_order(name);
         for source in sources(name) {
@@ -35,12 +35,12 @@ fn modules_use_only_the_layers_below_them() {
                 if order[position..].contains(used) {
                     let file = source.path.display();
                     mistakes
-                        .push(format!("{file} uses {used}, which comes after {user} in the crate's root"));
+                        .insert(format!("{file} uses {used}, which comes after {user} in the crate's root"));
                 }
             }
         }
     }
-    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    assert!(mistakes.is_empty(), "{}", Vec::from_iter(mistakes).join("\n"));
 }
 
 #[test]
