@@ -99,7 +99,7 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
     let opened = Snapshot::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
         let name = match error {
             OpenError::Read(_) | OpenError::Line { .. } | OpenError::Full => TRACES,
-            OpenError::Knowledge(_) | OpenError::Schema(_) | OpenError::Damaged(_) => STATE,
+            OpenError::Json(_) | OpenError::Schema(_) | OpenError::Damaged(_) => STATE,
         };
         anyhow::Error::new(error).context(format!("cannot open {}", folder.join(name).display()))
     })?;

@@ -193,7 +193,7 @@ fn rejects_files_without_traces_and_sends_nothing() {
         (write("picture.png", b"\x89PNG\r\n"), "picture.png: line 1: expected value"),
         (write("empty", b""), "empty: it is empty"),
         (write("none", br#"{"data":[]}"#), "none: there is no span in it"),
-        (write("ui.json", jaeger.as_bytes()), "ui.json: line 2: an id is 1 to 32 hexadecimal digits"),
+        (write("ui.json", jaeger.as_bytes()), "ui.json: line 2: id must be 1 to 32 hexadecimal digits"),
         (folder.path().join("nowhere"), "nowhere: No such file"),
     ];
     let valid = write("valid.jsonl", line.as_bytes());

@@ -1,7 +1,7 @@
-//! Passes every message on, as it came, to a second OTLP backend, such as a real Jaeger, and never makes a sender wait for it.
+//! Forwards every message unchanged to a second OTLP backend, such as Jaeger, without delaying senders.
 //!
-//! Messages wait in a queue bounded by bytes. When it is full, when the backend refuses one for good, or when it does
-//! not take it in a few attempts, the message's spans are dropped and counted by reason.
+//! Messages wait in a queue bounded by bytes. The spans of a message are dropped and counted by reason if the queue
+//! is full, the backend refuses the message, or all attempts fail.
 
 mod export;
 
@@ -16,33 +16,34 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-/// What may wait, in bytes.
+/// Maximum size of the queue in bytes.
 const QUEUE_BYTES: usize = 8 << 20;
 
-/// What a waiting message takes beside its bytes: its place in the queue, its allocation's head.
-const WAITING_OVERHEAD: usize = 128;
+/// Bytes of a queued message beside its contents.
+const MESSAGE_OVERHEAD: usize = 128;
 
-/// One attempt, and the pauses before the second, third and fourth.
+/// Timeout of an attempt, and the delays before the second, third and fourth.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-const PAUSES: [Duration; 3] =
+const RETRY_DELAYS: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
-/// A backend that asks for more does not get it: what comes meanwhile has to wait, too.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Maximum delay at the request of the backend.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// After the stop, what still waits may take this long.
+/// Maximum time to flush the queue after the stop.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(3);
 
-/// The queue's near end.
+/// The sending end of the queue.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    queue: mpsc::UnboundedSender<Waiting>,
+    queue: mpsc::UnboundedSender<QueuedMessage>,
     shared: Arc<Shared>,
 }
 
-/// Spans passed on, and those that were not, by reason: `refused` with their whole message, `rejected` alone.
+/// Number of spans forwarded, and of spans dropped by reason: `refused` with the whole message, `rejected`
+/// individually.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct ForwardCounters {
     pub(crate) sent: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -53,29 +54,29 @@ pub(crate) struct Counts {
 
 #[derive(Debug, Default)]
 struct Shared {
-    counts: Counts,
+    counts: ForwardCounters,
     queued_bytes: AtomicUsize,
-    /// Of the messages that wait, and of the one that is being sent.
+    /// Of the queued messages and the one in flight.
     queued_spans: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    /// An encoded `ExportTraceServiceRequest`, as it came.
+struct QueuedMessage {
+    /// An encoded `ExportTraceServiceRequest`.
     message: Bytes,
     spans: u64,
 }
 
-impl Waiting {
-    /// What it takes in the queue.
+impl QueuedMessage {
+    /// Returns the bytes that it takes in the queue.
     fn bytes(&self) -> usize {
-        self.message.len() + WAITING_OVERHEAD
+        self.message.len() + MESSAGE_OVERHEAD
     }
 }
 
 impl Forward {
-    /// Starts passing on to `endpoint` (`http://host:port`), which need not be there yet. The task ends once `stop`
-    /// fired and the queue is empty or its time is up.
+    /// Starts forwarding to `endpoint` (`http://host:port`), which may be unreachable at first. After `stop` the task
+    /// ends once the queue is empty or the flush deadline has passed.
     pub(crate) fn start(
         endpoint: &str,
         stop: CancellationToken,
@@ -86,43 +87,42 @@ impl Forward {
         let channel =
             Endpoint::from_shared(endpoint.to_owned()).map_err(|error| invalid(error.to_string()))?;
         if channel.uri().scheme_str() != Some("http") || channel.uri().host().is_none() {
-            return Err(invalid("it must look like http://host:port".to_owned()));
+            return Err(invalid("must be http://host:port".to_owned()));
         }
         let channel = channel.connect_lazy();
-        let (queue, waiting) = mpsc::unbounded_channel();
+        let (queue, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let task = tokio::spawn(pass_on(channel, waiting, Arc::clone(&shared), stop));
+        let task = tokio::spawn(forward_queue(channel, messages, Arc::clone(&shared), stop));
         Ok((Self { queue, shared }, task))
     }
 
-    /// Queues a message with so many spans, or drops and counts it. Never waits.
+    /// Queues a message of `spans` spans, or drops and counts it. Does not wait.
     pub(crate) fn offer(&self, message: &[u8], spans: u64) {
-        let bytes = message.len() + WAITING_OVERHEAD;
+        let bytes = message.len() + MESSAGE_OVERHEAD;
         let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // A copy, for the message may be a small part of a buffer that it would keep.
-        let waiting = || Waiting { message: Bytes::copy_from_slice(message), spans };
+        // Copied, since the message may be a small slice of a large buffer.
+        let queued_message = || QueuedMessage { message: Bytes::copy_from_slice(message), spans };
         self.shared.queued_spans.fetch_add(spans, Ordering::Relaxed);
-        // An empty queue takes a message of any size.
+        // An empty queue accepts a message of any size.
         let reason = if queued > 0 && queued + bytes > QUEUE_BYTES {
             &self.shared.counts.queue_full
-        } else if self.queue.send(waiting()).is_err() {
+        } else if self.queue.send(queued_message()).is_err() {
             &self.shared.counts.stopped
         } else {
             return;
         };
-        self.shared.leave_queue(bytes, spans);
+        self.shared.remove_from_queue(bytes, spans);
         if reason.fetch_add(spans, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                "more spans come than can be passed on: what finds no room is dropped and counted"
-            );
+            tracing::warn!("forward queue is full: further spans are dropped and counted");
         }
     }
 
-    pub(crate) fn counts(&self) -> &Counts {
+    /// Returns the counters.
+    pub(crate) fn counts(&self) -> &ForwardCounters {
         &self.shared.counts
     }
 
-    /// Bytes and spans that wait.
+    /// Returns the bytes and spans in the queue.
     pub(crate) fn queued(&self) -> (usize, u64) {
         let Shared { queued_bytes, queued_spans, .. } = &*self.shared;
         (queued_bytes.load(Ordering::Relaxed), queued_spans.load(Ordering::Relaxed))
@@ -130,93 +130,95 @@ impl Forward {
 }
 
 impl Shared {
-    fn leave_queue(&self, bytes: usize, spans: u64) {
+    fn remove_from_queue(&self, bytes: usize, spans: u64) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.queued_spans.fetch_sub(spans, Ordering::Relaxed);
     }
 }
 
-async fn pass_on(
+/// Forwards the queued messages one after another.
+async fn forward_queue(
     channel: Channel,
-    mut waiting: mpsc::UnboundedReceiver<Waiting>,
+    mut messages: mpsc::UnboundedReceiver<QueuedMessage>,
     shared: Arc<Shared>,
     stop: CancellationToken,
 ) {
-    let overdue = async {
+    let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(FLUSH_DEADLINE).await;
     };
-    tokio::pin!(overdue);
+    tokio::pin!(deadline);
     let mut health = Health::default();
     loop {
         let next = tokio::select! {
             biased;
-            () = &mut overdue => break,
-            next = waiting.recv() => next,
-            // Only when nothing waits: what does is passed on first.
+            () = &mut deadline => break,
+            next = messages.recv() => next,
+            // Polled last: after the stop, the queue is flushed first.
             () = stop.cancelled() => None,
         };
-        let Some(waiting) = next else { break };
-        let bytes = waiting.bytes();
-        let Waiting { message, spans } = waiting;
+        let Some(queued) = next else { break };
+        let bytes = queued.bytes();
+        let QueuedMessage { message, spans } = queued;
         let outcome = tokio::select! {
             biased;
             outcome = send(&channel, message, &mut health) => outcome,
-            () = &mut overdue => Outcome::Stopped,
+            () = &mut deadline => Outcome::Stopped,
         };
-        shared.leave_queue(bytes, spans);
+        shared.remove_from_queue(bytes, spans);
         shared.counts.add(&outcome, spans);
-        health.note(&outcome);
+        health.record(&outcome);
         if let Outcome::Stopped = outcome {
             break;
         }
     }
-    waiting.close();
-    while let Ok(left) = waiting.try_recv() {
-        shared.leave_queue(left.bytes(), left.spans);
-        shared.counts.add(&Outcome::Stopped, left.spans);
+    messages.close();
+    while let Ok(queued) = messages.try_recv() {
+        shared.remove_from_queue(queued.bytes(), queued.spans);
+        shared.counts.add(&Outcome::Stopped, queued.spans);
     }
     shared.counts.log();
 }
 
 #[derive(Debug)]
 enum Outcome {
-    /// Taken, but for so many of its spans.
+    /// Accepted, except for this number of spans.
     Sent(u64),
     Refused(Status),
     Unreachable(Status),
     Stopped,
 }
 
-/// Says in the log when passing on begins to fail and when it works again, not for every batch.
+/// Logs when forwarding begins to fail and when it recovers, instead of every failure.
 #[derive(Debug, Default)]
 struct Health {
     failing: bool,
 }
 
 impl Health {
-    fn note(&mut self, outcome: &Outcome) {
+    /// Updates the state after a message.
+    fn record(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Refused(status) | Outcome::Unreachable(status) => self.trouble(status),
+            Outcome::Refused(status) | Outcome::Unreachable(status) => self.failed(status),
             Outcome::Sent(_) if self.failing => {
                 self.failing = false;
-                tracing::info!("spans are passed on again");
+                tracing::info!("forwarding works again");
             }
             Outcome::Sent(_) | Outcome::Stopped => {}
         }
     }
 
-    /// An attempt failed.
-    fn trouble(&mut self, status: &Status) {
+    /// Notes a failed attempt.
+    fn failed(&mut self, status: &Status) {
         if !self.failing {
             self.failing = true;
-            tracing::warn!(%status, "spans cannot be passed on: what does not get through is dropped and counted");
+            tracing::warn!(%status, "cannot forward spans: they are dropped and counted after the last attempt");
         }
     }
 }
 
-impl Counts {
-    /// At the end, for nobody can ask for the counts any more.
+impl ForwardCounters {
+    /// Logs the counts at the end, when the metrics are no longer available.
     fn log(&self) {
         let [sent, queue_full, refused, rejected, unreachable, stopped] =
             [&self.sent, &self.queue_full, &self.refused, &self.rejected, &self.unreachable, &self.stopped]
@@ -229,7 +231,7 @@ impl Counts {
                 rejected,
                 unreachable,
                 stopped,
-                "not all spans were passed on before the stop"
+                "spans were dropped instead of forwarded"
             );
         }
     }
@@ -250,22 +252,23 @@ impl Counts {
     }
 }
 
+/// Sends a message, with retries.
 async fn send(channel: &Channel, message: Bytes, health: &mut Health) -> Outcome {
     let mut last = None;
-    for pause in PAUSES.into_iter().map(Some).chain([None]) {
+    for delay in RETRY_DELAYS.into_iter().map(Some).chain([None]) {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, export::export(channel, message.clone()));
-        let outcome = attempt.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply in time")));
+        let outcome = attempt.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply within 5 s")));
         match outcome {
             Ok(rejected) => return Outcome::Sent(rejected),
-            Err(status) if !export::is_worth_retrying(&status) => return Outcome::Refused(status),
+            Err(status) if !export::is_retryable(&status) => return Outcome::Refused(status),
             Err(status) => {
-                health.trouble(&status);
+                health.failed(&status);
                 last = Some(status);
             }
         }
-        if let Some(pause) = pause {
-            let asked = last.as_ref().and_then(export::asked_pause).unwrap_or_default();
-            tokio::time::sleep(pause.max(asked.min(LONGEST_PAUSE))).await;
+        if let Some(delay) = delay {
+            let requested = last.as_ref().and_then(export::retry_delay).unwrap_or_default();
+            tokio::time::sleep(delay.max(requested.min(MAX_RETRY_DELAY))).await;
         }
     }
     Outcome::Unreachable(last.unwrap_or_else(|| Status::unavailable("")))

@@ -1,10 +1,10 @@
-//! What becomes of a message of spans, whichever way it came: checked, counted, stored, measured, passed on.
+//! Ingest: validates, counts, stores, measures and forwards a message of spans, for every transport.
 //!
-//! All of it happens before the sender gets its reply, so that what was accepted is never in a queue that a crash
-//! or a stop could empty; only what is passed on may wait, or be dropped and counted, on its own.
+//! All of this happens before the sender gets its reply, so an accepted span is never in a queue that a crash or stop
+//! could lose. Only forwarding is asynchronous; it drops and counts spans on its own.
 
-mod loss;
-mod read;
+mod exporter_losses;
+mod message;
 mod snapshot;
 
 use std::collections::BTreeSet;
@@ -19,37 +19,37 @@ use crate::otlp::wire::Malformed;
 use crate::store::{ExemplarChange, Inserted, SpanBatch, Store};
 use crate::trace::Kind;
 
-pub(crate) use loss::Losses;
-use read::ReadOutcome;
+pub(crate) use exporter_losses::ExporterLosses;
+use message::ReadOutcome;
 pub use snapshot::OpenError;
 
-/// The histograms, their slowest and their exemplars get this share of the bound; what they do not take is the store's.
+/// Share of the memory limit for histograms and exemplars, as a divisor; the store may use what they do not need.
 const LATENCIES_SHARE: usize = 4;
 
-/// What is remembered of traces that left comes to this share at most.
+/// Maximum share of the memory limit for the ids of evicted traces, as a divisor.
 const PAST_SHARE: usize = 14;
 
-/// Which receiver a message came by.
+/// The receiver that a message arrived at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Grpc,
     Http,
 }
 
-/// Everything that spans go into, and that queries read.
+/// The state that spans are written to and queries read.
 #[derive(Debug)]
 pub(crate) struct Ingest {
     max_bytes: usize,
     pub(crate) store: Store,
     latencies: Mutex<Latencies>,
-    losses: Mutex<Losses>,
+    losses: Mutex<ExporterLosses>,
     pub(crate) forward: Option<Forward>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: IngestCounters,
 }
 
-/// Counts since the start.
+/// Counters since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct IngestCounters {
     pub(crate) grpc_spans: Counter,
     pub(crate) http_spans: Counter,
     pub(crate) rejected_spans: Counter,
@@ -59,7 +59,7 @@ pub(crate) struct Counts {
 pub(crate) type Counter = prometheus_client::metrics::counter::Counter;
 
 impl Ingest {
-    /// Keeps traces and histograms of `max_bytes` together.
+    /// Returns an empty state that keeps traces and histograms within `max_bytes` in total.
     pub(crate) fn new(max_bytes: usize, forward: Option<Forward>) -> Self {
         Self {
             max_bytes,
@@ -67,20 +67,20 @@ impl Ingest {
             latencies: Mutex::new(Latencies::new(max_bytes / LATENCIES_SHARE)),
             losses: Mutex::default(),
             forward,
-            counts: Counts::default(),
+            counts: IngestCounters::default(),
         }
     }
 
-    /// Takes an encoded `ExportTraceServiceRequest` in. The reply tells the sender of spans that cannot be kept; a message
-    /// that breaks off, or is something else, is refused as a whole, and nothing of it is taken.
+    /// Ingests an encoded `ExportTraceServiceRequest`. Invalid spans are rejected individually, and the reply says
+    /// how many. A truncated or malformed message is refused as a whole: nothing of it is stored.
     pub(crate) fn accept(
         &self,
         message: &Bytes,
         transport: Transport,
     ) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
         let mut spans = 0;
-        let read = read::read(message, SpanBatch::with_capacity(message.len()), |batch| {
-            self.keep(batch);
+        let read = message::read(message, SpanBatch::with_capacity(message.len()), |batch| {
+            self.store_and_measure(batch);
             spans += batch.len() as u64;
         });
         let ReadOutcome { reports, rejected } = read.inspect_err(|_| self.count_refusal())?;
@@ -97,18 +97,18 @@ impl Ingest {
         }
         let Some((rejected, why)) = rejected else { return Ok(None) };
         self.counts.rejected_spans.inc_by(rejected);
-        let error_message = format!("{rejected} spans could not be taken, the first because {why}");
+        let error_message = format!("{rejected} spans rejected; the first one: {why}");
         Ok(Some(ExportTracePartialSuccess { rejected_spans: rejected as i64, error_message }))
     }
 
-    /// Every service that is known, sorted: those of spans that no histogram had room for, too.
+    /// Returns all known services, sorted, including those without a histogram.
     pub(crate) fn services(&self) -> Vec<String> {
         let measured = self.latencies().services().into_iter().filter(|name| latency::is_untruncated(name));
         let services: BTreeSet<String> = self.store.services().into_iter().chain(measured).collect();
         services.into_iter().collect()
     }
 
-    /// A service's operations with their kinds, sorted: those that no histogram had room for, too.
+    /// Returns the operations of a service with their kinds, sorted, including those without a histogram.
     pub(crate) fn operations(&self, service: &str) -> Vec<(String, Kind)> {
         let measured = self.latencies().operations(service).into_iter();
         let measured = measured.filter(|(name, _)| latency::is_untruncated(name));
@@ -116,7 +116,7 @@ impl Ingest {
         operations.into_iter().collect()
     }
 
-    /// Every series as a row, by service, operation and kind.
+    /// Returns every series as a row of the hops table, ordered by service, operation and kind.
     pub(crate) fn hops(&self, histograms: bool) -> Vec<Hop> {
         if histograms {
             return self.series().map(|(name, series)| series.hop(name, true)).collect();
@@ -125,7 +125,7 @@ impl Ingest {
         names.filter_map(|name| Some(self.latencies().get(&name)?.hop(name, false))).collect()
     }
 
-    /// Copies, for to encode one takes long: spans wait while it is copied alone.
+    /// Clones each series before it is encoded, so that ingest blocks only for the clone.
     fn series(&self) -> impl Iterator<Item = (SeriesKey, Series)> {
         let names = self.latencies().names();
         names.into_iter().filter_map(|name| {
@@ -134,7 +134,7 @@ impl Ingest {
         })
     }
 
-    /// A message that could not be read at all.
+    /// IngestCounters a message that was refused as a whole.
     pub(crate) fn count_refusal(&self) {
         self.counts.refused_requests.inc();
     }
@@ -143,13 +143,13 @@ impl Ingest {
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn losses(&self) -> MutexGuard<'_, Losses> {
+    pub(crate) fn losses(&self) -> MutexGuard<'_, ExporterLosses> {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores and measures what is new. The histograms stay locked all the while: whoever finds a trace finds it measured,
-    /// and the store hears what became telling in the order in which it did.
-    fn keep(&self, batch: &SpanBatch<'_>) {
+    /// Stores and measures the new spans. The histograms stay locked throughout: a query that finds a trace finds it
+    /// measured, and the store receives changes of exemplars in order.
+    fn store_and_measure(&self, batch: &SpanBatch<'_>) {
         let mut latencies = self.latencies();
         let inserted = self.store.insert(batch);
         latencies.forget(&inserted.evicted);
@@ -169,7 +169,7 @@ impl Ingest {
     }
 }
 
-/// Measures what is new. Returns what became telling, or no longer is.
+/// Measures the new spans. Returns the changes of exemplars.
 fn measure(
     latencies: &mut Latencies,
     batch: &SpanBatch<'_>,
@@ -179,13 +179,13 @@ fn measure(
     for (service, spans) in batch.by_service() {
         let new = spans.filter(|(position, _)| duplicate.binary_search(position).is_err());
         let is_here = |position, id| late.binary_search(&position).is_err() && !evicted.contains(&id);
-        let measurements = new.map(|(position, head)| Measurement {
-            trace_id: is_here(position, head.trace_id).then_some(head.trace_id),
-            operation: head.name,
-            kind: head.kind,
-            start_ns: head.start_ns,
-            end_ns: head.end_ns,
-            error: head.error,
+        let measurements = new.map(|(position, header)| Measurement {
+            trace_id: is_here(position, header.trace_id).then_some(header.trace_id),
+            operation: header.name,
+            kind: header.kind,
+            start_ns: header.start_ns,
+            end_ns: header.end_ns,
+            error: header.error,
         });
         latencies.record(service, measurements, &mut changes);
     }

@@ -11,7 +11,7 @@ pub use id::{ParseIdError, SpanId, TraceId};
 pub(crate) use span::UNKNOWN_SERVICE;
 pub use span::{Attribute, Event, Kind, Link, Resource, Scope, Span, Status, StatusCode, Value};
 
-/// Spans of one trace, in the order in which they arrived.
+/// The spans of one trace, in the order of arrival.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
     /// The spans.
@@ -19,12 +19,12 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The id of the trace; `None` if it has no spans.
+    /// Returns the id of the trace; `None` without spans.
     pub fn id(&self) -> Option<TraceId> {
         self.spans.first().map(|span| span.trace_id)
     }
 
-    /// Where each span id is found; of two spans with one id, the one that arrived first.
+    /// Returns the position of each span id; of duplicate ids, that of the first span.
     pub fn positions(&self) -> HashMap<SpanId, usize> {
         let mut positions = HashMap::with_capacity(self.spans.len());
         for (index, span) in self.spans.iter().enumerate() {
@@ -33,8 +33,8 @@ impl Trace {
         positions
     }
 
-    /// The span that everything else happened for: the earliest without a parent, and if all have one, the
-    /// earliest whose parent never came. `None` for a trace without spans and for parents in a circle.
+    /// Returns the position of the root: the earliest span without a parent or, if there is none, the earliest whose
+    /// parent is missing. `None` without spans, and if the parents form a cycle.
     pub fn root(&self) -> Option<usize> {
         let positions = self.positions();
         let earliest = |indices: &mut dyn Iterator<Item = usize>| {

@@ -1,4 +1,4 @@
-//! Messages that no honest system sends, meant to make a receiver take more memory than it has.
+//! Messages designed to exhaust a receiver's memory.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -11,17 +11,17 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 
 type Messages = dyn ExactSizeIterator<Item = Bytes>;
 
-const IN_A_MESSAGE: usize = 500;
+const PER_MESSAGE: usize = 500;
 
-/// Every span of one and the same trace.
+/// All spans belong to one trace.
 pub(crate) fn one_trace(spans: usize) -> Box<Messages> {
     batches(spans, |number| ("shop".to_owned(), Span { trace_id: vec![7; 16], ..span(number) }))
 }
 
-/// Every span a trace of its own, so many to a message.
+/// Each span is a trace of its own; `spans` of them per message.
 pub(crate) fn traces(messages: usize, spans: usize) -> Box<Messages> {
     let message = move |first: usize| {
-        // One after another: together they would take more than what is measured.
+        // Encoded one by one: all at once would take more memory than is measured.
         let spans = (first * spans..(first + 1) * spans).map(span);
         let scope_spans = spans.fold(Vec::new(), |mut encoded, span| {
             encoded.extend(wrapped(2, &span.encode_to_vec()));
@@ -50,7 +50,7 @@ pub(crate) fn long_attributes(count: usize) -> Box<Messages> {
     Box::new((0..count).map(long))
 }
 
-/// Encoded by hand: prost's own encoder would overflow its stack.
+/// Encoded by hand, since prost's encoder would overflow the stack.
 pub(crate) fn deep(count: usize) -> Box<Messages> {
     let mut value = Vec::new();
     for _ in 0..1000 {
@@ -66,7 +66,7 @@ pub(crate) fn deep(count: usize) -> Box<Messages> {
     Box::new((0..count).map(made))
 }
 
-/// Two bytes a span on the wire, and some three hundred when it is decoded.
+/// Two bytes per span on the wire, about 300 decoded.
 pub(crate) fn empty_spans(count: usize) -> Box<Messages> {
     let message = Bytes::from(wrapped(1, &wrapped(2, &wrapped(2, b"").repeat(7 << 20))));
     Box::new((0..count).map(move |_| message.clone()))
@@ -74,9 +74,9 @@ pub(crate) fn empty_spans(count: usize) -> Box<Messages> {
 
 fn batches(count: usize, make: impl Fn(usize) -> (String, Span) + 'static) -> Box<Messages> {
     let batch = move |number: usize| {
-        message((number * IN_A_MESSAGE..count.min((number + 1) * IN_A_MESSAGE)).map(&make))
+        message((number * PER_MESSAGE..count.min((number + 1) * PER_MESSAGE)).map(&make))
     };
-    Box::new((0..count.div_ceil(IN_A_MESSAGE)).map(batch))
+    Box::new((0..count.div_ceil(PER_MESSAGE)).map(batch))
 }
 
 fn message(spans: impl IntoIterator<Item = (String, Span)>) -> Bytes {
@@ -111,7 +111,7 @@ fn attribute(value: Value) -> KeyValue {
     KeyValue { key: "attribute".to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
 }
 
-/// A field of bytes.
+/// Encodes a length-delimited field.
 fn wrapped(tag: u32, bytes: &[u8]) -> Vec<u8> {
     let mut field = Vec::with_capacity(bytes.len() + 10);
     encode_key(tag, WireType::LengthDelimited, &mut field);

@@ -1,11 +1,11 @@
-//! How fast the collector takes spans in and answers, each figure beside a baseline of the same run.
+//! Benchmarks ingest and queries; each figure is compared with a baseline from the same run.
 //!
-//! The collector runs whole, in this process. It takes spans in on one thread, the sender is on another, and spans a
-//! second are told for a second of that one thread's CPU: what else the machine does is not the collector's doing. It
-//! answers on two threads, as on a machine of two cores. `cargo bench -p observability`
-//! takes about a minute; with `-- --quick` everything is done for a moment only, so that it cannot rot. With `-- memory`
-//! it shows how much memory too much takes instead, with `-- retention` what of a million requests is still there.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends where its ground gives way")]
+//! The collector runs in this process, on threads of its own. Ingest uses one thread, and its rate is per second of
+//! that thread's CPU time, so it does not depend on other load. Queries are answered on two threads.
+//! `cargo bench -p collector` takes about a minute; `-- --quick` runs each benchmark only briefly, to check that it
+//! still works. `-- memory` measures the memory under overload instead, `-- retention` which of a million requests
+//! are still stored.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed assumption ends the benchmark")]
 
 mod hostile;
 mod memory;
@@ -21,22 +21,22 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 
 use running::Collector;
-use spans::Batches;
+use spans::MessageGenerator;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Room for what comes in.
+/// Large enough for all spans of the ingest benchmark.
 const STORE_BYTES: usize = 1 << 30;
-/// Traces to search through.
+/// Number of traces to search.
 const TRACES: usize = 100_000;
-/// What each of them takes, with its part of the histograms and of what is remembered of those that left.
+/// Bytes per trace, including its part of the histograms and of the ids of evicted traces.
 const TRACE_BYTES: usize = 5_000;
-/// Operations beside those of the traces.
+/// Number of operations beside those of the traces.
 const OPERATIONS: usize = 100;
-/// What comes in while questions are asked.
-const SPANS_A_SECOND: u32 = 150_000;
-/// Messages that are on their way at once.
+/// Spans per second during the loaded queries.
+const SPANS_PER_SECOND: u32 = 150_000;
+/// Number of messages in flight.
 const IN_FLIGHT: usize = 4;
 
 fn main() -> ExitCode {
@@ -44,62 +44,62 @@ fn main() -> ExitCode {
     let quick = given("--quick") || given("--test");
     let verdict = |within| if within { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if given("memory") {
-        return verdict(memory::within_bound(quick));
+        return verdict(memory::within_limit(quick));
     }
     if given("retention") {
         return verdict(retention::keeps_what_matters(quick));
     }
     let mut arguments = std::env::args().skip_while(|argument| argument != "memory-of").skip(1);
     if let Some(case) = arguments.next().and_then(|case| case.parse().ok()) {
-        return verdict(memory::is_within_bound(case, quick));
+        return verdict(memory::is_within_limit(case, quick));
     }
     let (time, traces) =
         if quick { (Duration::from_millis(300), 2_000) } else { (Duration::from_secs(10), TRACES) };
-    println!("{:<58} {:>14} {:>8}", "what", "figure", "ratio");
-    let decode = decoding(time / 4);
-    row("baseline: prost decodes a 512-span message", spans_a_second(decode), 1.0);
-    ingesting(time, decode);
-    asking(time, traces);
+    println!("{:<58} {:>14} {:>8}", "benchmark", "figure", "ratio");
+    let decode = decode_rate(time / 4);
+    row("baseline: prost decodes a 512-span message", spans_per_second(decode), 1.0);
+    ingest_benchmark(time, decode);
+    query_benchmarks(time, traces);
     ExitCode::SUCCESS
 }
 
-/// Spans that prost decodes a second, and drops again.
-fn decoding(time: Duration) -> f64 {
-    let mut batches = Batches::new();
+/// Returns the number of spans per second that prost decodes.
+fn decode_rate(time: Duration) -> f64 {
+    let mut batches = MessageGenerator::new();
     let (started, mut spans) = (Instant::now(), 0);
     while started.elapsed() < time {
         let message = batches.next();
         let decoded = ExportTraceServiceRequest::decode(message).unwrap_or_default();
-        spans +=
-            std::hint::black_box(decoded).resource_spans.len() * spans::IN_A_BATCH / spans::SERVICES.len();
+        spans += std::hint::black_box(decoded).resource_spans.len() * spans::SPANS_PER_MESSAGE
+            / spans::SERVICES.len();
     }
     spans as f64 / started.elapsed().as_secs_f64()
 }
 
-fn ingesting(time: Duration, decode: f64) {
+fn ingest_benchmark(time: Duration, decode: f64) {
     let collector = Collector::start(STORE_BYTES, 1);
-    let mut batches = Batches::new();
+    let mut batches = MessageGenerator::new();
     let messages: Vec<Bytes> = (0..64).map(|_| batches.next()).collect();
-    // The warm-up makes the series and fills the sender's connection.
+    // Warm-up: creates the series and opens the connection.
     collector.send(messages.into_iter(), IN_FLIGHT);
     let (cpu, started) = (collector.cpu(), Instant::now());
     let messages = std::iter::from_fn(|| (started.elapsed() < time).then(|| batches.next()));
-    let sent = collector.send(messages, IN_FLIGHT) * spans::IN_A_BATCH;
+    let sent = collector.send(messages, IN_FLIGHT) * spans::SPANS_PER_MESSAGE;
     let (cpu, wall) = (collector.cpu() - cpu, started.elapsed());
     let rate = sent as f64 / cpu.as_secs_f64();
-    row("OTLP/gRPC into store, indexes and histograms", spans_a_second(rate), rate / decode);
+    row("OTLP/gRPC ingest, per CPU second", spans_per_second(rate), rate / decode);
     row(
-        "  the same by the clock, sender on the same machine",
-        spans_a_second(sent as f64 / wall.as_secs_f64()),
+        "  per wall-clock second, sender on the same machine",
+        spans_per_second(sent as f64 / wall.as_secs_f64()),
         sent as f64 / wall.as_secs_f64() / decode,
     );
 }
 
-fn asking(time: Duration, traces: usize) {
-    // Full, so that there are as many to search through when more come in.
+fn query_benchmarks(time: Duration, traces: usize) {
+    // Full, so that the number of traces stays the same during ingest.
     let collector = Collector::start(traces * TRACE_BYTES, 2);
-    let mut batches = Batches::new();
-    let messages = traces * 3 / 2 * spans::IN_A_TRACE / spans::IN_A_BATCH + 1;
+    let mut batches = MessageGenerator::new();
+    let messages = traces * 3 / 2 * spans::SPANS_PER_TRACE / spans::SPANS_PER_MESSAGE + 1;
     collector.send((0..messages).map(|_| batches.next()), IN_FLIGHT);
     collector.send(hostile::operations(OPERATIONS), IN_FLIGHT);
     let trace = collector.slow_trace();
@@ -107,30 +107,30 @@ fn asking(time: Duration, traces: usize) {
     let by_tag = |value: &str| {
         format!("/api/v3/trace-summaries?{window}&query.attributes=%7B%22customer.id%22:%22{value}%22%7D")
     };
-    let questions = [
-        ("a bare request, answered without a look into anything", "/health/live".to_owned()),
-        ("search by a tag that one trace has", by_tag(&batches.last_customer())),
-        ("search by a tag that no trace has", by_tag("nobody")),
+    let queries = [
+        ("baseline: GET /health/live", "/health/live".to_owned()),
+        ("search by a tag of one trace", by_tag(&batches.last_customer())),
+        ("search by a tag of no trace", by_tag("nobody")),
         (
             "search by service and duration",
             format!("/api/v3/trace-summaries?{window}&query.serviceName=booking&query.durationMin=9s"),
         ),
-        ("a trace by its id", format!("/api/traces/{trace}")),
-        ("the hops table of some hundred operations", "/api/workbench/hops".to_owned()),
-        ("the dependency graph", "/api/dependencies?endTs=4102444800000&lookback=4102444800000".to_owned()),
+        ("trace by id", format!("/api/traces/{trace}")),
+        ("hops table with about 100 operations", "/api/workbench/hops".to_owned()),
+        ("dependency graph", "/api/dependencies?endTs=4102444800000&lookback=4102444800000".to_owned()),
     ];
-    println!("\nwith {} traces in the store; ratio to the bare request", collector.traces());
-    let idle: Vec<Duration> = questions.iter().map(|(_, path)| collector.ask(path, time / 10)).collect();
-    for ((what, _), took) in questions.iter().zip(&idle) {
+    println!("\n{} stored traces, without ingest; ratio to the baseline", collector.traces());
+    let idle: Vec<Duration> = queries.iter().map(|(_, path)| collector.query_time(path, time / 10)).collect();
+    for ((what, _), took) in queries.iter().zip(&idle) {
         row(what, millis(*took), took.as_secs_f64() / idle[0].as_secs_f64());
     }
-    let pause = Duration::from_secs(1) * spans::IN_A_BATCH as u32 / SPANS_A_SECOND;
+    let pause = Duration::from_secs(1) * spans::SPANS_PER_MESSAGE as u32 / SPANS_PER_SECOND;
     let (busy, messages) = collector.while_sending(batches, pause, || {
-        questions.iter().map(|(_, path)| collector.ask(path, time / 10)).collect::<Vec<_>>()
+        queries.iter().map(|(_, path)| collector.query_time(path, time / 10)).collect::<Vec<_>>()
     });
-    let came = messages * spans::IN_A_BATCH as f64;
-    println!("\nthe same while {came:.0} spans come in a second; ratio to the same question at rest");
-    for ((what, _), (busy, idle)) in questions.iter().zip(busy.iter().zip(&idle)) {
+    let received = messages * spans::SPANS_PER_MESSAGE as f64;
+    println!("\nduring ingest of {received:.0} spans/s; ratio to the same query without ingest");
+    for ((what, _), (busy, idle)) in queries.iter().zip(busy.iter().zip(&idle)) {
         row(what, millis(*busy), busy.as_secs_f64() / idle.as_secs_f64());
     }
 }
@@ -139,7 +139,7 @@ fn row(what: &str, figure: impl std::fmt::Display, ratio: f64) {
     println!("{what:<58} {figure:>14} {ratio:>8.2}");
 }
 
-fn spans_a_second(rate: f64) -> String {
+fn spans_per_second(rate: f64) -> String {
     format!("{:.0} spans/s", rate)
 }
 

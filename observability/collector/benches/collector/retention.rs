@@ -1,5 +1,5 @@
-//! What of a million requests is still there when the store is full: every one of a hundred errors and of the hundred
-//! slowest, and a uniform sample whose latencies are distributed as all are.
+//! Which of a million requests are still stored when the store is full: all of 100 errors and 100 slowest requests,
+//! and a uniform sample with the same distribution of latencies.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -9,22 +9,22 @@ use serde_json::{Value, json};
 
 use super::running::Collector;
 
-const BOUND: usize = 64 << 20;
+const LIMIT: usize = 64 << 20;
 const REQUESTS: u64 = 1_000_000;
 const PLANTED: u64 = 100;
-const IN_A_MESSAGE: u64 = 256;
+const PER_MESSAGE: u64 = 256;
 const START_NS: u64 = 1_795_455_811_000_000_000;
 
-/// Of the Kolmogorov-Smirnov statistic, times the root of the sample's size: exceeded by chance once in a thousand runs.
+/// Critical value of the Kolmogorov-Smirnov statistic times the root of the sample size, at significance 0.001.
 /// Source: Smirnov, "Table for estimating the goodness of fit of empirical distributions", 1948.
 const CRITICAL: f64 = 1.95;
 
-/// Sends them, asks what is left, and prints it.
+/// Sends the requests, queries which are stored, and prints the result.
 pub(crate) fn keeps_what_matters(quick: bool) -> bool {
     let requests = if quick { REQUESTS / 20 } else { REQUESTS };
-    let collector = Collector::start(if quick { BOUND / 20 } else { BOUND }, 2);
-    let messages = (0..requests.div_ceil(IN_A_MESSAGE))
-        .map(|message| self::message(message * IN_A_MESSAGE..(message + 1) * IN_A_MESSAGE, requests));
+    let collector = Collector::start(if quick { LIMIT / 20 } else { LIMIT }, 2);
+    let messages = (0..requests.div_ceil(PER_MESSAGE))
+        .map(|message| self::message(message * PER_MESSAGE..(message + 1) * PER_MESSAGE, requests));
     collector.send(messages, 4);
 
     let ids = |which: &dyn Fn(u64) -> bool| -> Vec<String> {
@@ -38,8 +38,8 @@ pub(crate) fn keeps_what_matters(quick: bool) -> bool {
     let (errors, slowest) =
         (complete(&ids(&|n| fails(n, requests))), complete(&ids(&|n| is_slow(n, requests))));
     let all = complete(&ids(&|_| true));
-    println!("{requests} requests through a store of {} MiB: {all} are still there", BOUND >> 20);
-    println!("  of {PLANTED} errors {errors}, of the {PLANTED} slowest {slowest}");
+    println!("{requests} requests, store of {} MiB: {all} stored", LIMIT >> 20);
+    println!("  stored: {errors} of {PLANTED} errors, {slowest} of the {PLANTED} slowest");
 
     let retention = collector.get("/api/workbench/retention");
     for (class, kept) in retention["classes"].as_object().unwrap() {
@@ -52,11 +52,14 @@ pub(crate) fn keeps_what_matters(quick: bool) -> bool {
     let sample = retention["sample"]["traces"].as_array().unwrap();
     let distance = distance(sample, requests);
     let limit = CRITICAL / (sample.len() as f64).sqrt();
-    println!("  the sample of {} differs from all by {distance:.4}, {limit:.4} allowed", sample.len());
+    println!(
+        "  Kolmogorov-Smirnov distance of the sample of {} traces: {distance:.4} (limit {limit:.4})",
+        sample.len()
+    );
     errors == PLANTED && slowest == PLANTED && all < requests && distance < limit
 }
 
-/// The Kolmogorov-Smirnov statistic of the sample's latencies and the distribution that all were drawn from.
+/// Returns the Kolmogorov-Smirnov statistic of the sample's latencies against all latencies.
 fn distance(sample: &[Value], requests: u64) -> f64 {
     let rank = |id: &Value| u128::from_str_radix(id.as_str().unwrap(), 16).unwrap() as u64 - 1;
     let mut latencies: Vec<u64> = sample.iter().map(|id| duration_ns(rank(id), requests)).collect();
@@ -71,7 +74,7 @@ fn distance(sample: &[Value], requests: u64) -> f64 {
     gaps.fold(0.0, f64::max)
 }
 
-/// Spread over the whole run.
+/// Evenly distributed over the run.
 fn fails(number: u64, requests: u64) -> bool {
     number % (requests / PLANTED) == 7
 }
@@ -80,13 +83,13 @@ fn is_slow(number: u64, requests: u64) -> bool {
     number % (requests / PLANTED) == 11
 }
 
-/// Some milliseconds with a long tail; the slow ones beyond it.
+/// A few milliseconds with a long tail; the slow requests are beyond it.
 fn duration_ns(number: u64, requests: u64) -> u64 {
     if is_slow(number, requests) {
         return 1_000_000_000 + number;
     }
     let uniform = (mix(number) >> 11) as f64 / (1_u64 << 53) as f64;
-    // Exponential, and never nearly as long as a second.
+    // Exponential, and far below a second.
     ((1.0 - uniform).ln() * -20e6) as u64 + 1_000_000
 }
 
@@ -103,7 +106,7 @@ fn id(number: u64) -> u128 {
     u128::from(mix(number)) << 64 | u128::from(number + 1)
 }
 
-/// Of each request two spans.
+/// Encodes two spans per request.
 fn message(numbers: std::ops::Range<u64>, requests: u64) -> Bytes {
     let spans = numbers.filter(|number| *number < requests).flat_map(|number| {
         let status = fails(number, requests).then(|| Status { code: 2, ..Status::default() });

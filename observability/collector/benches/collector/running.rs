@@ -1,4 +1,4 @@
-//! A collector on a thread of its own, and what is said to it.
+//! A collector on threads of its own, and a client for it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use tonic::{Request, Status};
 pub(crate) struct Collector {
     sender: Runtime,
     channel: Channel,
-    asker: Runtime,
+    client: Runtime,
     http: Client<HttpConnector, Full<Bytes>>,
     query: SocketAddr,
     /// `/proc/self/task/ID/schedstat` of the collector's thread.
@@ -34,9 +34,9 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// With one thread in all, or with two as it runs on two cores.
+    /// Starts a collector on one thread, or on two.
     pub(crate) fn start(store_max_bytes: usize, threads: usize) -> Self {
-        let (told, ready) = mpsc::channel();
+        let (started, ready) = mpsc::channel();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         std::thread::spawn(move || {
@@ -49,29 +49,29 @@ impl Collector {
                 let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
                 let (grpc, http, query) = (listen().await, listen().await, listen().await);
                 let thread = fs::read_link("/proc/thread-self").unwrap().display().to_string();
-                told.send((grpc.local_addr().unwrap(), query.local_addr().unwrap(), thread)).unwrap();
+                started.send((grpc.local_addr().unwrap(), query.local_addr().unwrap(), thread)).unwrap();
                 let settings = Settings { store_max_bytes, ..Settings::default() };
                 run(Listeners { grpc, http, query }, &settings, stop).await.unwrap();
             });
         });
         let (grpc, query, thread) = ready.recv().unwrap();
-        // Apart, so that a question does not wait for what is being sent.
+        // Separate runtimes, so that queries do not wait for sending.
         let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
-        let (sender, asker) = (runtime(), runtime());
+        let (sender, client) = (runtime(), runtime());
         let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
         let channel = sender.block_on(async { endpoint.connect().await.unwrap() });
         let http = Client::builder(TokioExecutor::new()).build_http();
         let schedstat = format!("/proc/{thread}/schedstat");
-        Self { sender, channel, asker, http, query, schedstat, shutdown }
+        Self { sender, channel, client, http, query, schedstat, shutdown }
     }
 
-    /// What the collector's thread has used so far.
+    /// Returns the CPU time of the collector's thread.
     pub(crate) fn cpu(&self) -> Duration {
         let text = fs::read_to_string(&self.schedstat).unwrap();
         Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
     }
 
-    /// Sends messages, so many at once. Returns how many were taken: all, or it ends here.
+    /// Sends messages, `in_flight` at a time. Returns their number; panics if one is not accepted.
     pub(crate) fn send(&self, messages: impl Iterator<Item = Bytes>, in_flight: usize) -> usize {
         let sending = futures::stream::iter(messages).map(|message| export(&self.channel, message));
         self.sender.block_on(sending.buffer_unordered(in_flight).fold(0, |taken, reply| async move {
@@ -80,46 +80,46 @@ impl Collector {
         }))
     }
 
-    /// Sends messages one after another, whatever becomes of them.
+    /// Sends messages one after another and ignores the replies.
     pub(crate) fn offer(&self, messages: impl Iterator<Item = Bytes>) {
         for message in messages {
-            // Refused or taken in part: that is the collector's business.
+            // The collector may refuse it.
             let _ = self.sender.block_on(export(&self.channel, message));
         }
     }
 
-    /// The median time that an answer takes.
-    pub(crate) fn ask(&self, path: &str, time: Duration) -> Duration {
+    /// Returns the median time of a query.
+    pub(crate) fn query_time(&self, path: &str, time: Duration) -> Duration {
         let url: http::Uri = format!("http://{}{path}", self.query).parse().unwrap();
-        self.asker.block_on(async {
-            let mut took = Vec::new();
+        self.client.block_on(async {
+            let mut times = Vec::new();
             let started = Instant::now();
-            while started.elapsed() < time || took.len() < 3 {
-                let asked = Instant::now();
+            while started.elapsed() < time || times.len() < 3 {
+                let started_query = Instant::now();
                 let reply = self.http.get(url.clone()).await.unwrap();
                 assert!(reply.status().is_success(), "{url}: {}", reply.status());
                 reply.into_body().collect().await.unwrap();
-                took.push(asked.elapsed());
+                times.push(started_query.elapsed());
             }
-            took.sort_unstable();
-            took[took.len() / 2]
+            times.sort_unstable();
+            times[times.len() / 2]
         })
     }
 
-    /// How many traces are kept.
+    /// Returns the number of stored traces.
     pub(crate) fn traces(&self) -> u64 {
         let retention = self.get("/api/workbench/retention");
         let classes = retention["classes"].as_object().unwrap().values();
         classes.map(|class| class["traces"].as_u64().unwrap()).sum()
     }
 
-    /// One of the slowest, which stay whatever comes in.
+    /// Returns the id of one of the slowest traces, which are not evicted.
     pub(crate) fn slow_trace(&self) -> String {
         let hops = self.get("/api/workbench/hops");
         hops["hops"][0]["exemplars"]["max"][0]["trace_id"].as_str().unwrap().to_owned()
     }
 
-    /// A question of JSON, and its answer.
+    /// Posts JSON and returns the answer.
     pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
         let request = http::Request::post(format!("http://{}{path}", self.query))
             .header("content-type", "application/json")
@@ -133,16 +133,17 @@ impl Collector {
     }
 
     fn json(&self, request: http::Request<Full<Bytes>>) -> serde_json::Value {
-        self.asker.block_on(async {
+        self.client.block_on(async {
             let reply = self.http.request(request).await.unwrap();
             serde_json::from_slice(&reply.into_body().collect().await.unwrap().to_bytes()).unwrap()
         })
     }
 
-    /// Sends a message each `pause` until `work` is done. Returns how many were sent a second, too: a sender may fall behind.
+    /// Sends one message every `pause` until `work` is done. Returns its result and the number of messages sent per
+    /// second.
     pub(crate) fn while_sending<T>(
         &self,
-        mut batches: super::Batches,
+        mut batches: super::MessageGenerator,
         pause: Duration,
         work: impl FnOnce() -> T,
     ) -> (T, f64) {

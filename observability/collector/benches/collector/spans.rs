@@ -1,4 +1,4 @@
-//! Messages of 512 spans such as a real system sends: eight to a trace, of four services, ten attributes each.
+//! Realistic messages of 512 spans: 8 spans per trace, 4 services, 10 attributes per span.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -8,16 +8,16 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 
-pub(crate) const IN_A_BATCH: usize = 512;
-pub(crate) const IN_A_TRACE: usize = 8;
+pub(crate) const SPANS_PER_MESSAGE: usize = 512;
+pub(crate) const SPANS_PER_TRACE: usize = 8;
 pub(crate) const SERVICES: [&str; 4] = ["balancer", "gateway", "search", "booking"];
-const TRACES: usize = IN_A_BATCH / IN_A_TRACE;
+const TRACES: usize = SPANS_PER_MESSAGE / SPANS_PER_TRACE;
 const CUSTOMER: &str = "customer-00000000";
 
-/// One encoded message over and over, with other ids, customers and durations each time.
-pub(crate) struct Batches {
+/// One encoded message, patched with new ids, customers and durations each time.
+pub(crate) struct MessageGenerator {
     message: Vec<u8>,
-    /// Where each trace's id stands, where each customer, and where each end.
+    /// Positions of the trace ids, customers and end times.
     ids: Vec<(usize, usize)>,
     customers: Vec<(usize, usize)>,
     ends: Vec<usize>,
@@ -25,7 +25,7 @@ pub(crate) struct Batches {
     start_ns: u64,
 }
 
-impl Batches {
+impl MessageGenerator {
     pub(crate) fn new() -> Self {
         let start_ns = 1_795_455_811_000_000_000;
         let message = request(start_ns).encode_to_vec();
@@ -43,7 +43,11 @@ impl Batches {
         let mut end = vec![0x41];
         end.extend((start_ns + 1_000_000).to_le_bytes());
         let ends = find(&end);
-        assert_eq!((ids.len(), ends.len()), (IN_A_BATCH, IN_A_BATCH), "each id and each end is found");
+        assert_eq!(
+            (ids.len(), ends.len()),
+            (SPANS_PER_MESSAGE, SPANS_PER_MESSAGE),
+            "each id and each end is found"
+        );
         Self { message, ids, customers, ends, traces: 0, start_ns }
     }
 
@@ -56,7 +60,7 @@ impl Batches {
             self.message[*at + 9..at + CUSTOMER.len()].copy_from_slice(digits.as_bytes());
         }
         for (number, at) in self.ends.iter().enumerate() {
-            // Some microseconds to some milliseconds, no two alike.
+            // Microseconds to milliseconds, all different.
             let micros = (self.traces.wrapping_mul(6_364_136_223_846_793_005) >> 52) + number as u64 * 7;
             let end = self.start_ns + micros * 1000 + number as u64;
             self.message[at + 1..at + 9].copy_from_slice(&end.to_le_bytes());
@@ -70,7 +74,7 @@ impl Batches {
     }
 }
 
-/// Not one after another: ids are random, and a map would profit from order.
+/// Not consecutive: real ids are random, and consecutive ones would favour the map.
 fn trace_id(number: u64) -> [u8; 16] {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((u128::from(mixed) << 64) | u128::from(mixed.rotate_left(31) ^ 0x5bd1_e995)).to_be_bytes()
@@ -127,7 +131,7 @@ fn span(trace: usize, place: usize, start_ns: u64) -> Span {
 }
 
 fn span_id(trace: usize, place: usize) -> Vec<u8> {
-    ((trace * IN_A_TRACE + place + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec()
+    ((trace * SPANS_PER_TRACE + place + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec()
 }
 
 fn text(key: &str, value: &str) -> KeyValue {

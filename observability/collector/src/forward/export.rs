@@ -1,4 +1,4 @@
-//! One OTLP/gRPC call whose message is encoded already, so that attempts share it.
+//! One OTLP/gRPC call with an encoded message, which attempts share.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::otlp::BytesCodec;
 const METHOD: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 
-/// Sends the message. Returns how many spans of it the backend rejects.
+/// Sends the message. Returns the number of spans that the backend rejected.
 pub(super) async fn export(channel: &Channel, message: Bytes) -> Result<u64, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -26,10 +26,10 @@ pub(super) async fn export(channel: &Channel, message: Bytes) -> Result<u64, Sta
     Ok(u64::try_from(rejected).unwrap_or(0))
 }
 
-/// Whether the backend may take the message later.
-pub(super) fn is_worth_retrying(status: &Status) -> bool {
+/// Returns whether a later attempt may succeed.
+pub(super) fn is_retryable(status: &Status) -> bool {
     match status.code() {
-        // The codes that OTLP calls retryable, and what tonic makes of a connection that breaks off.
+        // The codes that OTLP defines as retryable, and those of tonic for broken connections.
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
@@ -37,13 +37,13 @@ pub(super) fn is_worth_retrying(status: &Status) -> bool {
         | Code::Unavailable
         | Code::DataLoss
         | Code::Unknown => true,
-        // Only one that says when it may be tried again will ever take it.
-        Code::ResourceExhausted => asked_pause(status).is_some(),
+        // Retryable only if the backend says when to retry.
+        Code::ResourceExhausted => retry_delay(status).is_some(),
         _ => false,
     }
 }
 
-/// When the backend asks to be tried again.
-pub(super) fn asked_pause(status: &Status) -> Option<Duration> {
+/// Returns the delay that the backend requests.
+pub(super) fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }

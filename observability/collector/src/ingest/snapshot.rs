@@ -1,120 +1,125 @@
-//! A collector as it was, in two files: what it knew, as JSON, and the traces that it kept, as lines of OTLP JSON. Opened
-//! again it answers as it did then, but for what each operation did in the last hour: that is not kept. The traces are
-//! written before the rest; of what came meanwhile, only the histograms know.
+//! The state of a collector in two files: histograms and statistics as JSON, and the stored traces as lines of OTLP
+//! JSON. A collector restored from them gives the same answers, except for the last hour of each operation, which is
+//! not saved. The traces are written first; spans that arrive meanwhile are in the histograms alone.
 
 use std::io::{self, BufRead};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ingest, loss, read};
+use super::exporter_losses::{ExporterLosses, LossesSnapshot};
+use super::{Ingest, message};
 use crate::latency::{self, Latencies};
 use crate::otlp;
 use crate::store::{SpanBatch, Store, StoreSnapshot};
 
-/// Of the file that says what it knew; another one is not read.
+/// Version of the JSON file; other versions are rejected.
 const SCHEMA: u32 = 1;
 
-/// A line is held whole, so longer ones are refused.
-const LONGEST_LINE: u64 = 1 << 30;
+/// Maximum length of a line, which is read into memory.
+const MAX_LINE: u64 = 1 << 30;
 
-/// What a collector knew beside its traces.
+/// The state apart from the traces.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Knowledge {
+pub(crate) struct IngestSnapshot {
     schema: u32,
     max_bytes: usize,
     latencies: latency::LatencySnapshot,
-    losses: loss::State,
-    past: StoreSnapshot,
+    losses: LossesSnapshot,
+    #[serde(rename = "past")]
+    store: StoreSnapshot,
 }
 
-/// Why two files cannot be opened as a collector.
+/// Why two files cannot be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// They break off, or cannot be read.
-    #[error("it cannot be read to its end")]
+    /// A file is truncated or cannot be read.
+    #[error("cannot read the file to its end")]
     Read(#[from] io::Error),
-    /// The JSON is not a collector's.
-    #[error("it is not what a collector wrote")]
-    Knowledge(#[from] serde_json::Error),
-    /// Another build wrote it.
-    #[error("it has schema {0}, this build reads {SCHEMA}")]
+    /// The JSON does not describe a collector's state.
+    #[error("not the state of a collector")]
+    Json(#[from] serde_json::Error),
+    /// A different version wrote the file.
+    #[error("schema {0} is not supported; this version reads schema {SCHEMA}")]
     Schema(u32),
-    /// A part of it is damaged.
-    #[error("it is damaged: {0}")]
+    /// A part of the state is damaged.
+    #[error("damaged state: {0}")]
     Damaged(String),
-    /// A line is no trace.
-    #[error("line {number} is no trace of OTLP JSON: {why}")]
+    /// A line is not a trace.
+    #[error("line {number} is not a trace in OTLP JSON: {why}")]
     Line {
-        /// Counted from 1.
+        /// Line number, counted from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The cause.
         why: String,
     },
-    /// It takes more room than it did.
-    #[error("its traces do not fit where they did: it is not whole, or not of one piece")]
+    /// The traces exceed the memory limit of the collector that wrote them.
+    #[error(
+        "traces exceed the memory limit of the collector that wrote them: the files are incomplete or do not belong together"
+    )]
     Full,
 }
 
 impl Ingest {
-    pub(crate) fn knowledge(&self) -> Knowledge {
+    /// Returns the state apart from the traces.
+    pub(crate) fn snapshot(&self) -> IngestSnapshot {
         let overflow = self.latencies().overflow();
-        Knowledge {
+        IngestSnapshot {
             schema: SCHEMA,
             max_bytes: self.max_bytes,
             latencies: latency::LatencySnapshot::of(self.series(), overflow),
-            losses: self.losses().state(),
-            past: self.store.snapshot(),
+            losses: self.losses().snapshot(),
+            store: self.store.snapshot(),
         }
     }
 
-    /// The collector as it was.
-    pub(crate) fn open(knowledge: &[u8], traces: impl BufRead) -> Result<Self, OpenError> {
-        // First: another schema may hold anything.
+    /// Restores a state.
+    pub(crate) fn open(snapshot: &[u8], traces: impl BufRead) -> Result<Self, OpenError> {
+        // Checked first, since the rest depends on the schema.
         #[derive(Deserialize)]
         struct Schema {
             schema: u32,
         }
-        let Schema { schema } = serde_json::from_slice(knowledge)?;
+        let Schema { schema } = serde_json::from_slice(snapshot)?;
         if schema != SCHEMA {
             return Err(OpenError::Schema(schema));
         }
-        let Knowledge { max_bytes, latencies, losses, past, .. } = serde_json::from_slice(knowledge)?;
-        let (latencies, telling) =
+        let IngestSnapshot { max_bytes, latencies, losses, store, .. } = serde_json::from_slice(snapshot)?;
+        let (latencies, exemplars) =
             Latencies::restore(latencies).map_err(|error| OpenError::Damaged(error.to_string()))?;
         let opened = Self {
             latencies: Mutex::new(latencies),
-            losses: Mutex::new(super::Losses::restore(losses).ok_or_else(damaged)?),
-            store: Store::for_restore(max_bytes, &past),
+            losses: Mutex::new(ExporterLosses::restore(losses).ok_or_else(damaged_ids)?),
+            store: Store::for_restore(max_bytes, &store),
             ..Self::new(max_bytes, None)
         };
         load(&opened.store, traces)?;
-        let told = telling.iter().map(|change| change.trace_id);
-        let absent: Vec<_> = told.filter(|id| opened.store.bytes_of(*id) == 0).collect();
+        let ids = exemplars.iter().map(|change| change.trace_id);
+        let absent: Vec<_> = ids.filter(|id| opened.store.bytes_of(*id) == 0).collect();
         opened.latencies().forget(&absent);
-        if opened.store.evict_to_fit(&telling, max_bytes) || opened.store.stats().evicted_spans > 0 {
+        if opened.store.evict_to_fit(&exemplars, max_bytes) || opened.store.stats().evicted_spans > 0 {
             return Err(OpenError::Full);
         }
-        if opened.store.restore(&past) { Ok(opened) } else { Err(damaged()) }
+        if opened.store.restore(&store) { Ok(opened) } else { Err(damaged_ids()) }
     }
 }
 
-fn damaged() -> OpenError {
-    OpenError::Damaged("the traces that left cannot be told".to_owned())
+fn damaged_ids() -> OpenError {
+    OpenError::Damaged("a table of trace ids does not decode".to_owned())
 }
 
 fn load(store: &Store, mut traces: impl BufRead) -> Result<(), OpenError> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if io::Read::take(&mut traces, LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+        if io::Read::take(&mut traces, MAX_LINE).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        let refused = |why: &dyn std::fmt::Display| OpenError::Line { number, why: why.to_string() };
-        let message = otlp::json_to_protobuf(&line).map_err(|error| refused(&error))?;
-        let read = read::read(&message, SpanBatch::for_restore(), |batch| drop(store.insert(batch)));
-        if let Some((_, why)) = read.map_err(|error| refused(&error))?.rejected {
-            return Err(refused(&why));
+        let invalid = |why: &dyn std::fmt::Display| OpenError::Line { number, why: why.to_string() };
+        let message = otlp::json_to_protobuf(&line).map_err(|error| invalid(&error))?;
+        let read = message::read(&message, SpanBatch::for_restore(), |batch| drop(store.insert(batch)));
+        if let Some((_, why)) = read.map_err(|error| invalid(&error))?.rejected {
+            return Err(invalid(&why));
         }
     }
     Ok(())

@@ -71,8 +71,8 @@ fn reopens_a_trace_that_repeats_its_resources() {
         other => panic!("{other:?}"),
     };
     let line = otlp::to_json_line(&kept(&ingest)).unwrap();
-    let knowledge = serde_json::to_vec(&ingest.knowledge()).unwrap();
-    let opened = Ingest::open(&knowledge, line.as_bytes()).unwrap();
+    let snapshot = serde_json::to_vec(&ingest.snapshot()).unwrap();
+    let opened = Ingest::open(&snapshot, line.as_bytes()).unwrap();
     assert_eq!(kept(&opened), kept(&ingest));
 }
 

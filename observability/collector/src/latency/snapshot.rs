@@ -41,9 +41,9 @@ struct SeriesSnapshot {
 /// Why a file is unusable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidSnapshot {
-    #[error("the histogram of {0:?} does not decode")]
+    #[error("histogram of {0:?} does not decode")]
     Histogram(String),
-    #[error("it has more than {MAX_SERIES} histograms")]
+    #[error("more than {MAX_SERIES} histograms")]
     TooMany,
 }
 

@@ -83,7 +83,7 @@ async fn ledger(
         for id in traces {
             // At the first occurrence of an id: decoding a trace once for each of 10,000 occurrences would take too long.
             if let Some(count) = counts.remove(&id) {
-                let lost = ingest.losses().names(id);
+                let lost = ingest.losses().contains(id);
                 ledger.enter(id, count, &ingest.store.get(id), lost);
             }
         }
@@ -128,7 +128,7 @@ async fn all_traces(State(ingest): State<Arc<Ingest>>) -> Response {
 
 /// `GET /api/workbench/state`: the collector's state apart from its traces. State and traces together can be reopened.
 async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
-    let work = move |body: &mut ResponseWriter| body.json(&ingest.knowledge());
+    let work = move |body: &mut ResponseWriter| body.json(&ingest.snapshot());
     into_response(streaming::stream(&STATE_PERMIT, None, JSON, work).await)
 }
 

@@ -1,36 +1,37 @@
-//! Trace and span ids: integers inside, zero-padded lower-case hex outside.
+//! Trace and span ids: integers in memory, zero-padded lower-case hex as text.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The 128-bit id of a trace.
+/// A 128-bit trace id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct TraceId(pub u128);
 
-/// The 64-bit id of a span, unique within its trace.
+/// A 64-bit span id, unique within its trace.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct SpanId(pub u64);
 
-/// A text that is not an id.
+/// The text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an id is 1 to {digits} hexadecimal digits and not zero")]
+#[error("id must be 1 to {digits} hexadecimal digits and not zero")]
 pub struct ParseIdError {
     digits: usize,
 }
 
 impl TraceId {
-    /// The id in OTLP's 16 bytes; `None` for another length or all zeros.
+    /// Parses the 16 bytes of OTLP; `None` for another length or all zeros.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let id = u128::from_be_bytes(bytes.try_into().ok()?);
         (id != 0).then_some(Self(id))
     }
 
-    /// A number that is as good as random, and the same wherever it is asked for. Those that choose some of all traces
-    /// choose the ones with the smallest, and so agree.
+    /// Returns a pseudorandom number that depends on the id alone. Samples consist of the traces with the lowest
+    /// ranks, so all samples agree.
     ///
-    /// Source: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    /// Source: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+    /// 2014).
     pub(crate) fn rank(self) -> u64 {
         let mut mixed = (self.0 >> 64) as u64 ^ (self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,7 +41,7 @@ impl TraceId {
 }
 
 impl SpanId {
-    /// The id in OTLP's 8 bytes; `None` for another length or all zeros.
+    /// Parses the 8 bytes of OTLP; `None` for another length or all zeros.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let id = u64::from_be_bytes(bytes.try_into().ok()?);
         (id != 0).then_some(Self(id))
@@ -71,7 +72,7 @@ impl fmt::Debug for SpanId {
     }
 }
 
-/// Accepts ids without their leading zeros, as Jaeger's API does.
+/// Accepts ids without leading zeros, as Jaeger's API does.
 impl FromStr for TraceId {
     type Err = ParseIdError;
 
@@ -80,7 +81,7 @@ impl FromStr for TraceId {
     }
 }
 
-/// Accepts ids without their leading zeros, as Jaeger's API does.
+/// Accepts ids without leading zeros, as Jaeger's API does.
 impl FromStr for SpanId {
     type Err = ParseIdError;
 
@@ -92,7 +93,7 @@ impl FromStr for SpanId {
 
 fn parse_hex(text: &str, digits: usize) -> Result<u128, ParseIdError> {
     let error = ParseIdError { digits };
-    // `from_str_radix` alone would take a sign.
+    // `from_str_radix` would accept a sign.
     if text.len() > digits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(error);
     }

@@ -4,45 +4,45 @@ use std::sync::Arc;
 
 use super::{SpanId, TraceId};
 
-/// OpenTelemetry's own word for a process that gave no `service.name`.
+/// OpenTelemetry's name for a service without `service.name`.
 pub(crate) const UNKNOWN_SERVICE: &str = "unknown_service";
 
-/// What a span says about who waits for whom.
+/// The role of a span in a call or a message.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The sender did not say.
+    /// Not specified.
     #[default]
     Unspecified,
-    /// Work within a process.
+    /// An operation within a process.
     Internal,
-    /// A request served.
+    /// The handling of a request.
     Server,
-    /// A request made and waited for.
+    /// A request whose reply the sender awaits.
     Client,
-    /// A message sent; nobody waits for what comes of it.
+    /// The sending of a message whose processing the sender does not await.
     Producer,
-    /// A message received or processed.
+    /// The receipt or processing of a message.
     Consumer,
 }
 
-/// The value of an attribute, with the type it was sent with.
+/// A typed attribute value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
-    /// No value was given.
+    /// No value.
     #[default]
     Empty,
     /// UTF-8 text.
     String(String),
-    /// True or false.
+    /// A boolean.
     Bool(bool),
     /// A signed 64-bit integer.
     Int(i64),
     /// A 64-bit float.
     Double(f64),
-    /// Opaque bytes.
+    /// Bytes.
     Bytes(Vec<u8>),
     /// A list.
     Array(Vec<Value>),
@@ -53,128 +53,128 @@ pub enum Value {
 /// A named value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribute {
-    /// Its name.
+    /// The name.
     pub key: String,
-    /// Its value.
+    /// The value.
     pub value: Value,
 }
 
 /// The outcome of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StatusCode {
-    /// Nothing was said, which is how success usually looks.
+    /// Not set; usual for success.
     #[default]
     Unset,
-    /// Declared a success.
+    /// Explicitly a success.
     Ok,
     /// Failed.
     Error,
 }
 
-/// The outcome of a span, and why.
+/// The outcome of a span with a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
     /// The outcome.
     pub code: StatusCode,
-    /// Why it failed; empty otherwise.
+    /// The error message; empty otherwise.
     pub message: String,
 }
 
-/// Something that happened at one moment of a span.
+/// An event at a point in time within a span.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Event {
-    /// When.
+    /// Time in nanoseconds since the epoch.
     pub time_ns: u64,
-    /// What.
+    /// Name of the event.
     pub name: String,
-    /// Details.
+    /// Attributes of the event.
     pub attributes: Vec<Attribute>,
-    /// How many attributes the sender left out.
+    /// Number of attributes that the sender dropped.
     pub dropped_attributes: u32,
 }
 
-/// A reference to a span, of this trace or another, that is not the parent.
+/// A reference to a span other than the parent, in this trace or another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Link {
-    /// The trace of the span referred to; `None` if the sender gave no valid id.
+    /// The trace of the linked span; `None` if the sender gave no valid id.
     pub trace_id: Option<TraceId>,
-    /// The span referred to; `None` if the sender gave no valid id.
+    /// The linked span; `None` if the sender gave no valid id.
     pub span_id: Option<SpanId>,
-    /// W3C `tracestate` of the span referred to.
+    /// W3C `tracestate` of the linked span.
     pub trace_state: String,
-    /// Details.
+    /// Attributes of the link.
     pub attributes: Vec<Attribute>,
-    /// How many attributes the sender left out.
+    /// Number of attributes that the sender dropped.
     pub dropped_attributes: u32,
     /// OTLP's flags.
     pub flags: u32,
 }
 
-/// The process (or whatever else) that a span comes from.
+/// The entity that produced a span, usually a process.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Resource {
-    /// What describes it, `service.name` among them.
+    /// Attributes, among them `service.name`.
     pub attributes: Vec<Attribute>,
-    /// How many attributes the sender left out.
+    /// Number of attributes that the sender dropped.
     pub dropped_attributes: u32,
-    /// Schema of the attributes; often empty.
+    /// Schema URL of the attributes; often empty.
     pub schema_url: String,
 }
 
-/// The library that made a span.
+/// The instrumentation scope that produced a span, usually a library.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scope {
-    /// Its name.
+    /// Name of the scope.
     pub name: String,
-    /// Its version.
+    /// Version of the scope.
     pub version: String,
-    /// What else describes it.
+    /// Further attributes.
     pub attributes: Vec<Attribute>,
-    /// How many attributes the sender left out.
+    /// Number of attributes that the sender dropped.
     pub dropped_attributes: u32,
-    /// Schema of its spans; often empty.
+    /// Schema URL of the spans; often empty.
     pub schema_url: String,
 }
 
-/// One operation of one process.
+/// An operation of one process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Span {
-    /// The trace it belongs to.
+    /// Id of the trace.
     pub trace_id: TraceId,
-    /// Its own id.
+    /// Id of the span.
     pub span_id: SpanId,
-    /// The span that caused it; `None` for a root.
+    /// Id of the parent; `None` for a root.
     pub parent: Option<SpanId>,
-    /// The operation.
+    /// Name of the operation.
     pub name: String,
-    /// Its kind.
+    /// Kind of the span.
     pub kind: Kind,
-    /// When it started.
+    /// Start in nanoseconds since the epoch.
     pub start_ns: u64,
-    /// When it ended; a stepped clock can make this less than the start.
+    /// End in nanoseconds since the epoch; less than the start if the clock was set back.
     pub end_ns: u64,
-    /// Details.
+    /// Attributes of the span.
     pub attributes: Vec<Attribute>,
-    /// What happened in it.
+    /// Events within the span.
     pub events: Vec<Event>,
-    /// Which other spans it concerns.
+    /// Links to other spans.
     pub links: Vec<Link>,
-    /// Its outcome.
+    /// Outcome of the span.
     pub status: Status,
     /// W3C `tracestate`.
     pub trace_state: String,
     /// OTLP's flags: the low eight bits are W3C's trace flags.
     pub flags: u32,
-    /// How many attributes, events and links the sender left out.
+    /// Numbers of attributes, events and links that the sender dropped.
     pub dropped: [u32; 3],
-    /// Where it comes from; shared by the spans of one process.
+    /// The resource, shared by the spans of one process.
     pub resource: Arc<Resource>,
-    /// What made it; shared by the spans of one library.
+    /// The scope, shared by the spans of one library.
     pub scope: Arc<Scope>,
 }
 
 impl Kind {
-    /// The name in lower case: `server`, `client`, …; `unspecified` when the sender did not say.
+    /// Returns the name in lower case: `server`, `client`, …
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unspecified => "unspecified",
@@ -188,7 +188,7 @@ impl Kind {
 }
 
 impl StatusCode {
-    /// The name in lower case: `unset`, `ok`, `error`.
+    /// Returns the name in lower case: `unset`, `ok`, `error`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unset => "unset",
@@ -199,7 +199,7 @@ impl StatusCode {
 }
 
 impl Value {
-    /// The text, if it is one.
+    /// Returns the text of a string value.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -209,7 +209,7 @@ impl Value {
 }
 
 impl Resource {
-    /// `service.name`, or OpenTelemetry's own word for a process that gave none.
+    /// Returns `service.name`, or [`UNKNOWN_SERVICE`] if it is absent or empty.
     pub fn service(&self) -> &str {
         let name = find(&self.attributes, "service.name").and_then(Value::as_str);
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE)
@@ -217,22 +217,22 @@ impl Resource {
 }
 
 impl Span {
-    /// How long it took; zero if its clock stepped back.
+    /// Returns the duration; 0 if the clock was set back.
     pub fn duration_ns(&self) -> u64 {
         self.end_ns.saturating_sub(self.start_ns)
     }
 
-    /// The service it ran in.
+    /// Returns the name of the service.
     pub fn service(&self) -> &str {
         self.resource.service()
     }
 
-    /// The first attribute of that name.
+    /// Returns the first attribute with this key.
     pub fn attribute(&self, key: &str) -> Option<&Value> {
         find(&self.attributes, key)
     }
 
-    /// Whether its status says that it failed.
+    /// Returns whether the status is an error.
     pub fn is_error(&self) -> bool {
         self.status.code == StatusCode::Error
     }

@@ -1,6 +1,6 @@
 //! Walks an encoded `ExportTraceServiceRequest` in place.
 
-use super::loss::{self, Report};
+use super::exporter_losses::{self, Report};
 use crate::otlp::wire::{Fields, Malformed};
 use crate::store::validate::Invalid;
 use crate::store::{Encoded, SpanBatch};
@@ -61,7 +61,7 @@ impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
     }
 
     fn span(&mut self, span: &'m [u8]) {
-        if let Some(report) = loss::report(self.batch.service(), self.batch.scope(), span) {
+        if let Some(report) = exporter_losses::report(self.batch.service(), self.batch.scope(), span) {
             self.outcome.reports.push(report);
         } else if let Err(why) = self.batch.push(span) {
             self.reject(1, why);

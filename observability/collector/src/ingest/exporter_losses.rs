@@ -1,4 +1,4 @@
-//! What exporters say they had to drop: spans named `spans dropped` that link to the traces concerned.
+//! ExporterLosses that exporters report: spans named [`contract::LOSS_REPORT`] that link to the affected traces.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use crate::store::validate;
 use crate::store::{RecentIds, RecentIdsSnapshot, SearchTerms};
 use crate::trace::TraceId;
 
-/// Traces with a reported loss that are remembered at least, in 1.4 MB.
-const REMEMBERED: usize = 1 << 17;
+/// Minimum number of traces with a reported loss that are remembered, in 1.4 MB.
+const MIN_TRACES: usize = 1 << 17;
 
-/// Senders and reasons told apart; further ones count under the last.
-const MAX_SENDERS: usize = 100;
+/// Maximum number of pairs of service and reason; further ones count under one more pair.
+const MAX_PAIRS: usize = 100;
 
-/// Characters of a service's name, or of a reason.
-const LABEL: usize = 128;
+/// Maximum number of characters of a label.
+const MAX_LABEL_CHARS: usize = 128;
 
-/// One report: who dropped how many spans, why, and of which traces. A few hundred of the spans that bring them could take
-/// a gigabyte when they are decoded.
+/// One report: which service dropped how many spans, why, and of which traces. Reports are converted to this form at
+/// once, since a few hundred decoded report spans could take a gigabyte.
 #[derive(Debug)]
 pub(super) struct Report {
     service: String,
@@ -31,41 +31,41 @@ pub(super) struct Report {
     traces: Vec<TraceId>,
 }
 
-/// The reports so far.
+/// All reported losses.
 #[derive(Debug)]
-pub(crate) struct Losses {
+pub(crate) struct ExporterLosses {
     traces: RecentIds,
     spans: BTreeMap<(String, String), u64>,
 }
 
-/// The reports as a file keeps them.
+/// The losses in the file format.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct State {
+pub(crate) struct LossesSnapshot {
     traces: RecentIdsSnapshot,
     spans: Vec<(String, String, u64)>,
 }
 
-impl Default for Losses {
+impl Default for ExporterLosses {
     fn default() -> Self {
-        Self { traces: RecentIds::new(REMEMBERED), spans: BTreeMap::new() }
+        Self { traces: RecentIds::new(MIN_TRACES), spans: BTreeMap::new() }
     }
 }
 
-impl Losses {
+impl ExporterLosses {
     pub(super) fn record(&mut self, Report { service, reason, spans: count, traces }: Report) {
         for id in traces {
             self.traces.insert(id, 0);
         }
         let mut key = (service, reason);
-        if self.spans.len() >= MAX_SENDERS && !self.spans.contains_key(&key) {
+        if self.spans.len() >= MAX_PAIRS && !self.spans.contains_key(&key) {
             key = ("other".to_owned(), "unknown".to_owned());
         }
         let known = self.spans.entry(key).or_default();
         *known = known.saturating_add(count);
     }
 
-    pub(crate) fn state(&self) -> State {
-        State {
+    pub(crate) fn snapshot(&self) -> LossesSnapshot {
+        LossesSnapshot {
             traces: self.traces.snapshot(),
             spans: self
                 .spans()
@@ -74,35 +74,35 @@ impl Losses {
         }
     }
 
-    /// `None` if the state is not one.
-    pub(crate) fn restore(state: State) -> Option<Self> {
-        let traces = RecentIds::restore(&state.traces)?;
-        let spans = state.spans.into_iter().map(|(service, reason, count)| ((service, reason), count));
+    /// Restores a snapshot; `None` if it is damaged.
+    pub(crate) fn restore(snapshot: LossesSnapshot) -> Option<Self> {
+        let traces = RecentIds::restore(&snapshot.traces)?;
+        let spans = snapshot.spans.into_iter().map(|(service, reason, count)| ((service, reason), count));
         Some(Self { traces, spans: spans.collect() })
     }
 
-    /// Whether an exporter reported that it dropped spans of this trace.
-    pub(crate) fn names(&self, id: TraceId) -> bool {
+    /// Returns whether an exporter reported dropped spans of this trace.
+    pub(crate) fn contains(&self, id: TraceId) -> bool {
         self.traces.get(id).is_some()
     }
 
-    /// Spans dropped, by service and reason.
+    /// Returns the number of dropped spans by service and reason.
     pub(crate) fn spans(&self) -> impl Iterator<Item = ((&str, &str), u64)> {
         self.spans.iter().map(|((service, reason), count)| ((service.as_str(), reason.as_str()), *count))
     }
 }
 
-/// A text of the sender's as a metric's label: short, and nothing in it that would have to be escaped.
+/// Returns the text as a metric label: truncated, without characters that need escaping.
 fn label(text: &str) -> String {
     let plain = |c: char| if c.is_control() || matches!(c, '"' | '\\') { '_' } else { c };
-    text.chars().take(LABEL).map(plain).collect()
+    text.chars().take(MAX_LABEL_CHARS).map(plain).collect()
 }
 
-/// The report that a service's span is, if it is one.
+/// Returns the report if the span is one.
 pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> {
-    // Checked first: what a few bytes decode to can be large.
-    let is_small = || validate::span(span, &mut Vec::new(), &mut SearchTerms::default()).is_ok();
-    if scope != contract::LOSS_SCOPE || !is_small() {
+    // Validated first, which bounds the size of the decoded span.
+    let is_valid = || validate::span(span, &mut Vec::new(), &mut SearchTerms::default()).is_ok();
+    if scope != contract::LOSS_SCOPE || !is_valid() {
         return None;
     }
     let span = Span::decode(span).ok().filter(|span| span.name == contract::LOSS_REPORT)?;
