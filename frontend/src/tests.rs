@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use axum::body::Body;
@@ -161,4 +161,31 @@ async fn head_reports_the_length_and_post_lists_the_allowed_methods() {
     let post = reply(Request::builder().method(Method::POST).uri("/").body(Body::empty()).unwrap()).await;
     assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(header(&post, ALLOW), "GET,HEAD");
+}
+
+/// Returns the custom properties of each `:root` block of a style sheet: light mode, then dark mode.
+fn palettes(css: &str) -> Vec<BTreeMap<&str, &str>> {
+    let blocks = css.split(":root {").skip(1).filter_map(|rest| rest.split('}').next());
+    blocks.map(|block| block.lines().filter_map(custom_property).collect()).collect()
+}
+
+fn custom_property(line: &str) -> Option<(&str, &str)> {
+    line.trim().strip_prefix("--")?.strip_suffix(';')?.split_once(": ")
+}
+
+#[test]
+fn shares_its_palette_with_the_pages_of_the_collector() {
+    let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../observability/collector/src/pages/style.css");
+    let pages = fs::read_to_string(pages).unwrap();
+    let app = include_str!("../app/style.css");
+    let mut shared = 0;
+    for (app, pages) in palettes(app).into_iter().zip(palettes(&pages)) {
+        for (name, value) in pages.into_iter().filter(|(_, value)| value.starts_with('#')) {
+            if let Some(ours) = app.get(name) {
+                assert_eq!(*ours, value, "--{name}");
+                shared += 1;
+            }
+        }
+    }
+    assert!(shared >= 20, "only {shared} shared colours were compared");
 }
