@@ -3,7 +3,7 @@
 //! A message that was answered with success is in the store, or counted as evicted, before the answer is sent. So a
 //! stop loses no accepted span: the receivers finish the requests in flight, then the forward queue is flushed.
 
-mod explained;
+mod error_bodies;
 mod listeners;
 mod metrics;
 mod settings;
@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::base_path::BasePath;
 use crate::forward::Forward;
 use crate::ingest::Ingest;
-use crate::pages::jaeger_ui::{self, Bundle};
+use crate::pages::jaeger_ui::{self, JaegerUi};
 use crate::query::{jaeger, workbench};
 use crate::receive::MemoryBudget;
 use crate::{pages, receive};
 use telemetry::server;
 
-use explained::explained;
+use error_bodies::with_error_bodies;
 
 pub use listeners::Listeners;
 pub use settings::{RenamedVariables, Settings};
@@ -83,7 +83,7 @@ pub async fn run(
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
     let budget = Arc::new(MemoryBudget::for_store(settings.store_max_bytes));
-    let receiver = explained(receive::http::router(Arc::clone(&ingest), Arc::clone(&budget)));
+    let receiver = with_error_bodies(receive::http::router(Arc::clone(&ingest), Arc::clone(&budget)));
     let query = query(&ingest, &budget, settings, &shutdown)?;
     let served = tokio::try_join!(
         receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), budget, shutdown.clone()),
@@ -106,7 +106,7 @@ fn query(
     shutdown: &CancellationToken,
 ) -> Result<Router, Error> {
     let base = &settings.base_path;
-    let ui = settings.jaeger_ui.as_deref().map(|folder| Bundle::open(folder, base)).transpose()?;
+    let ui = settings.jaeger_ui.as_deref().map(|folder| JaegerUi::open(folder, base)).transpose()?;
     let (for_metrics, for_ready) =
         (metrics::Metrics::new(Arc::clone(ingest), Arc::clone(budget)), shutdown.clone());
     let metrics = move || async move {
@@ -121,14 +121,14 @@ fn query(
     };
     let api = jaeger::router(Arc::clone(ingest)).merge(workbench::router(Arc::clone(ingest)));
     let browsed = match ui {
-        Some(bundle) => bundle.router(),
+        Some(ui) => ui.router(),
         None => pages::router(Arc::clone(ingest), base),
     };
     let query = below(base, api, browsed)
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics));
-    Ok(explained(query))
+    Ok(with_error_bodies(query))
 }
 
 /// Mounts the pages below the base path, and the API both there and at the root, for clients that bypass the proxy.

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of tutoring: every module works on any OTLP system.
 
+pub mod format;
 pub mod trace;
 #[cfg(test)]
 mod fixture;

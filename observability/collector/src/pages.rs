@@ -1,24 +1,22 @@
-//! Traces as plain pages, for a browser alone: no script, nothing from elsewhere.
+//! Server-rendered pages that show traces, without scripts or external resources.
 //!
-//! Whatever a sender wrote is shown as text, and even if it were not, the policy sent with each page lets nothing run.
+//! Text from senders is escaped, and the content security policy of each page forbids scripts.
 
+mod text;
+mod budget;
 mod attributes;
 mod bars;
-mod details;
-mod fields;
-mod form;
-mod frame;
-pub(crate) mod jaeger_ui;
-mod origins;
 mod overview;
-mod quantity;
-mod results;
-mod room;
-mod search;
+mod layout;
 mod tags;
-mod text;
+mod form;
+mod fields;
+mod results;
+mod search;
+mod resource_scopes;
+mod details;
 mod trace;
-mod waterfall;
+pub(crate) mod jaeger_ui;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -43,18 +41,18 @@ use form::Form;
 
 const STYLE: &str = include_str!("pages/style.css");
 
-/// Pages that are made at once.
-static ROOM: Semaphore = Semaphore::const_new(2);
+/// Limits the number of pages rendered at once.
+static PAGE_PERMITS: Semaphore = Semaphore::const_new(2);
 
-/// The pages, whose links all lead below `base`.
+/// Returns the routes of the pages. All links start with `base`.
 pub(crate) fn router(ingest: Arc<Ingest>, base: &BasePath) -> Router {
     Router::new()
         .route("/", get(search))
         .route("/trace", get(open))
         .route("/trace/{id}", get(trace))
         .route("/style.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE) }))
-        .fallback(nothing_here)
-        .layer(middleware::map_response(harden))
+        .fallback(not_found)
+        .layer(middleware::map_response(add_security_headers))
         .with_state(Site { ingest, base: base.clone() })
 }
 
@@ -72,22 +70,22 @@ struct Open {
 
 async fn search(State(site): State<Site>, form: Result<Query<Form>, QueryRejection>) -> Response {
     let Ok(Query(form)) = form else {
-        return frame::bad_request(&site.base, "A field is given twice, or is not UTF-8.");
+        return layout::bad_request(&site.base, "A field appears twice or is not UTF-8.");
     };
     let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
     off_runtime(site, move |site| search::page(&site.ingest, &site.base, &form, now_ns)).await
 }
 
-/// Where the field for an id leads: an id has one address.
+/// Redirects the trace id field of the header to the trace's page.
 async fn open(State(site): State<Site>, query: Result<Query<Open>, QueryRejection>) -> Response {
     let typed = query.map(|Query(open)| open.id).unwrap_or_default();
     match typed_id(typed.trim()) {
         Ok(id) => Redirect::to(&format!("{}/trace/{id}", site.base.as_str())).into_response(),
-        Err(error) => frame::bad_request(&site.base, &format!("{typed:?} is no trace id: {error}.")),
+        Err(error) => layout::bad_request(&site.base, &format!("{typed:?} is not a trace id: {error}.")),
     }
 }
 
-/// An id, or a `traceparent` header with one in it.
+/// Parses a trace id, or a `traceparent` header that contains one.
 fn typed_id(typed: &str) -> Result<TraceId, ParseIdError> {
     match typed.split('-').collect::<Vec<_>>()[..] {
         [_version, id, _parent, _flags] => id.parse(),
@@ -99,32 +97,34 @@ async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>
     let typed = id.map(|Path(id)| id).unwrap_or_default();
     let id: TraceId = match typed.parse() {
         Ok(id) => id,
-        Err(error) => return frame::bad_request(&site.base, &format!("{typed:?} is no trace id: {error}.")),
+        Err(error) => {
+            return layout::bad_request(&site.base, &format!("{typed:?} is not a trace id: {error}."));
+        }
     };
     off_runtime(site, move |site| match site.ingest.store.get(id) {
         Lookup::Kept(kept) => trace::page(&site.base, id, &kept).into_response(),
         Lookup::Evicted(reason) => {
-            frame::not_found(&site.base, "This trace is gone", &trace::evicted(id, reason))
+            layout::not_found(&site.base, "Trace evicted", &trace::evicted(id, reason))
         }
-        Lookup::Unknown => frame::not_found(&site.base, "No such trace", &trace::unknown(id)),
+        Lookup::Unknown => layout::not_found(&site.base, "Trace not found", &trace::unknown(id)),
     })
     .await
 }
 
-async fn nothing_here(State(site): State<Site>) -> Response {
-    frame::not_found(&site.base, "No such page", "There are a search and a page for each trace.")
+async fn not_found(State(site): State<Site>) -> Response {
+    layout::not_found(&site.base, "Page not found", "There is a search page and a page for each trace.")
 }
 
 async fn off_runtime(site: Site, work: impl FnOnce(&Site) -> Response + Send + 'static) -> Response {
     let base = site.base.clone();
-    let done = streaming::respond(&ROOM, move || Ok(work(&site))).await;
+    let done = streaming::respond(&PAGE_PERMITS, move || Ok(work(&site))).await;
     done.unwrap_or_else(|error| match error {
-        QueryError::Failed => frame::broken(&base),
-        QueryError::Busy => frame::busy(&base),
+        QueryError::Failed => layout::internal_error(&base),
+        QueryError::Busy => layout::busy(&base),
     })
 }
 
-async fn harden(mut response: Response) -> Response {
+async fn add_security_headers(mut response: Response) -> Response {
     const POLICY: &str =
         "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     let headers: [(HeaderName, &str); 4] = [

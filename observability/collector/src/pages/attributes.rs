@@ -1,18 +1,24 @@
-//! Attributes as a table, or within a cell of one.
+//! Attributes as a table, or as pairs within a table cell.
 
 use maud::{Markup, html};
 
-use super::room::Room;
-use super::{quantity, text};
+use super::budget::MarkupBudget;
+use super::text;
+use crate::format;
 use crate::otlp::text::as_text;
 use crate::trace::{Attribute, Value};
 
-/// Attributes, events or links shown of each list.
+/// Maximum number of attributes, events or links shown of one list.
 pub(super) const SHOWN: usize = 100;
 
-/// `caption` stands above them, if there are any.
-pub(super) fn table(room: &Room, caption: &Markup, attributes: &[Attribute], dropped: u32) -> Markup {
-    let rows = room.list(attributes.iter().take(SHOWN), row);
+/// Renders attributes as a table with a caption; renders nothing if there are none.
+pub(super) fn table(
+    budget: &MarkupBudget,
+    caption: &Markup,
+    attributes: &[Attribute],
+    dropped: u32,
+) -> Markup {
+    let rows = budget.list(attributes.iter().take(SHOWN), row);
     html! {
         @if !rows.is_empty() {
             table {
@@ -35,8 +41,9 @@ fn row(Attribute { key, value }: &Attribute) -> Markup {
     }
 }
 
-pub(super) fn pairs(room: &Room, attributes: &[Attribute], dropped: u32) -> Markup {
-    let pairs = room.list(attributes.iter().take(SHOWN), pair);
+/// Renders attributes as pairs of key and value, for a table cell.
+pub(super) fn pairs(budget: &MarkupBudget, attributes: &[Attribute], dropped: u32) -> Markup {
+    let pairs = budget.list(attributes.iter().take(SHOWN), pair);
     html! {
         @for pair in &pairs { (pair) }
         (missing(attributes.len(), pairs.len(), dropped, "attribute"))
@@ -56,18 +63,18 @@ fn type_name(value: &Value) -> &'static str {
         Value::Bool(_) => "bool",
         Value::Int(_) => "int",
         Value::Double(_) => "double",
-        Value::Bytes(_) => "bytes, in base64",
+        Value::Bytes(_) => "bytes (base64)",
         Value::Array(_) => "list",
         Value::Map(_) => "map",
     }
 }
 
-/// What is not shown of a list, and by whose doing.
-pub(super) fn missing(given: usize, shown: usize, dropped: u32, thing: &str) -> Markup {
-    let hidden = given - shown;
-    let thing_more = if shown > 0 { format!("more {thing}") } else { thing.to_owned() };
+/// Renders how many items of a list are not shown, and how many the sender dropped.
+pub(super) fn missing(total: usize, shown: usize, dropped: u32, noun: &str) -> Markup {
+    let hidden = total - shown;
+    let hidden_noun = if shown > 0 { format!("more {noun}") } else { noun.to_owned() };
     html! {
-        @if hidden > 0 { p.hint { (quantity::count(hidden, &thing_more)) " in the JSON." } }
-        @if dropped > 0 { p.hint { (quantity::count(dropped as usize, thing)) " left out by the sender." } }
+        @if hidden > 0 { p.hint { (format::count(hidden, &hidden_noun)) " in the JSON." } }
+        @if dropped > 0 { p.hint { (format::count(dropped as usize, noun)) " dropped by the sender." } }
     }
 }

@@ -1,18 +1,18 @@
-//! Times as pictures: SVG, whose attributes place things without a style of their own, which the policy would forbid.
+//! Durations as SVG bars. SVG attributes position the bars, because the content security policy forbids inline styles.
 
 use maud::{Markup, html};
 
-use super::quantity;
-use super::room::Room;
+use super::budget::MarkupBudget;
 use crate::blame::critical_path::Segment;
+use crate::format;
 
-/// Colours in the style sheet; more services than that share them.
+/// Number of colours in the style sheet; with more services, colours repeat.
 const COLOURS: usize = 10;
 
-/// Stretches of the critical path that lie closer than this part of the axis look like one, and are drawn as one.
-const FINEST: u64 = 2_000;
+/// Segments of the critical path with a gap shorter than the axis divided by this number are drawn as one.
+const RESOLUTION: u64 = 2_000;
 
-/// The time from the left edge of a picture to its right.
+/// The time range of a picture, from its left edge to its right edge.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Axis {
     start_ns: u64,
@@ -24,29 +24,31 @@ impl Axis {
         Self { start_ns, length_ns: length_ns.max(1) }
     }
 
+    /// Returns a duration as a percentage of the width.
     fn length(self, ns: u64) -> String {
         format!("{:.2}%", ns as f64 / self.length_ns as f64 * 100.0)
     }
 
-    fn place(self, ns: u64) -> String {
+    /// Returns the position of a time, as a percentage of the width.
+    fn position(self, ns: u64) -> String {
         self.length(ns.saturating_sub(self.start_ns))
     }
 }
 
-/// The class that gives a service its colour.
+/// Returns the CSS class with the colour of the service at `index`.
 pub(super) fn colour(index: usize) -> String {
     format!("c{}", index % COLOURS)
 }
 
-/// The square that stands for a service.
+/// Renders a square in the colour of the service at `index`.
 pub(super) fn swatch(index: usize) -> Markup {
     html! {
         svg.swatch aria-hidden="true" { rect class=(colour(index)) width="100%" height="100%" rx="3" {} }
     }
 }
 
-/// An amount beside others: a bar from the left edge.
-pub(super) fn amount(axis: Axis, ns: u64, class: &str) -> Markup {
+/// Renders a duration as a bar from the left edge.
+pub(super) fn duration(axis: Axis, ns: u64, class: &str) -> Markup {
     html! {
         svg.amount aria-hidden="true" {
             rect.rail width="100%" height="100%" rx="3" {}
@@ -55,7 +57,7 @@ pub(super) fn amount(axis: Axis, ns: u64, class: &str) -> Markup {
     }
 }
 
-/// The parts of a whole one after another, each in the colour of its place.
+/// Renders the parts of a whole one after another, each in the colour of its index.
 pub(super) fn shares(parts_ns: &[u64]) -> Markup {
     let axis = Axis::new(0, parts_ns.iter().sum());
     let starts = parts_ns.iter().scan(0, |end, part| {
@@ -66,42 +68,48 @@ pub(super) fn shares(parts_ns: &[u64]) -> Markup {
         svg.shares aria-hidden="true" {
             rect.rail width="100%" height="100%" {}
             @for (index, (start_ns, part_ns)) in starts.zip(parts_ns).enumerate().filter(|(_, (_, part))| **part > 0) {
-                rect class=(colour(index)) x=(axis.place(start_ns)) width=(axis.length(*part_ns)) height="100%" {}
+                rect class=(colour(index)) x=(axis.position(start_ns)) width=(axis.length(*part_ns)) height="100%" {}
             }
         }
     }
 }
 
-/// A span's bar, and below it the stretches in which the whole trace waited for this span alone.
-pub(super) fn span(axis: Axis, bar: Segment, class: &str, critical: &[Segment], room: &Room) -> Markup {
-    let stretches = room.list(joined(critical, axis.length_ns / FINEST), |stretch| {
-        let length = axis.length(stretch.end_ns - stretch.start_ns);
-        html! { rect.critical x=(axis.place(stretch.start_ns)) y="19" width=(length) height="3" {} }
+/// Renders the bar of a span, with its segments of the critical path below it.
+pub(super) fn span(
+    axis: Axis,
+    bar: Segment,
+    class: &str,
+    critical: &[Segment],
+    budget: &MarkupBudget,
+) -> Markup {
+    let segments = budget.list(joined(critical, axis.length_ns / RESOLUTION), |segment| {
+        let length = axis.length(segment.end_ns - segment.start_ns);
+        html! { rect.critical x=(axis.position(segment.start_ns)) y="19" width=(length) height="3" {} }
     });
     html! {
         svg.span aria-hidden="true" {
             @for quarter in ["25%", "50%", "75%"] { line.grid x1=(quarter) x2=(quarter) y1="0" y2="100%" {} }
-            rect class={ "bar " (class) } x=(axis.place(bar.start_ns)) y="5"
+            rect class={ "bar " (class) } x=(axis.position(bar.start_ns)) y="5"
                 width=(axis.length(bar.end_ns - bar.start_ns)) height="12" rx="2" {}
-            @for stretch in &stretches { (stretch) }
+            @for segment in &segments { (segment) }
         }
     }
 }
 
-/// The figures above the spans.
+/// Renders the time scale above the spans.
 pub(super) fn scale(axis: Axis) -> Markup {
     html! {
         svg.scale aria-hidden="true" {
             @for (quarter, anchor) in [(0, "start"), (1, "middle"), (2, "middle"), (3, "middle"), (4, "end")] {
                 text class={ "q" (quarter) } x={ (quarter * 25) "%" } y="75%" text-anchor=(anchor) {
-                    (quantity::duration((u128::from(axis.length_ns) * quarter / 4) as u64))
+                    (format::duration((u128::from(axis.length_ns) * quarter / 4) as u64))
                 }
             }
         }
     }
 }
 
-/// `segments` come in the order of time.
+/// Joins segments, which are in time order, across gaps of up to `gap_ns`.
 fn joined(segments: &[Segment], gap_ns: u64) -> Vec<Segment> {
     let mut joined: Vec<Segment> = Vec::new();
     for &segment in segments {
@@ -118,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_that_look_like_one_are_drawn_as_one() {
+    fn joins_segments_across_small_gaps() {
         let segment = |start_ns, end_ns| Segment { span: 0, start_ns, end_ns };
         let path = [segment(0, 10), segment(11, 20), segment(40, 50)];
         assert_eq!(joined(&path, 1), [segment(0, 20), segment(40, 50)]);
@@ -126,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn places_are_parts_of_the_axis_and_never_before_it() {
+    fn positions_are_relative_to_the_axis_and_never_before_it() {
         let axis = Axis::new(100, 200);
         assert_eq!(
-            (axis.place(150), axis.place(50), axis.length(200)),
+            (axis.position(150), axis.position(50), axis.length(200)),
             ("25.00%".into(), "0.00%".into(), "100.00%".into())
         );
-        assert_eq!(Axis::new(5, 0).place(5), "0.00%");
+        assert_eq!(Axis::new(5, 0).position(5), "0.00%");
     }
 }

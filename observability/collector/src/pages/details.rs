@@ -1,26 +1,27 @@
-//! All that a sender said of a span, behind its row.
+//! The details of a span, which open below its row.
 
 use maud::{Markup, html};
 
 use super::attributes::{self, SHOWN, missing};
-use super::origins::Origins;
-use super::room::Room;
-use super::waterfall::Place;
-use super::{quantity, text};
+use super::budget::MarkupBudget;
+use super::resource_scopes::ResourceScopes;
+use super::text;
 use crate::base_path::BasePath;
+use crate::blame::waterfall::Placement;
+use crate::format;
 use crate::trace::{Event, Link, Span, StatusCode};
 
-/// Bytes of a page's details: with some fifteen attributes each, those of a thousand spans take half of it.
-pub(super) const BYTES: usize = 4 << 20;
+/// Maximum size of the details of a page, in bytes of markup. 1000 spans with 15 attributes each take half of it.
+pub(super) const MAX_BYTES: usize = 4 << 20;
 
-/// What the details of a page share.
+/// Shared context of the details on a page.
 pub(super) struct Details<'a> {
     pub(super) base: &'a BasePath,
-    pub(super) origins: &'a Origins,
-    pub(super) room: &'a Room,
+    pub(super) resource_scopes: &'a ResourceScopes,
+    pub(super) budget: &'a MarkupBudget,
 }
 
-/// What the trace as a whole says of a span's time.
+/// Times of a span that depend on its trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) since_start_ns: u64,
@@ -29,37 +30,37 @@ pub(super) struct Times {
 }
 
 impl Details<'_> {
-    pub(super) fn of(&self, span: &Span, place: Place, times: Times) -> Markup {
+    pub(super) fn render(&self, span: &Span, placement: Placement, times: Times) -> Markup {
         html! {
             .details {
-                (self.facts(span, place, times))
-                (attributes::table(self.room, &html! { caption { "Attributes" } }, &span.attributes, span.dropped[0]))
+                (self.facts(span, placement, times))
+                (attributes::table(self.budget, &html! { caption { "Attributes" } }, &span.attributes, span.dropped[0]))
                 (self.events(span, times))
                 (self.links(span))
             }
         }
     }
 
-    fn facts(&self, span: &Span, place: Place, times: Times) -> Markup {
+    fn facts(&self, span: &Span, placement: Placement, times: Times) -> Markup {
         html! {
             dl {
                 (fact("Status", &self.status(span)))
                 (fact("Kind", &html! { (span.kind.as_str()) }))
                 (fact("Start", &html! {
-                    time datetime=(quantity::instant(span.start_ns)) { (quantity::instant(span.start_ns)) }
-                    ", " (quantity::duration(times.since_start_ns)) " into the trace"
+                    time datetime=(format::instant(span.start_ns)) { (format::instant(span.start_ns)) }
+                    ", " (format::duration(times.since_start_ns)) " into the trace"
                 }))
                 (fact("Duration", &html! {
-                    (quantity::duration(span.duration_ns()))
-                    @if span.end_ns < span.start_ns { ": it ended before it started, by its sender's clock" }
+                    (format::duration(span.duration_ns()))
+                    @if span.end_ns < span.start_ns { " (the sender reported an end before the start)" }
                 }))
-                (fact("Without its children", &html! { (quantity::duration(times.self_ns)) }))
-                (fact("On the critical path", &html! { (quantity::duration(times.critical_ns)) }))
+                (fact("Self time", &html! { (format::duration(times.self_ns)) }))
+                (fact("On the critical path", &html! { (format::duration(times.critical_ns)) }))
                 (fact("Span id", &html! { code { (span.span_id) } }))
-                (fact("Parent", &parent(span, place)))
-                (fact("Resource", &self.origins.resource(span)))
-                @if let Some(scope) = self.origins.scope(span) { (fact("Made by", &scope)) }
-                @if !span.trace_state.is_empty() { (fact("Tracestate", &self.room.value(&span.trace_state))) }
+                (fact("Parent", &parent(span, placement)))
+                (fact("Resource", &self.resource_scopes.resource(span)))
+                @if let Some(scope) = self.resource_scopes.scope(span) { (fact("Scope", &scope)) }
+                @if !span.trace_state.is_empty() { (fact("Tracestate", &self.budget.value(&span.trace_state))) }
             }
         }
     }
@@ -70,13 +71,14 @@ impl Details<'_> {
                 StatusCode::Error => span.tag.bad { "error" },
                 other => (other.as_str()),
             }
-            @if !span.status.message.is_empty() { " " (self.room.value(&span.status.message)) }
+            @if !span.status.message.is_empty() { " " (self.budget.value(&span.status.message)) }
         }
     }
 
     fn events(&self, span: &Span, times: Times) -> Markup {
         let trace_start_ns = span.start_ns - times.since_start_ns;
-        let rows = self.room.list(span.events.iter().take(SHOWN), |event| self.event(event, trace_start_ns));
+        let rows =
+            self.budget.list(span.events.iter().take(SHOWN), |event| self.event(event, trace_start_ns));
         html! {
             @if !rows.is_empty() {
                 table {
@@ -94,19 +96,19 @@ impl Details<'_> {
             tr {
                 td.soft {
                     @if event.time_ns < trace_start_ns {
-                        "−" (quantity::duration(trace_start_ns - event.time_ns))
+                        "−" (format::duration(trace_start_ns - event.time_ns))
                     } @else {
-                        "+" (quantity::duration(event.time_ns - trace_start_ns))
+                        "+" (format::duration(event.time_ns - trace_start_ns))
                     }
                 }
                 th scope="row" { (text::name(&event.name)) }
-                td { (attributes::pairs(self.room, &event.attributes, event.dropped_attributes)) }
+                td { (attributes::pairs(self.budget, &event.attributes, event.dropped_attributes)) }
             }
         }
     }
 
     fn links(&self, span: &Span) -> Markup {
-        let rows = self.room.list(span.links.iter().take(SHOWN), |link| self.link(link));
+        let rows = self.budget.list(span.links.iter().take(SHOWN), |link| self.link(link));
         html! {
             @if !rows.is_empty() {
                 table {
@@ -129,13 +131,13 @@ impl Details<'_> {
                             "span " code { (span) } " of trace " code { (trace) }
                         },
                         (Some(trace), None) => a href={ (base) "/trace/" (trace) } { "trace " code { (trace) } },
-                        (None, _) => span.soft { "without a valid id" },
+                        (None, _) => span.soft { "invalid id" },
                     }
                 }
                 td {
-                    (attributes::pairs(self.room, &link.attributes, link.dropped_attributes))
+                    (attributes::pairs(self.budget, &link.attributes, link.dropped_attributes))
                     @if !link.trace_state.is_empty() {
-                        " " span.soft { "tracestate " } (self.room.value(&link.trace_state))
+                        " " span.soft { "tracestate " } (self.budget.value(&link.trace_state))
                     }
                 }
             }
@@ -147,13 +149,13 @@ fn fact(term: &str, description: &Markup) -> Markup {
     html! { div { dt { (term) } dd { (description) } } }
 }
 
-fn parent(span: &Span, place: Place) -> Markup {
+fn parent(span: &Span, placement: Placement) -> Markup {
     html! {
-        @match (span.parent, place) {
+        @match (span.parent, placement) {
             (None, _) => "none",
-            (Some(parent), Place::Orphan) => { code { (parent) } ", which has not come" },
-            (Some(parent), Place::Circle) => {
-                a href={ "#s" (parent) } { code { (parent) } } ", which is below this span itself"
+            (Some(parent), Placement::Orphan) => { code { (parent) } " (not received)" },
+            (Some(parent), Placement::Cycle) => {
+                a href={ "#s" (parent) } { code { (parent) } } " (a descendant of this span)"
             },
             (Some(parent), _) => a href={ "#s" (parent) } { code { (parent) } },
         }

@@ -1,8 +1,8 @@
-//! The search form as HTML: what was typed stays, and what is wrong is said beside the field.
+//! The search form as HTML. Entered values stay, and each invalid field has its error message below it.
 
 use maud::{Markup, html};
 
-use super::form::{Field, Form, LARGEST_LIMIT, LIMIT, Mistakes};
+use super::form::{DEFAULT_LIMIT, Field, FieldErrors, Form, MAX_LIMIT};
 use super::text;
 use crate::base_path::BasePath;
 
@@ -18,7 +18,7 @@ const LAST: [(&str, &str); 6] = [
 pub(super) fn form(
     base: &BasePath,
     form: &Form,
-    mistakes: &Mistakes,
+    errors: &FieldErrors,
     services: &[(String, usize)],
     operations: &[String],
 ) -> Markup {
@@ -43,55 +43,55 @@ pub(super) fn form(
                     spellcheck="false";
                 datalist #operations { @for operation in operations { option value=(operation) {} } }
             }
-            (tags(form, mistakes))
-            (input("minDuration", "Shortest", &form.min_duration, "1.2ms", mistakes.get(&Field::MinDuration)))
-            (input("maxDuration", "Longest", &form.max_duration, "3s", mistakes.get(&Field::MaxDuration)))
-            (times(form, mistakes))
-            (input("limit", "Limit", &form.limit, &LIMIT.to_string(), mistakes.get(&Field::Limit)))
+            (tags(form, errors))
+            (input("minDuration", "Minimum duration", &form.min_duration, "1.2ms", errors.get(&Field::MinDuration)))
+            (input("maxDuration", "Maximum duration", &form.max_duration, "3s", errors.get(&Field::MaxDuration)))
+            (times(form, errors))
+            (input("limit", "Limit", &form.limit, &DEFAULT_LIMIT.to_string(), errors.get(&Field::Limit)))
             .actions {
                 button { "Search" }
                 a href={ (base.as_str()) "/" } { "Clear" }
             }
-            p.hint.wide { "One span of a trace has to meet all conditions. The limit is in traces, up to " (LARGEST_LIMIT) "." }
+            p.hint.wide { "A trace matches if one of its spans meets all conditions. The limit is a number of traces, up to " (MAX_LIMIT) "." }
         }
     }
 }
 
-fn tags(form: &Form, mistakes: &Mistakes) -> Markup {
-    let mistake = mistakes.get(&Field::Tags);
+fn tags(form: &Form, errors: &FieldErrors) -> Markup {
+    let error = errors.get(&Field::Tags);
     html! {
         .wide {
             label for="tags" { "Tags" }
             textarea #tags name="tags" rows="2" spellcheck="false" placeholder="http.status_code=500 error=true"
-                aria-invalid=[mistake.map(|_| "true")]
-                aria-describedby=(if mistake.is_some() { "tags-problem tags-hint" } else { "tags-hint" }) {
-                // A browser leaves out the first line break.
+                aria-invalid=[error.map(|_| "true")]
+                aria-describedby=(if error.is_some() { "tags-problem tags-hint" } else { "tags-hint" }) {
+                // Browsers ignore a line break right after the tag.
                 "\n" (form.tags)
             }
-            (problem("tags", mistake))
-            p.hint #tags-hint { code { "key=value" } ", several between blanks or on lines; quotes around a value with blanks" }
+            (problem("tags", error))
+            p.hint #tags-hint { code { "key=value" } ", separated by spaces or line breaks; quote values that contain spaces" }
         }
     }
 }
 
-fn times(form: &Form, mistakes: &Mistakes) -> Markup {
-    let mistake = mistakes.get(&Field::Last);
+fn times(form: &Form, errors: &FieldErrors) -> Markup {
+    let error = errors.get(&Field::Last);
     let known = LAST.iter().any(|(value, _)| *value == form.last);
     html! {
         .wide {
             label for="last" { "Time" }
-            select #last name="last" aria-invalid=[mistake.map(|_| "true")]
-                aria-describedby=[mistake.map(|_| "last-problem")] {
+            select #last name="last" aria-invalid=[error.map(|_| "true")]
+                aria-describedby=[error.map(|_| "last-problem")] {
                 @if !known { option value=(form.last) selected { "Last " (form.last) } }
                 @for (value, shown) in LAST { option value=(value) selected[value == form.last] { (shown) } }
             }
-            (problem("last", mistake))
+            (problem("last", error))
         }
         details.wide.explicit open[!form.from.is_empty() || !form.to.is_empty()] {
-            summary { "From one time to another" }
-            p.hint { "Counts instead of the time above; either end can be left open." }
-            (input("from", "From", &form.from, "2026-01-31T09:30:00Z", mistakes.get(&Field::From)))
-            (input("to", "To", &form.to, "2026-01-31T10:00:00+01:00", mistakes.get(&Field::To)))
+            summary { "Custom time range" }
+            p.hint { "Replaces the time above. Either end can be empty." }
+            (input("from", "From", &form.from, "2026-01-31T09:30:00Z", errors.get(&Field::From)))
+            (input("to", "To", &form.to, "2026-01-31T10:00:00+01:00", errors.get(&Field::To)))
         }
     }
 }
@@ -101,21 +101,21 @@ fn input<E: std::fmt::Display>(
     label: &str,
     typed: &str,
     placeholder: &str,
-    mistake: Option<&E>,
+    error: Option<&E>,
 ) -> Markup {
     html! {
         div {
             label for=(name) { (label) }
             input id=(name) name=(name) value=(typed) placeholder=(placeholder) autocomplete="off" spellcheck="false"
-                aria-invalid=[mistake.map(|_| "true")]
-                aria-describedby=[mistake.map(|_| format!("{name}-problem"))];
-            (problem(name, mistake))
+                aria-invalid=[error.map(|_| "true")]
+                aria-describedby=[error.map(|_| format!("{name}-problem"))];
+            (problem(name, error))
         }
     }
 }
 
-fn problem<E: std::fmt::Display>(name: &str, mistake: Option<&E>) -> Markup {
+fn problem<E: std::fmt::Display>(name: &str, error: Option<&E>) -> Markup {
     html! {
-        @if let Some(mistake) = mistake { p.problem id={ (name) "-problem" } { (mistake) } }
+        @if let Some(error) = error { p.problem id={ (name) "-problem" } { (error) } }
     }
 }

@@ -1,4 +1,4 @@
-//! The search form: what was typed, and the query that it means.
+//! The search form: its fields as entered, and the query they describe.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,12 +9,12 @@ use super::tags::{self, ParseTagsError};
 use crate::go_syntax;
 use crate::store::Query;
 
-/// Traces shown unless the form says otherwise.
-pub(super) const LIMIT: usize = 20;
-/// As in Jaeger's UI.
-pub(super) const LARGEST_LIMIT: usize = 1500;
+/// Default number of traces shown.
+pub(super) const DEFAULT_LIMIT: usize = 20;
+/// Maximum number of traces shown, as in Jaeger's UI.
+pub(super) const MAX_LIMIT: usize = 1500;
 
-/// The fields as they were typed; one that is empty asks for nothing.
+/// The fields as entered; an empty field does not restrict the search.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Form {
@@ -23,14 +23,14 @@ pub(super) struct Form {
     pub(super) tags: String,
     pub(super) min_duration: String,
     pub(super) max_duration: String,
-    /// The time up to now; counts only if neither `from` nor `to` is given.
+    /// Duration of the range that ends now; ignored if `from` or `to` is given.
     pub(super) last: String,
     pub(super) from: String,
     pub(super) to: String,
     pub(super) limit: String,
 }
 
-/// A field that can be wrong.
+/// A field that can be invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Field {
     Tags,
@@ -42,74 +42,74 @@ pub(super) enum Field {
     Limit,
 }
 
-/// What is wrong with a field.
+/// Why a field is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Mistake {
+pub(super) enum FieldError {
     #[error(transparent)]
     Tags(#[from] ParseTagsError),
-    #[error("a duration is a number with its unit, such as 1.2ms, 3s or 1m30s")]
+    #[error("enter a number and a unit, such as 1.2ms, 3s or 1m30s")]
     Duration,
-    #[error("a time looks like 2026-01-31T09:30:00Z, from 1970 to 2554")]
+    #[error("enter a time from 1970 to 2554, such as 2026-01-31T09:30:00Z")]
     Time,
-    #[error("the limit is a number from 1 to {LARGEST_LIMIT}")]
+    #[error("enter a number from 1 to {MAX_LIMIT}")]
     Limit,
-    #[error("this is less than the shortest duration")]
-    ShorterThanShortest,
-    #[error("this is before the start")]
-    BeforeStart,
+    #[error("the maximum duration is less than the minimum duration")]
+    MaxBelowMin,
+    #[error("the end is before the start")]
+    EndBeforeStart,
 }
 
-pub(super) type Mistakes = BTreeMap<Field, Mistake>;
+pub(super) type FieldErrors = BTreeMap<Field, FieldError>;
 
 impl Form {
-    /// What the form asks for at this moment, or every field that makes no sense.
-    pub(super) fn query(&self, now_ns: u64) -> Result<Query, Mistakes> {
-        let mut mistakes = Mistakes::new();
+    /// Returns the query at the time `now_ns`, or the errors of all invalid fields.
+    pub(super) fn query(&self, now_ns: u64) -> Result<Query, FieldErrors> {
+        let mut errors = FieldErrors::new();
         let query = Query {
-            service: given(&self.service).map(str::to_owned),
-            operation: given(&self.operation).map(str::to_owned),
-            tags: note(&mut mistakes, Field::Tags, tags::parse(&self.tags)).unwrap_or_default(),
-            start_ns: self.time(now_ns, &mut mistakes),
-            duration_ns: self.duration(&mut mistakes),
-            limit: note(&mut mistakes, Field::Limit, limit(&self.limit)).unwrap_or(LIMIT),
+            service: non_empty(&self.service).map(str::to_owned),
+            operation: non_empty(&self.operation).map(str::to_owned),
+            tags: record(&mut errors, Field::Tags, tags::parse(&self.tags)).unwrap_or_default(),
+            start_ns: self.time(now_ns, &mut errors),
+            duration_ns: self.duration(&mut errors),
+            limit: record(&mut errors, Field::Limit, limit(&self.limit)).unwrap_or(DEFAULT_LIMIT),
         };
-        if mistakes.is_empty() { Ok(query) } else { Err(mistakes) }
+        if errors.is_empty() { Ok(query) } else { Err(errors) }
     }
 
-    fn time(&self, now_ns: u64, mistakes: &mut Mistakes) -> RangeInclusive<u64> {
-        if given(&self.from).is_none() && given(&self.to).is_none() {
-            let last = optional(mistakes, Field::Last, &self.last, duration);
-            // A sender's clock may run ahead: there is no end.
+    fn time(&self, now_ns: u64, errors: &mut FieldErrors) -> RangeInclusive<u64> {
+        if non_empty(&self.from).is_none() && non_empty(&self.to).is_none() {
+            let last = optional(errors, Field::Last, &self.last, duration);
+            // Open-ended, because a sender's clock may run ahead.
             return last.map_or(0, |last| now_ns.saturating_sub(last))..=u64::MAX;
         }
-        let from = optional(mistakes, Field::From, &self.from, instant);
-        let to = optional(mistakes, Field::To, &self.to, instant);
-        ordered(from, to, || mistakes.insert(Field::To, Mistake::BeforeStart))
+        let from = optional(errors, Field::From, &self.from, instant);
+        let to = optional(errors, Field::To, &self.to, instant);
+        ordered(from, to, || errors.insert(Field::To, FieldError::EndBeforeStart))
     }
 
-    fn duration(&self, mistakes: &mut Mistakes) -> RangeInclusive<u64> {
-        let min = optional(mistakes, Field::MinDuration, &self.min_duration, duration);
-        let max = optional(mistakes, Field::MaxDuration, &self.max_duration, duration);
-        ordered(min, max, || mistakes.insert(Field::MaxDuration, Mistake::ShorterThanShortest))
+    fn duration(&self, errors: &mut FieldErrors) -> RangeInclusive<u64> {
+        let min = optional(errors, Field::MinDuration, &self.min_duration, duration);
+        let max = optional(errors, Field::MaxDuration, &self.max_duration, duration);
+        ordered(min, max, || errors.insert(Field::MaxDuration, FieldError::MaxBelowMin))
     }
 }
 
-/// What was typed, without the blanks around it.
-fn given(text: &str) -> Option<&str> {
+/// Returns the trimmed text unless it is empty.
+fn non_empty(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty())
 }
 
-fn optional<T, E: Into<Mistake>>(
-    mistakes: &mut Mistakes,
+fn optional<T, E: Into<FieldError>>(
+    errors: &mut FieldErrors,
     field: Field,
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Option<T> {
-    note(mistakes, field, given(text).map(parse)?)
+    record(errors, field, non_empty(text).map(parse)?)
 }
 
-fn note<T, E: Into<Mistake>>(mistakes: &mut Mistakes, field: Field, parsed: Result<T, E>) -> Option<T> {
-    parsed.map_err(|error| mistakes.insert(field, error.into())).ok()
+fn record<T, E: Into<FieldError>>(errors: &mut FieldErrors, field: Field, parsed: Result<T, E>) -> Option<T> {
+    parsed.map_err(|error| errors.insert(field, error.into())).ok()
 }
 
 fn ordered<T>(first: Option<u64>, last: Option<u64>, reversed: impl FnOnce() -> T) -> RangeInclusive<u64> {
@@ -120,19 +120,19 @@ fn ordered<T>(first: Option<u64>, last: Option<u64>, reversed: impl FnOnce() -> 
     first..=last
 }
 
-fn duration(text: &str) -> Result<u64, Mistake> {
-    go_syntax::parse_duration(text).map_err(|_| Mistake::Duration)
+fn duration(text: &str) -> Result<u64, FieldError> {
+    go_syntax::parse_duration(text).map_err(|_| FieldError::Duration)
 }
 
-fn instant(text: &str) -> Result<u64, Mistake> {
-    let ns = go_syntax::parse_time(text).map_err(|_| Mistake::Time)?;
-    u64::try_from(ns).map_err(|_| Mistake::Time)
+fn instant(text: &str) -> Result<u64, FieldError> {
+    let ns = go_syntax::parse_time(text).map_err(|_| FieldError::Time)?;
+    u64::try_from(ns).map_err(|_| FieldError::Time)
 }
 
-fn limit(text: &str) -> Result<usize, Mistake> {
-    let Some(text) = given(text) else { return Ok(LIMIT) };
-    let number = text.parse().map_err(|_| Mistake::Limit)?;
-    if (1..=LARGEST_LIMIT).contains(&number) { Ok(number) } else { Err(Mistake::Limit) }
+fn limit(text: &str) -> Result<usize, FieldError> {
+    let Some(text) = non_empty(text) else { return Ok(DEFAULT_LIMIT) };
+    let number = text.parse().map_err(|_| FieldError::Limit)?;
+    if (1..=MAX_LIMIT).contains(&number) { Ok(number) } else { Err(FieldError::Limit) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Jaeger's own UI from a folder: its files below `static/`, its page at every other path that nobody else answers.
+//! Serves a Jaeger UI from a folder: files below `static/`, and its page at every other path that has no route.
 //!
-//! The folder is the `assets.tar.gz` of a release of jaeger-ui, unpacked. Nothing outside of it is ever served.
+//! The folder is the unpacked `assets.tar.gz` of a jaeger-ui release. Files outside the folder are never served.
 
 mod index;
 
@@ -19,28 +19,27 @@ use tower_http::services::ServeFile;
 
 use crate::base_path::BasePath;
 
-/// File names below `static/` carry a hash of what is in them.
-const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Files below `static/` never change: their names contain a hash of their content.
+const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// Why a folder is no Jaeger UI.
+/// Why a folder cannot be served as a Jaeger UI.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no page, or there are no files, or they cannot be read.
+    /// The page or the files are missing or not readable.
     #[error(
-        "{} is not readable: the folder of a Jaeger UI is what the assets.tar.gz of a release of jaeger-ui \
-         (github.com/jaegertracing/jaeger-ui/releases) unpacks to, the one with index.html and static/ in it",
+        "{} is not readable: unpack the assets.tar.gz of a release of github.com/jaegertracing/jaeger-ui and give the folder \
+         that contains index.html and static/",
         path.display()
     )]
     Unreadable {
-        /// What should be there.
+        /// The expected file or folder.
         path: PathBuf,
-        /// What the file system says.
+        /// The cause.
         source: io::Error,
     },
-    /// The page is none that can be told its address.
+    /// The page has no `<head>`, so the base path cannot be inserted.
     #[error(
-        "{} has no <head>, so it is not Jaeger UI's page: take the assets.tar.gz of a release of jaeger-ui \
-         (github.com/jaegertracing/jaeger-ui/releases), unpacked",
+        "{} has no <head>: unpack the assets.tar.gz of a release of github.com/jaegertracing/jaeger-ui and give its folder",
         path.display()
     )]
     NoHead {
@@ -49,20 +48,20 @@ pub enum Error {
     },
 }
 
-/// A UI that was found fit to be served.
+/// The files of a Jaeger UI, checked and ready to be served.
 #[derive(Debug, Clone)]
-pub(crate) struct Bundle {
-    /// The folder of the files, without symbolic links in its own path.
+pub(crate) struct JaegerUi {
+    /// Canonical path of `static/`.
     files: Arc<FilePath>,
     index: Bytes,
 }
 
-impl Bundle {
-    /// Reads the page of the UI in `folder`, to be served below `base`.
+impl JaegerUi {
+    /// Opens the UI in `folder`, to be served below `base`.
     pub(crate) fn open(folder: &FilePath, base: &BasePath) -> Result<Self, Error> {
         let index = folder.join("index.html");
         let page = read(index.clone(), |path| std::fs::read_to_string(path))?;
-        let page = index::prepared(&page, base).ok_or(Error::NoHead { path: index })?;
+        let page = index::prepare(&page, base).ok_or(Error::NoHead { path: index })?;
         let files = read(folder.join("static"), |path| {
             std::fs::read_dir(path)?;
             path.canonicalize()
@@ -79,8 +78,8 @@ fn read<T>(path: PathBuf, how: impl Fn(&FilePath) -> io::Result<T>) -> Result<T,
     how(&path).map_err(|source| Error::Unreadable { path, source })
 }
 
-async fn file(State(bundle): State<Bundle>, Path(path): Path<String>, request: Request) -> Response {
-    let Some(file) = inside(&bundle.files, FilePath::new(&path)).await else {
+async fn file(State(ui): State<JaegerUi>, Path(path): Path<String>, request: Request) -> Response {
+    let Some(file) = inside(&ui.files, FilePath::new(&path)).await else {
         return (StatusCode::NOT_FOUND, "no such file\n").into_response();
     };
     let mut response = match ServeFile::new(file).oneshot(request).await {
@@ -88,13 +87,13 @@ async fn file(State(bundle): State<Bundle>, Path(path): Path<String>, request: R
         Err(never) => match never {},
     };
     if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
-        response.headers_mut().insert(header::CACHE_CONTROL, FOREVER);
+        response.headers_mut().insert(header::CACHE_CONTROL, CACHE_FOREVER);
     }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// The file that `path` names, unless it lies, or a symbolic link leads, outside of `folder`.
+/// Returns the canonical path of a file, or `None` if it is outside `folder`, also through a symbolic link.
 async fn inside(folder: &FilePath, path: &FilePath) -> Option<PathBuf> {
     if !path.components().all(|component| matches!(component, Component::Normal(_))) {
         return None;
@@ -104,9 +103,9 @@ async fn inside(folder: &FilePath, path: &FilePath) -> Option<PathBuf> {
     (is_file && file.starts_with(folder)).then_some(file)
 }
 
-/// Which page is meant, the script in it reads from the address.
-async fn page(State(bundle): State<Bundle>) -> Response {
-    ([(header::CACHE_CONTROL, "no-cache")], Html(bundle.index)).into_response()
+/// Serves the page. Its script reads the URL to select the view.
+async fn page(State(ui): State<JaegerUi>) -> Response {
+    ([(header::CACHE_CONTROL, "no-cache")], Html(ui.index)).into_response()
 }
 
 #[cfg(test)]

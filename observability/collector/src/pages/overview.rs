@@ -1,22 +1,23 @@
-//! A trace in a line.
+//! A summary of a trace: its root, time range, services and errors.
 
 use std::collections::HashMap;
 
 use crate::trace::{Span, Trace};
 
-/// What a list of traces shows of one.
+/// A summary of a trace.
 #[derive(Debug)]
 pub(super) struct Overview<'a> {
-    /// The trace's root; of a trace without one, its earliest span.
+    /// The root span; in a trace without one, the earliest span.
     pub(super) root: &'a Span,
-    /// The earliest start and the latest end of any span.
+    /// Earliest start of any span.
     pub(super) start_ns: u64,
+    /// Latest end of any span.
     pub(super) end_ns: u64,
     pub(super) spans: usize,
     pub(super) errors: usize,
-    /// In the order in which they came into play, each with the number of its spans.
+    /// Services in the order of their first span, each with its number of spans.
     pub(super) services: Vec<(&'a str, usize)>,
-    places: HashMap<&'a str, usize>,
+    indexes: HashMap<&'a str, usize>,
 }
 
 impl<'a> Overview<'a> {
@@ -26,23 +27,23 @@ impl<'a> Overview<'a> {
         by_start.sort_by_key(|span| span.start_ns);
         let first = *by_start.first()?;
         let mut services: Vec<(&str, usize)> = Vec::new();
-        let mut places = HashMap::new();
+        let mut indexes = HashMap::new();
         for span in &by_start {
-            let place = *places.entry(span.service()).or_insert(services.len());
-            if place == services.len() {
+            let index = *indexes.entry(span.service()).or_insert(services.len());
+            if index == services.len() {
                 services.push((span.service(), 0));
             }
-            services[place].1 += 1;
+            services[index].1 += 1;
         }
         Some(Self {
             root: trace.root().map_or(first, |root| &trace.spans[root]),
             start_ns: first.start_ns,
-            // Where clocks stepped back, a span's start can be later than any end.
+            // If a clock stepped back, a span can start after all ends.
             end_ns: by_start.iter().map(|span| span.end_ns.max(span.start_ns)).max()?,
             spans: trace.spans.len(),
             errors: by_start.iter().filter(|span| span.is_error()).count(),
             services,
-            places,
+            indexes,
         })
     }
 
@@ -50,8 +51,8 @@ impl<'a> Overview<'a> {
         self.end_ns - self.start_ns
     }
 
-    /// The place of a service in the list, which gives it its colour.
-    pub(super) fn place(&self, service: &str) -> usize {
-        self.places.get(service).copied().unwrap_or_default()
+    /// Returns the index of a service in `services`, which selects its colour.
+    pub(super) fn service_index(&self, service: &str) -> usize {
+        self.indexes.get(service).copied().unwrap_or_default()
     }
 }

@@ -1,18 +1,19 @@
-//! The tables of the first page.
+//! The tables of the search page: traces and services.
 
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::bars::{self, Axis};
 use super::overview::Overview;
-use super::{quantity, text};
+use super::text;
 use crate::base_path::BasePath;
+use crate::format;
 use crate::trace::{Trace, TraceId};
 
-/// Services named for one trace in a list.
-const TRACE_SERVICES_SHOWN: usize = 3;
+/// Maximum number of services named for one trace.
+const MAX_SERVICES: usize = 3;
 
-/// What the list shows of a trace, which may itself be a thousand times as large. Names are cut to what a page bears.
+/// A trace in the list: a summary of bounded size, with long names truncated.
 #[derive(Debug)]
 pub(super) struct Row {
     id: TraceId,
@@ -22,7 +23,7 @@ pub(super) struct Row {
     duration_ns: u64,
     spans: usize,
     errors: usize,
-    /// Of the first of its services.
+    /// Names of the first services.
     services: Vec<Markup>,
     more_services: usize,
 }
@@ -32,7 +33,7 @@ impl Row {
     pub(super) fn of(trace: &Trace) -> Option<Self> {
         let overview = Overview::of(trace)?;
         let root = overview.root;
-        let services = overview.services.iter().take(TRACE_SERVICES_SHOWN);
+        let services = overview.services.iter().take(MAX_SERVICES);
         Some(Self {
             id: root.trace_id,
             service: text::name(root.service()),
@@ -42,7 +43,7 @@ impl Row {
             spans: overview.spans,
             errors: overview.errors,
             services: services.map(|(service, _)| text::name(service)).collect(),
-            more_services: overview.services.len().saturating_sub(TRACE_SERVICES_SHOWN),
+            more_services: overview.services.len().saturating_sub(MAX_SERVICES),
         })
     }
 }
@@ -79,12 +80,12 @@ fn trace(base: &BasePath, row: &Row, axis: Axis) -> Markup {
                 }
             }
             td.start data-label="Start (UTC)" {
-                time datetime=(quantity::instant(row.start_ns)) { (quantity::short_instant(row.start_ns)) }
+                time datetime=(format::instant(row.start_ns)) { (format::short_instant(row.start_ns)) }
             }
             td.duration {
                 div {
-                    (bars::amount(axis, row.duration_ns, if row.errors > 0 { "failed" } else { "fine" }))
-                    span.figure { (quantity::duration(row.duration_ns)) }
+                    (bars::duration(axis, row.duration_ns, if row.errors > 0 { "failed" } else { "fine" }))
+                    span.figure { (format::duration(row.duration_ns)) }
                 }
             }
             td.number data-label="Spans" { (row.spans) }
@@ -102,13 +103,13 @@ fn trace(base: &BasePath, row: &Row, axis: Axis) -> Markup {
     }
 }
 
-/// Services, each with the number of its operations, and how many others there are.
+/// Renders services, each with its number of operations, and the number of services that are not listed.
 pub(super) fn services(base: &BasePath, services: &[(String, usize)], more: usize) -> Markup {
     html! {
         @if !services.is_empty() || more > 0 {
             section.panel {
                 table.services {
-                    caption { "Services seen since the start" }
+                    caption { "Services since the collector started" }
                     thead {
                         tr {
                             th scope="col" { "Service" }
@@ -126,7 +127,7 @@ pub(super) fn services(base: &BasePath, services: &[(String, usize)], more: usiz
                 }
                 @if more > 0 {
                     p.more {
-                        "And " strong { (quantity::count(more, "more service")) } ": "
+                        "And " strong { (format::count(more, "more service")) } ": "
                         a href={ (base.as_str()) "/api/services" } { "all services as JSON" } "."
                     }
                 }

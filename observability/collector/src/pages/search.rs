@@ -1,37 +1,39 @@
-//! The first page: what to look for, what was found, who sends spans.
+//! The search page: the form, the traces found, and all services.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::form::{Form, Mistakes};
+use super::form::{FieldErrors, Form};
 use super::results::{self, Row};
-use super::{fields, frame, quantity};
+use super::{fields, layout};
 use crate::base_path::BasePath;
+use crate::format;
 use crate::ingest::Ingest;
 
-/// Services and operations offered, and the longest name of one: a sender can make up any number, of any length.
-const NAMES_OFFERED: usize = 500;
-const LONGEST_OFFERED: usize = 256;
+/// Maximum number of services and of operations offered, because senders can invent any number of names.
+const MAX_OPTIONS: usize = 500;
+/// Maximum length of an offered name, in bytes.
+const MAX_OPTION_BYTES: usize = 256;
 
-/// The page with what the form finds, or with what is wrong with it and status 400.
+/// Renders the page with the traces found, or with the errors of the form and status 400.
 pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -> Response {
     let (services, more_services) = services(ingest);
     let operations = operations(ingest, form.service.trim());
-    let (status, mistakes, found) = match form.query(now_ns) {
-        Ok(query) => (StatusCode::OK, Mistakes::new(), {
-            // One trace at a time is decoded.
+    let (status, errors, found) = match form.query(now_ns) {
+        Ok(query) => (StatusCode::OK, FieldErrors::new(), {
+            // Decodes one trace at a time.
             let traces: Vec<Row> = ingest.store.search(&query).filter_map(|trace| Row::of(&trace)).collect();
             found(base, form, &traces)
         }),
-        Err(mistakes) => (StatusCode::BAD_REQUEST, mistakes, refused()),
+        Err(errors) => (StatusCode::BAD_REQUEST, errors, invalid_form()),
     };
     let main = html! {
         h1.visually-hidden { "Search traces" }
         .home {
             section.panel.filters aria-labelledby="filters" {
                 h2 #filters { "Search" }
-                (fields::form(base, form, &mistakes, &services, &operations))
+                (fields::form(base, form, &errors, &services, &operations))
             }
             .found {
                 (found)
@@ -39,13 +41,13 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
             }
         }
     };
-    let title = if mistakes.is_empty() { "Search" } else { "Search: please correct" };
-    (status, frame::page(base, title, &main)).into_response()
+    let title = if errors.is_empty() { "Search" } else { "Search: invalid fields" };
+    (status, layout::page(base, title, &main)).into_response()
 }
 
 fn found(base: &BasePath, form: &Form, traces: &[Row]) -> Markup {
     let searched = *form != Form::default();
-    let count = quantity::count(traces.len(), "trace");
+    let count = format::count(traces.len(), "trace");
     html! {
         section.panel {
             @if traces.is_empty() {
@@ -54,10 +56,10 @@ fn found(base: &BasePath, form: &Form, traces: &[Row]) -> Markup {
                     p.empty { "No trace has a span that meets all of these conditions. "
                         a href={ (base.as_str()) "/" } { "Show the most recent traces" } }
                 } @else {
-                    p.empty { "No traces yet. Senders reach the collector by OTLP: gRPC usually at port 4317, HTTP at 4318." }
+                    p.empty { "No traces yet. Send spans over OTLP: gRPC to port 4317 or HTTP to port 4318 by default." }
                 }
             } @else if searched {
-                (results::traces(base, &format!("{count} found, the latest first"), traces))
+                (results::traces(base, &format!("{count} found, latest first"), traces))
             } @else {
                 (results::traces(base, &format!("The most recent {count}"), traces))
             }
@@ -65,21 +67,21 @@ fn found(base: &BasePath, form: &Form, traces: &[Row]) -> Markup {
     }
 }
 
-fn refused() -> Markup {
+fn invalid_form() -> Markup {
     html! {
         section.panel role="alert" {
             h2 { "Traces" }
-            p.problem { "Nothing was searched: a field makes no sense. The message stands beside it." }
+            p.problem { "Fix the highlighted fields and search again." }
         }
     }
 }
 
-/// Services, each with the number of its operations, and how many others there are.
+/// Returns services, each with its number of operations, and the number of services left out.
 fn services(ingest: &Ingest) -> (Vec<(String, usize)>, usize) {
     let mut services = ingest.services();
     let all = services.len();
     services.retain(is_offered);
-    services.truncate(NAMES_OFFERED);
+    services.truncate(MAX_OPTIONS);
     let more = all - services.len();
     let counted = |service: String| {
         let count = names(ingest, &service).len();
@@ -91,16 +93,16 @@ fn services(ingest: &Ingest) -> (Vec<(String, usize)>, usize) {
 fn operations(ingest: &Ingest, service: &str) -> Vec<String> {
     let mut operations = names(ingest, service);
     operations.retain(is_offered);
-    operations.truncate(NAMES_OFFERED);
+    operations.truncate(MAX_OPTIONS);
     operations
 }
 
-#[allow(clippy::ptr_arg, reason = "what `retain` hands over")]
+#[allow(clippy::ptr_arg, reason = "the signature that `Vec::retain` requires")]
 fn is_offered(name: &String) -> bool {
-    name.len() <= LONGEST_OFFERED
+    name.len() <= MAX_OPTION_BYTES
 }
 
-/// The names of a service's operations: one can be of several kinds.
+/// Returns the distinct names of a service's operations; one name can have several span kinds.
 fn names(ingest: &Ingest, service: &str) -> Vec<String> {
     let operations = ingest.operations(service).into_iter();
     let mut names: Vec<String> = operations.map(|(name, _)| name).collect();

@@ -1,17 +1,17 @@
-//! Tags as they are typed: `key=value` after another, quoted where a value has blanks.
+//! Parser of tags: `key=value` pairs separated by white space, with quotes around values that contain white space.
 
-/// A text that is no list of tags.
+/// A text that is not a list of tags.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ParseTagsError {
-    #[error("“{0}” is no key=value")]
-    NoValue(String),
-    #[error("the quotes after “{0}=” do not end")]
-    OpenQuotes(String),
-    #[error("a blank is missing after the quotes of “{0}”")]
-    Glued(String),
+    #[error("“{0}” is not key=value")]
+    NotAPair(String),
+    #[error("closing quote missing after “{0}=”")]
+    MissingQuote(String),
+    #[error("space missing after the quoted value of “{0}”")]
+    MissingSpace(String),
 }
 
-/// Keys and values in their order. Within quotes `\"` is a quote and `\\` a backslash.
+/// Returns keys and values in order. Within quotes, `\"` is a quote and `\\` a backslash.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, ParseTagsError> {
     let mut tags = Vec::new();
     let mut rest = text.trim_start();
@@ -19,18 +19,18 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, ParseTagsError>
         let word = rest.split(char::is_whitespace).next().unwrap_or(rest);
         let key = match word.split_once('=') {
             Some((key, _)) if !key.is_empty() => key.to_owned(),
-            _ => return Err(ParseTagsError::NoValue(word.to_owned())),
+            _ => return Err(ParseTagsError::NotAPair(word.to_owned())),
         };
         let value = &rest[key.len() + 1..];
         let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => unquote(quoted).ok_or_else(|| ParseTagsError::OpenQuotes(key.clone()))?,
+            Some(quoted) => unquote(quoted).ok_or_else(|| ParseTagsError::MissingQuote(key.clone()))?,
             None => {
                 let (value, after) = value.split_at(value.find(char::is_whitespace).unwrap_or(value.len()));
                 (value.to_owned(), after)
             }
         };
         if !after.is_empty() && !after.starts_with(char::is_whitespace) {
-            return Err(ParseTagsError::Glued(key));
+            return Err(ParseTagsError::MissingSpace(key));
         }
         tags.push((key, value));
         rest = after.trim_start();
@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, ParseTagsError>
     Ok(tags)
 }
 
-/// The text up to the closing quotes, and what comes after them.
+/// Returns the text before the closing quote and the text after it.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -68,23 +68,23 @@ mod tests {
     }
 
     #[test]
-    fn tags_stand_between_blanks_or_lines() {
+    fn tags_are_separated_by_white_space() {
         assert_eq!(parsed("  a=1\tb=2\r\nc=d=e  "), [tag("a", "1"), tag("b", "2"), tag("c", "d=e")]);
         assert_eq!(parsed("empty= x=y"), [tag("empty", ""), tag("x", "y")]);
         assert_eq!(parsed(" \n "), []);
     }
 
     #[test]
-    fn quotes_keep_blanks_together() {
+    fn quoted_values_contain_white_space() {
         assert_eq!(parsed(r#"sql="select 1" b=2"#), [tag("sql", "select 1"), tag("b", "2")]);
         assert_eq!(parsed(r#"a="say \"hi\" \\ \n" b="""#), [tag("a", r#"say "hi" \ \n"#), tag("b", "")]);
     }
 
     #[test]
-    fn what_is_no_tag_is_named() {
-        assert_eq!(parse("a=1 error"), Err(ParseTagsError::NoValue("error".to_owned())));
-        assert_eq!(parse("=x"), Err(ParseTagsError::NoValue("=x".to_owned())));
-        assert_eq!(parse("a=\"x y"), Err(ParseTagsError::OpenQuotes("a".to_owned())));
-        assert_eq!(parse("a=\"x\"y"), Err(ParseTagsError::Glued("a".to_owned())));
+    fn errors_name_the_invalid_tag() {
+        assert_eq!(parse("a=1 error"), Err(ParseTagsError::NotAPair("error".to_owned())));
+        assert_eq!(parse("=x"), Err(ParseTagsError::NotAPair("=x".to_owned())));
+        assert_eq!(parse("a=\"x y"), Err(ParseTagsError::MissingQuote("a".to_owned())));
+        assert_eq!(parse("a=\"x\"y"), Err(ParseTagsError::MissingSpace("a".to_owned())));
     }
 }

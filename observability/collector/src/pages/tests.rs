@@ -1,5 +1,4 @@
-// The helpers are as much a test as their callers, and read better given values than references to them.
-#![allow(clippy::needless_pass_by_value)]
+#![allow(clippy::needless_pass_by_value, reason = "test helpers are shorter to call with values")]
 
 mod length;
 
@@ -72,7 +71,7 @@ impl Page {
     }
 }
 
-/// A span of a millisecond with these additions; parent 0 is none.
+/// Returns a span of 1 ms with additional members; parent 0 means none.
 fn span(trace: u64, id: u64, parent: u64, additions: Value) -> Value {
     let parent = if parent == 0 { String::new() } else { format!("{parent:016x}") };
     let mut span = json!({
@@ -92,7 +91,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// A trace with hostile text wherever its sender can put some.
+/// Returns a trace with hostile text in every field of a span.
 fn hostile() -> Browser {
     let text = attributes(&[(HOSTILE, HOSTILE)]);
     let nested =
@@ -107,7 +106,7 @@ fn hostile() -> Browser {
 }
 
 #[tokio::test]
-async fn the_first_page_lists_services_and_the_latest_traces() {
+async fn the_search_page_lists_services_and_the_latest_traces() {
     let browser = Browser::new(64 << 20, "");
     let empty = browser.get("/").await;
     assert!(empty.status == 200 && empty.has("No traces yet"));
@@ -121,15 +120,15 @@ async fn the_first_page_lists_services_and_the_latest_traces() {
     let place = |path: &str| links.iter().position(|link| *link == path).unwrap();
     assert!(
         place(&format!("/trace/{:032x}", 2)) < place(&format!("/trace/{:032x}", 1)),
-        "the latest comes first"
+        "the latest trace is first"
     );
     place("/?service=cart");
     place("/?service=shop");
-    assert!(page.has("<span class=\"tag bad\">1</span>"), "an error is counted");
+    assert!(page.has("<span class=\"tag bad\">1</span>"), "number of errors");
 }
 
 #[tokio::test]
-async fn a_search_narrows_by_every_field() {
+async fn each_field_restricts_the_search() {
     let browser = Browser::with(
         "shop",
         json!([span(1, 1, 0, json!({ "attributes": attributes(&[("sql", "select 1")]) }))]),
@@ -156,7 +155,7 @@ async fn a_search_narrows_by_every_field() {
 }
 
 #[tokio::test]
-async fn a_wrong_field_is_told_beside_it_and_everything_typed_stays() {
+async fn invalid_fields_have_messages_and_entered_values_stay() {
     let browser = Browser::with("shop", json!([span(1, 1, 0, json!({}))]));
     let query =
         "service=gone&operation=my+op&tags=a%3Db+oops&minDuration=5&maxDuration=3s&last=6h&from=now&limit=x";
@@ -184,7 +183,7 @@ async fn a_wrong_field_is_told_beside_it_and_everything_typed_stays() {
 }
 
 #[tokio::test]
-async fn what_senders_and_readers_write_is_text() {
+async fn escapes_text_from_senders_and_from_urls() {
     let browser = hostile();
     let id = format!("{:032x}", 1);
     let typed = encoded(HOSTILE);
@@ -220,7 +219,7 @@ async fn what_senders_and_readers_write_is_text() {
 }
 
 #[tokio::test]
-async fn nothing_may_run_on_any_page() {
+async fn the_policy_of_every_page_forbids_scripts() {
     let browser = hostile();
     for path in ["/", "/?limit=0", "/trace/1", "/trace/99", "/trace/x", "/nowhere", "/style.css"] {
         let headers = browser.get(path).await.headers;
@@ -236,7 +235,7 @@ async fn nothing_may_run_on_any_page() {
 }
 
 #[tokio::test]
-async fn a_trace_shows_its_spans_with_all_that_was_said_of_them() {
+async fn a_trace_page_shows_all_fields_of_its_spans() {
     let details = json!({
         "attributes": [{ "key": "rows", "value": { "intValue": "17" } }, { "key": "raw", "value": { "bytesValue": "AP8H" } }],
         "droppedAttributesCount": 3,
@@ -256,16 +255,16 @@ async fn a_trace_shows_its_spans_with_all_that_was_said_of_them() {
     assert_eq!(rows, [1, 2, 3, 4, 5].map(|id| format!("s{id:016x}")));
     let link = format!("/trace/{:032x}#s{:016x}", 7, 8);
     for text in [
-        "3 attributes left out by the sender",
-        "bytes, in base64",
+        "3 attributes dropped by the sender",
+        "bytes (base64)",
         "AP8H",
-        "+500µs",
+        "+500 µs",
         "checked",
         "boom",
         "vendor=1",
         "parent missing",
-        "which has not come",
-        "own ancestor",
+        "(not received)",
+        "parent cycle",
         "critical",
         &link,
         "#s0000000000000001",
@@ -276,17 +275,17 @@ async fn a_trace_shows_its_spans_with_all_that_was_said_of_them() {
 }
 
 #[tokio::test]
-async fn of_a_large_trace_the_first_thousand_spans_are_shown_and_the_rest_counted() {
+async fn a_large_trace_shows_1000_spans_and_counts_the_rest() {
     let failed = |id: u64| json!({ "status": { "code": if id == 1400 { 2 } else { 0 } } });
     let spans: Vec<Value> = (1..=1500).map(|id| span(1, id, id - 1, failed(id))).collect();
     let browser = Browser::with("deep", json!(spans));
     let page = browser.get("/trace/1").await;
-    assert_eq!(page.html.matches("<li id=\"s").count(), trace::SPANS_SHOWN);
-    assert!(page.has("<strong>500 more spans</strong>, 1 of them failed"));
+    assert_eq!(page.html.matches("<li id=\"s").count(), trace::MAX_SPANS);
+    assert!(page.has("<strong>500 more spans</strong>, 1 of them with errors"));
 }
 
 #[tokio::test]
-async fn long_texts_are_cut_and_said_to_be() {
+async fn truncates_long_text() {
     let (name, value) = ("n".repeat(1000), "v".repeat(10_000));
     let browser = Browser::with(
         "shop",
@@ -298,7 +297,7 @@ async fn long_texts_are_cut_and_said_to_be() {
 }
 
 #[tokio::test]
-async fn what_spans_share_is_shown_once_and_each_span_leads_to_it() {
+async fn shared_resources_and_scopes_are_listed_once_and_linked() {
     let browser = Browser::new(64 << 20, "");
     let resource = |instance| attributes(&[("service.name", "shop"), ("service.instance.id", instance)]);
     let library =
@@ -326,7 +325,7 @@ async fn what_spans_share_is_shown_once_and_each_span_leads_to_it() {
 }
 
 #[tokio::test]
-async fn a_trace_that_left_is_told_from_one_that_never_came() {
+async fn distinguishes_evicted_from_unknown_traces() {
     let browser = Browser::new(1 << 16, "");
     for trace in 1..=100 {
         browser.send(
@@ -339,18 +338,19 @@ async fn a_trace_that_left_is_told_from_one_that_never_came() {
             )]),
         );
     }
-    let left = |id: &u64| matches!(browser.ingest.store.get(TraceId(u128::from(*id))), Lookup::Evicted(_));
-    let gone = browser.get(&format!("/trace/{:x}", (1..=100).find(left).unwrap())).await;
+    let is_evicted =
+        |id: &u64| matches!(browser.ingest.store.get(TraceId(u128::from(*id))), Lookup::Evicted(_));
+    let gone = browser.get(&format!("/trace/{:x}", (1..=100).find(is_evicted).unwrap())).await;
     let unknown = browser.get("/trace/fff").await;
-    assert!(gone.status == 404 && gone.has("was here, but "));
+    assert!(gone.status == 404 && gone.has("was evicted"));
     assert!(
         unknown.status == 404
-            && unknown.has("No span of the trace 00000000000000000000000000000fff has come")
+            && unknown.has("No span of trace 00000000000000000000000000000fff has been received")
     );
 }
 
 #[tokio::test]
-async fn an_id_that_is_typed_leads_to_its_trace() {
+async fn the_id_field_redirects_to_the_trace() {
     let browser = Browser::new(1 << 20, "/jaeger");
     let long = "5b8efff798038103d269b633813fc60c";
     for (typed, id) in [
@@ -364,7 +364,7 @@ async fn an_id_that_is_typed_leads_to_its_trace() {
     }
     assert!(
         browser.get("/").await.values_of("maxlength").is_empty(),
-        "a blank before a pasted id is no digit"
+        "a pasted id can have surrounding spaces"
     );
     for path in ["/trace?id=xyz", "/trace?id=00-x-y-z", "/trace", "/trace?id=0", "/trace/xyz", "/trace/%ff"] {
         assert_eq!(browser.get(path).await.status, 400, "{path}");
@@ -372,7 +372,7 @@ async fn an_id_that_is_typed_leads_to_its_trace() {
 }
 
 #[tokio::test]
-async fn every_link_stays_below_the_base_path() {
+async fn all_links_start_with_the_base_path() {
     let browser = Browser::new(1 << 20, "/jaeger");
     browser.send("shop", json!([span(1, 1, 0, json!({})), span(1, 2, 1, json!({}))]));
     for path in ["/", "/trace/1", "/trace/2", "/trace/x"] {
@@ -384,7 +384,7 @@ async fn every_link_stays_below_the_base_path() {
 }
 
 #[tokio::test]
-async fn a_path_that_leads_nowhere_says_so() {
+async fn unknown_paths_are_not_found() {
     let page = Browser::new(1 << 20, "").get("/nothing").await;
-    assert!(page.status == 404 && page.has("No such page"));
+    assert!(page.status == 404 && page.has("Page not found"));
 }

@@ -1,18 +1,18 @@
-//! What senders wrote, at a length that a page can bear.
+//! Names and values from senders: truncated, isolated and without invisible control characters.
 
 use std::borrow::Cow;
 
 use maud::{Markup, html};
 
-/// A name at most; what is longer carries a payload.
-const NAME_CHARS: usize = 120;
-/// A value at most. The whole of it is in the JSON.
-const VALUE_CHARS: usize = 2_000;
+/// Maximum length of a name, in characters.
+const MAX_NAME_CHARS: usize = 120;
+/// Maximum length of a value, in characters. The JSON has the whole value.
+const MAX_VALUE_CHARS: usize = 2_000;
 
-/// A name, apart from the text around it: letters written from right to left must not turn that around.
+/// Renders a name in a `bdi` element, so that right-to-left text does not reorder the text around it.
 pub(super) fn name(name: &str) -> Markup {
     html! {
-        @match cut(name, NAME_CHARS) {
+        @match truncate(name, MAX_NAME_CHARS) {
             ("", _) => span.soft { "(no name)" },
             (start, 0) => bdi { (visible(start)) },
             (start, more) => { bdi { (visible(start)) } span.soft { "… (" (more) " more characters)" } },
@@ -20,16 +20,16 @@ pub(super) fn name(name: &str) -> Markup {
     }
 }
 
-/// A value, with its line breaks.
+/// Renders a value with its line breaks.
 pub(super) fn value(value: &str) -> Markup {
-    let (start, more) = cut(value, VALUE_CHARS);
+    let (start, more) = truncate(value, MAX_VALUE_CHARS);
     html! {
         bdi.value { (visible(start)) }
         @if more > 0 { span.soft { "… (" (more) " more characters in the JSON)" } }
     }
 }
 
-/// With its control characters written out: one that turns the direction of writing does so beyond its own element.
+/// Escapes control characters: a bidirectional override would take effect beyond its own element.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_invisible) {
         return Cow::Borrowed(text);
@@ -44,8 +44,8 @@ fn is_invisible(c: char) -> bool {
     turns || (c.is_control() && !matches!(c, '\n' | '\t'))
 }
 
-/// The first characters, and how many others there are.
-fn cut(text: &str, chars: usize) -> (&str, usize) {
+/// Returns the first `chars` characters and the number of the remaining ones.
+fn truncate(text: &str, chars: usize) -> (&str, usize) {
     match text.char_indices().nth(chars) {
         Some((end, _)) => (&text[..end], text[end..].chars().count()),
         None => (text, 0),
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_turn_the_page_around_is_written_out() {
+    fn escapes_characters_that_change_the_text_direction() {
         assert_eq!(visible("evil \u{202e}gnp.exe\0"), "evil \\u{202e}gnp.exe\\u{0}");
         assert_eq!(visible("two\nlines\tשלום"), "two\nlines\tשלום");
         assert!(!name("a\u{2066}b").0.contains('\u{2066}') && !value("a\u{1b}b").0.contains('\u{1b}'));

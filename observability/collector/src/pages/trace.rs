@@ -1,4 +1,4 @@
-//! A trace: what it is, where its time went, and its spans one below another.
+//! The page of a trace: its summary, where its time went, and the waterfall of its spans.
 
 use std::collections::HashMap;
 
@@ -6,80 +6,83 @@ use axum::response::Html;
 use maud::{Markup, html};
 
 use super::bars::{self, Axis};
+use super::budget::MarkupBudget;
 use super::details::{self, Details, Times};
-use super::origins::Origins;
 use super::overview::Overview;
-use super::room::Room;
-use super::waterfall::{self, Place, Row};
-use super::{frame, quantity, text};
+use super::resource_scopes::ResourceScopes;
+use super::{layout, text};
 use crate::base_path::BasePath;
 use crate::blame::critical_path::{Segment, critical_path, self_time};
+use crate::blame::waterfall::{self, Placement, Row};
+use crate::format;
 use crate::store::EvictionReason;
 use crate::trace::{Trace, TraceId};
 
-/// Spans shown. A page of more is slow to draw, and nobody reads it.
-pub(super) const SPANS_SHOWN: usize = 1_000;
+/// Maximum number of spans shown; browsers are slow with more.
+pub(super) const MAX_SPANS: usize = 1_000;
 
-/// Bytes of the stretches of the critical path that are drawn: some twenty-five thousand.
-const STRETCHES_BYTES: usize = 2 << 20;
+/// Maximum size of the drawn segments of the critical path, in bytes of markup: about 25 000 segments.
+const MAX_SEGMENT_BYTES: usize = 2 << 20;
 
-/// Services named of a trace.
-const SERVICES_SHOWN: usize = 30;
+/// Maximum number of services listed.
+const MAX_SERVICES: usize = 30;
 
-/// Deeper levels are not indented further, or nothing would be left of the names.
-const DEEPEST_INDENT: usize = 16;
+/// Maximum indentation, in levels: deeper spans would leave no space for names.
+const MAX_INDENT: usize = 16;
 
 pub(super) fn evicted(id: TraceId, reason: EvictionReason) -> String {
     let why = match reason {
-        EvictionReason::Old => "left to make room for later ones",
-        EvictionReason::ErrorsFull => "left to make room: more traces failed than fit",
-        EvictionReason::ExemplarsFull => "left to make room: others were slower, or are better examples",
-        EvictionReason::SampleThinned => "left to make room: it was one of a sample that became too large",
-        EvictionReason::TooLarge => "would have taken too large a part of the store by itself",
+        EvictionReason::Old => "evicted to free memory for later traces",
+        EvictionReason::ErrorsFull => "evicted: traces with errors exceeded their share of the store",
+        EvictionReason::ExemplarsFull => {
+            "evicted: slowest traces and exemplars exceeded their share of the store"
+        }
+        EvictionReason::SampleThinned => "evicted: the uniform sample was thinned",
+        EvictionReason::TooLarge => "evicted: it exceeded the maximum size of one trace",
     };
-    format!("The trace {id} was here, but {why}. A larger store keeps more.")
+    format!("Trace {id} was {why}. A larger store keeps more traces (COLLECTOR_STORE_MAX_BYTES).")
 }
 
 pub(super) fn unknown(id: TraceId) -> String {
     format!(
-        "No span of the trace {id} has come. Its sender may not have sampled it, or not have sent it yet; and what \
-         left a very long time ago is forgotten."
+        "No span of trace {id} has been received, or its eviction is no longer recorded. The sender may not have sampled \
+         it, or not have sent it yet."
     )
 }
 
 pub(super) fn page(base: &BasePath, id: TraceId, trace: &Trace) -> Html<String> {
-    let Some(shown) = Shown::of(base, id, trace) else {
-        return frame::page(base, "Trace without spans", &html! { h1 { "This trace has no spans" } });
+    let Some(page) = TracePage::new(base, id, trace) else {
+        return layout::page(base, "Trace without spans", &html! { h1 { "This trace has no spans" } });
     };
-    let root = shown.overview.root;
+    let root = page.overview.root;
     let main = html! {
-        (shown.head())
-        (shown.services())
-        (shown.spans())
-        (shown.origins.sections())
+        (page.head())
+        (page.services())
+        (page.spans())
+        (page.resource_scopes.sections())
     };
     let title: String = format!("{}: {}", root.service(), root.name).chars().take(80).collect();
-    frame::page(base, &text::visible(&title), &main)
+    layout::page(base, &text::visible(&title), &main)
 }
 
-/// What the parts of the page share.
-struct Shown<'a> {
+/// The data that the parts of the page share.
+struct TracePage<'a> {
     base: &'a BasePath,
     id: TraceId,
     trace: &'a Trace,
     overview: Overview<'a>,
     axis: Axis,
     rows: Vec<Row>,
-    /// The critical path by span, each in the order of time.
+    /// The critical path by span, each part in time order.
     critical: HashMap<usize, Vec<Segment>>,
     self_ns: Vec<u64>,
-    origins: Origins,
-    details: Room,
-    stretches: Room,
+    resource_scopes: ResourceScopes,
+    details_budget: MarkupBudget,
+    segments_budget: MarkupBudget,
 }
 
-impl<'a> Shown<'a> {
-    fn of(base: &'a BasePath, id: TraceId, trace: &'a Trace) -> Option<Self> {
+impl<'a> TracePage<'a> {
+    fn new(base: &'a BasePath, id: TraceId, trace: &'a Trace) -> Option<Self> {
         let overview = Overview::of(trace)?;
         let mut critical: HashMap<usize, Vec<Segment>> = HashMap::new();
         for segment in critical_path(trace) {
@@ -87,9 +90,23 @@ impl<'a> Shown<'a> {
         }
         let axis = Axis::new(overview.start_ns, overview.duration_ns());
         let (rows, self_ns) = (waterfall::rows(trace), self_time(trace));
-        let origins = Origins::of(rows.iter().take(SPANS_SHOWN).map(|row| &trace.spans[row.span]));
-        let (details, stretches) = (Room::of(details::BYTES), Room::of(STRETCHES_BYTES));
-        Some(Self { base, id, trace, overview, axis, rows, critical, self_ns, origins, details, stretches })
+        let resource_scopes =
+            ResourceScopes::of(rows.iter().take(MAX_SPANS).map(|row| &trace.spans[row.span]));
+        let details_budget = MarkupBudget::new(details::MAX_BYTES);
+        let segments_budget = MarkupBudget::new(MAX_SEGMENT_BYTES);
+        Some(Self {
+            base,
+            id,
+            trace,
+            overview,
+            axis,
+            rows,
+            critical,
+            self_ns,
+            resource_scopes,
+            details_budget,
+            segments_budget,
+        })
     }
 
     fn json(&self) -> String {
@@ -111,11 +128,11 @@ impl<'a> Shown<'a> {
             .title {
                 h1 { span.service { (text::name(root.service())) } " " span.operation { (text::name(&root.name)) } }
                 p.facts {
-                    span { time datetime=(quantity::instant(start_ns)) { (quantity::short_instant(start_ns)) " UTC" } }
-                    span { strong { (quantity::duration(self.overview.duration_ns())) } }
-                    span { (quantity::count(spans, "span")) }
-                    span { (quantity::count(services, "service")) }
-                    @if errors > 0 { span.tag.bad { (quantity::count(errors, "error")) } }
+                    span { time datetime=(format::instant(start_ns)) { (format::short_instant(start_ns)) " UTC" } }
+                    span { strong { (format::duration(self.overview.duration_ns())) } }
+                    span { (format::count(spans, "span")) }
+                    span { (format::count(services, "service")) }
+                    @if errors > 0 { span.tag.bad { (format::count(errors, "error")) } }
                     span { code { (self.id) } }
                     a href=(self.json()) { "JSON" }
                 }
@@ -126,21 +143,21 @@ impl<'a> Shown<'a> {
     fn services(&self) -> Markup {
         let mut critical = vec![0; self.overview.services.len()];
         for &span in self.critical.keys() {
-            critical[self.overview.place(self.trace.spans[span].service())] += self.critical_ns(span);
+            critical[self.overview.service_index(self.trace.spans[span].service())] += self.critical_ns(span);
         }
         let whole: u64 = critical.iter().sum();
-        let more = critical.len().saturating_sub(SERVICES_SHOWN);
+        let more = critical.len().saturating_sub(MAX_SERVICES);
         html! {
             section.panel aria-labelledby="services" {
                 h2 #services { "Where the time went" }
-                p.hint { "Of the " (quantity::duration(whole)) " that the first span took, along the critical path" }
+                p.hint { "Of the " (format::duration(whole)) " of the root span, attributed along the critical path." }
                 (bars::shares(&critical))
                 ul.legend {
-                    @for (index, (service, spans)) in self.overview.services.iter().enumerate().take(SERVICES_SHOWN) {
+                    @for (index, (service, spans)) in self.overview.services.iter().enumerate().take(MAX_SERVICES) {
                         li {
                             (bars::swatch(index)) (text::name(service)) " "
                             strong { (share(critical[index], whole)) }
-                            span.soft { " " (quantity::duration(critical[index])) ", " (quantity::count(*spans, "span")) }
+                            span.soft { " " (format::duration(critical[index])) ", " (format::count(*spans, "span")) }
                         }
                     }
                     @if more > 0 { li { "and " (more) " more" } }
@@ -150,14 +167,14 @@ impl<'a> Shown<'a> {
     }
 
     fn spans(&self) -> Markup {
-        let hidden = self.rows.get(SPANS_SHOWN..).unwrap_or_default();
+        let hidden = self.rows.get(MAX_SPANS..).unwrap_or_default();
         let errors = hidden.iter().filter(|row| self.trace.spans[row.span].is_error()).count();
         html! {
             section.panel aria-labelledby="spans" {
                 h2 #spans { "Spans" }
                 p.hint {
-                    "Each opens to its details. The thin line below a bar is the " strong { "critical path" }
-                    ": what the whole trace waited for then was this span alone."
+                    "Select a span to show its details. The thin line below a bar is the " strong { "critical path" }
+                    ": at that time, only this span contributed to the duration of the trace."
                 }
                 .row.axis aria-hidden="true" {
                     span.name { "Service and operation" }
@@ -165,12 +182,12 @@ impl<'a> Shown<'a> {
                     span.took { "Duration" }
                 }
                 ol.waterfall {
-                    @for row in self.rows.iter().take(SPANS_SHOWN) { (self.span(row)) }
+                    @for row in self.rows.iter().take(MAX_SPANS) { (self.span(row)) }
                 }
                 @if !hidden.is_empty() {
                     p.more {
-                        "And " strong { (quantity::count(hidden.len(), "more span")) } ", "
-                        @if errors > 0 { (errors) " of them failed" } @else { "none of them failed" }
+                        "And " strong { (format::count(hidden.len(), "more span")) } ", "
+                        @if errors > 0 { (errors) " of them with errors" } @else { "none with errors" }
                         ": " a href=(self.json()) { "all spans as JSON" } "."
                     }
                 }
@@ -180,7 +197,7 @@ impl<'a> Shown<'a> {
 
     fn span(&self, row: &Row) -> Markup {
         let span = &self.trace.spans[row.span];
-        let colour = self.overview.place(span.service());
+        let colour = self.overview.service_index(span.service());
         let class =
             if span.is_error() { bars::colour(colour) + " failed-span" } else { bars::colour(colour) };
         let bar = Segment { span: row.span, start_ns: span.start_ns, end_ns: span.end_ns.max(span.start_ns) };
@@ -190,40 +207,41 @@ impl<'a> Shown<'a> {
             self_ns: self.self_ns[row.span],
             critical_ns,
         };
-        let details = Details { base: self.base, origins: &self.origins, room: &self.details };
+        let details =
+            Details { base: self.base, resource_scopes: &self.resource_scopes, budget: &self.details_budget };
         html! {
             li id={ "s" (span.span_id) } {
                 details {
                     summary.row {
-                        span class={ "name d" (row.depth.min(DEEPEST_INDENT)) } {
+                        span class={ "name d" (row.depth.min(MAX_INDENT)) } {
                             span.visually-hidden { "Level " (row.depth + 1) ": " }
                             (bars::swatch(colour))
                             span.service { (text::name(span.service())) } " "
                             span.operation { (text::name(&span.name)) }
-                            (marks(row, span.is_error()))
+                            (badges(row, span.is_error()))
                         }
-                        (bars::span(self.axis, bar, &class, self.critical(row.span), &self.stretches))
+                        (bars::span(self.axis, bar, &class, self.critical(row.span), &self.segments_budget))
                         span.took {
-                            (quantity::duration(span.duration_ns()))
+                            (format::duration(span.duration_ns()))
                             @if critical_ns > 0 {
-                                span.soft { " " (quantity::duration(critical_ns)) " critical" }
+                                span.soft { " " (format::duration(critical_ns)) " critical" }
                             }
                         }
                     }
-                    (details.of(span, row.place, times))
+                    (details.render(span, row.placement, times))
                 }
             }
         }
     }
 }
 
-/// What is out of the ordinary, in words.
-fn marks(row: &Row, failed: bool) -> Markup {
+/// Renders badges for errors and unusual placements.
+fn badges(row: &Row, failed: bool) -> Markup {
     html! {
         @if failed { " " span.tag.bad { "error" } }
-        @if row.place == Place::Orphan { " " span.tag.wait { "parent missing" } }
-        @if row.place == Place::Circle { " " span.tag.wait { "own ancestor" } }
-        @if row.depth > DEEPEST_INDENT { " " span.tag { "level " (row.depth + 1) } }
+        @if row.placement == Placement::Orphan { " " span.tag.wait { "parent missing" } }
+        @if row.placement == Placement::Cycle { " " span.tag.wait { "parent cycle" } }
+        @if row.depth > MAX_INDENT { " " span.tag { "level " (row.depth + 1) } }
     }
 }
 

@@ -154,9 +154,12 @@ async fn unsupported_methods_and_paths_get_an_explanation() {
         (reply.status.as_u16(), String::from_utf8(reply.body.to_vec()).unwrap())
     };
     let (status, text) = send(collector.query, "DELETE", "/api/traces/1").await;
-    assert_eq!((status, text.as_str()), (405, "405 Method Not Allowed: it takes GET,HEAD\n"));
+    assert_eq!((status, text.as_str()), (405, "405 Method Not Allowed: allowed methods: GET,HEAD\n"));
     assert_eq!(send(collector.query, "GET", "/api/workbench/ledger").await.0, 405);
-    assert_eq!(send(collector.http, "GET", "/v1/traces").await.1, "405 Method Not Allowed: it takes POST\n");
+    assert_eq!(
+        send(collector.http, "GET", "/v1/traces").await.1,
+        "405 Method Not Allowed: allowed methods: POST\n"
+    );
     assert_eq!(send(collector.http, "POST", "/v1/logs").await, (404, "404 Not Found\n".to_owned()));
     collector.stop().await;
 }

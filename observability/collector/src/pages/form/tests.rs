@@ -2,19 +2,19 @@ use super::*;
 
 const NOW: u64 = 10_000_000_000_000;
 
-fn mistakes(form: &Form) -> Vec<(Field, Mistake)> {
+fn errors(form: &Form) -> Vec<(Field, FieldError)> {
     form.query(NOW).unwrap_err().into_iter().collect()
 }
 
 #[test]
-fn an_empty_form_asks_for_the_most_recent_traces() {
+fn an_empty_form_does_not_restrict_the_search() {
     let query = Form::default().query(NOW).unwrap();
     assert_eq!((query.service, query.operation, query.tags), (None, None, Vec::new()));
-    assert_eq!((query.start_ns, query.duration_ns, query.limit), (0..=u64::MAX, 0..=u64::MAX, LIMIT));
+    assert_eq!((query.start_ns, query.duration_ns, query.limit), (0..=u64::MAX, 0..=u64::MAX, DEFAULT_LIMIT));
 }
 
 #[test]
-fn every_field_narrows_the_search() {
+fn each_field_restricts_the_search() {
     let form = Form {
         service: " cart ".to_owned(),
         operation: "GET /".to_owned(),
@@ -33,7 +33,7 @@ fn every_field_narrows_the_search() {
 }
 
 #[test]
-fn times_that_are_given_count_more_than_the_time_up_to_now() {
+fn explicit_times_override_the_relative_range() {
     let form = Form {
         last: "5m".to_owned(),
         from: "1970-01-01T00:00:01Z".to_owned(),
@@ -46,7 +46,7 @@ fn times_that_are_given_count_more_than_the_time_up_to_now() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once_and_where() {
+fn reports_the_errors_of_all_fields() {
     let form = Form {
         tags: "oops".to_owned(),
         min_duration: "5".to_owned(),
@@ -57,20 +57,20 @@ fn all_that_is_wrong_is_said_at_once_and_where() {
         ..Form::default()
     };
     let expected = [
-        (Field::Tags, Mistake::Tags(ParseTagsError::NoValue("oops".to_owned()))),
-        (Field::MinDuration, Mistake::Duration),
-        (Field::MaxDuration, Mistake::Duration),
-        (Field::From, Mistake::Time),
-        (Field::To, Mistake::Time),
-        (Field::Limit, Mistake::Limit),
+        (Field::Tags, FieldError::Tags(ParseTagsError::NotAPair("oops".to_owned()))),
+        (Field::MinDuration, FieldError::Duration),
+        (Field::MaxDuration, FieldError::Duration),
+        (Field::From, FieldError::Time),
+        (Field::To, FieldError::Time),
+        (Field::Limit, FieldError::Limit),
     ];
-    assert_eq!(mistakes(&form), expected);
+    assert_eq!(errors(&form), expected);
     let last = Form { last: "often".to_owned(), ..Form::default() };
-    assert_eq!(mistakes(&last), [(Field::Last, Mistake::Duration)]);
+    assert_eq!(errors(&last), [(Field::Last, FieldError::Duration)]);
 }
 
 #[test]
-fn bounds_the_wrong_way_round_are_a_mistake_of_the_second() {
+fn reversed_bounds_are_an_error_of_the_upper_bound() {
     let form = Form {
         min_duration: "2s".to_owned(),
         max_duration: "1s".to_owned(),
@@ -78,6 +78,6 @@ fn bounds_the_wrong_way_round_are_a_mistake_of_the_second() {
         to: "2026-01-01T00:00:00Z".to_owned(),
         ..Form::default()
     };
-    let expected = [(Field::MaxDuration, Mistake::ShorterThanShortest), (Field::To, Mistake::BeforeStart)];
-    assert_eq!(mistakes(&form), expected);
+    let expected = [(Field::MaxDuration, FieldError::MaxBelowMin), (Field::To, FieldError::EndBeforeStart)];
+    assert_eq!(errors(&form), expected);
 }

@@ -1,15 +1,14 @@
-//! Jaeger UI's page, told its address and what stands behind it, as Jaeger's own server tells it: by replacing the
-//! defaults in its script.
+//! Configures the page of a Jaeger UI as Jaeger's own server does: by replacing default values in its script.
 
 use serde_json::json;
 
 use crate::base_path::BasePath;
 
-/// The page to serve; `None` if it has no `<head>`.
-pub(super) fn prepared(page: &str, base: &BasePath) -> Option<String> {
+/// Returns the configured page, or `None` if it has no `<head>`.
+pub(super) fn prepare(page: &str, base: &BasePath) -> Option<String> {
     let capabilities = json!({ "archiveStorage": false, "metricsStorage": true, "aiAssistant": false });
     let replacements = [
-        // A `monitor` here would replace the UI's own, which is on, texts and all.
+        // No `monitor` object: it would replace the UI's default, which already enables the Monitor tab.
         ("CONFIG", json!({ "archiveEnabled": false })),
         (
             "VERSION",
@@ -22,9 +21,9 @@ pub(super) fn prepared(page: &str, base: &BasePath) -> Option<String> {
     Some(replacements.iter().fold(page, |page, (name, value)| with_constant(&page, name, &value.to_string())))
 }
 
-/// The first `<base>` of a page counts, so this one goes before all else.
+/// Inserts a `<base>` element directly after `<head>`: browsers use the first one of a page.
 fn with_base(page: &str, base: &BasePath) -> Option<String> {
-    // ASCII alone changes, so places stay what they are.
+    // Changes only ASCII letters, so byte offsets stay valid.
     let lower = page.to_ascii_lowercase();
     let is_head = |start: &usize| {
         let after = lower[start + "<head".len()..].chars().next();
@@ -32,11 +31,11 @@ fn with_base(page: &str, base: &BasePath) -> Option<String> {
     };
     let start = lower.match_indices("<head").map(|(start, _)| start).find(is_head)?;
     let end = start + lower[start..].find('>')? + 1;
-    // A base path has no character that HTML or a URL would have to escape.
+    // A base path needs no escaping in HTML or in a URL.
     Some(format!("{}<base href=\"{}/\">{}", &page[..end], base.as_str(), &page[end..]))
 }
 
-/// `JAEGER_X = DEFAULT_X;` becomes `JAEGER_X = {…};`, wherever it stands and however many blanks it has.
+/// Replaces every `JAEGER_X = DEFAULT_X;` by `JAEGER_X = {…};`, with any number of spaces around `=`.
 fn with_constant(page: &str, name: &str, value: &str) -> String {
     let (target, default) = (format!("JAEGER_{name}"), format!("DEFAULT_{name}"));
     let mut out = String::with_capacity(page.len() + value.len());
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_base_goes_right_after_the_head_however_it_is_written() {
+    fn inserts_the_base_directly_after_the_head() {
         for (page, expected) in [
             ("<head><base href='./'>", "<head><base href=\"/\"><base href='./'>"),
             ("<header><HEAD lang=\"en\">\n", "<header><HEAD lang=\"en\"><base href=\"/\">\n"),
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_are_replaced_wherever_they_stand_and_nothing_else_is() {
+    fn replaces_all_assignments_of_a_default() {
         let page = "// JAEGER_X_JS\nJAEGER_X=DEFAULT_X;JAEGER_X  =  DEFAULT_X; JAEGER_X = OTHER; DEFAULT_X;";
         let expected = "// JAEGER_X_JS\nJAEGER_X = 1;JAEGER_X = 1; JAEGER_X = OTHER; DEFAULT_X;";
         assert_eq!(with_constant(page, "X", "1"), expected);

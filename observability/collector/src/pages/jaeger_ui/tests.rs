@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// What matters of the real page.
+/// The relevant parts of the real page.
 const INDEX: &str = r#"<!doctype html>
 <html lang="en">
   <head>
@@ -56,8 +56,8 @@ fn bundle() -> TempDir {
     folder
 }
 
-fn open(folder: &FilePath) -> Result<Bundle, Error> {
-    Bundle::open(folder, &BasePath::default())
+fn open(folder: &FilePath) -> Result<JaegerUi, Error> {
+    JaegerUi::open(folder, &BasePath::default())
 }
 
 async fn get(router: &Router, path: &str) -> Reply {
@@ -69,7 +69,7 @@ async fn get(router: &Router, path: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn files_have_their_types_and_stay_in_caches() {
+async fn files_have_content_types_and_are_cached_forever() {
     let folder = bundle();
     let router = open(folder.path()).unwrap().router();
     for (file, expected) in [
@@ -89,7 +89,7 @@ async fn files_have_their_types_and_stay_in_caches() {
 }
 
 #[tokio::test]
-async fn every_path_but_files_is_the_page() {
+async fn all_paths_except_files_serve_the_page() {
     let folder = bundle();
     let router = open(folder.path()).unwrap().router();
     for path in ["/", "/search?service=a", "/trace/5b8e", "/monitor", "/index.html", "/apis", "/static"] {
@@ -105,10 +105,10 @@ async fn every_path_but_files_is_the_page() {
 }
 
 #[tokio::test]
-async fn the_page_knows_its_address_and_what_stands_behind_it() {
+async fn the_page_has_the_base_path_and_the_capabilities() {
     let folder = bundle();
     let base = "/jaeger".parse().unwrap();
-    let page = get(&Bundle::open(folder.path(), &base).unwrap().router(), "/").await.body;
+    let page = get(&JaegerUi::open(folder.path(), &base).unwrap().router(), "/").await.body;
     assert!(page.contains("<head><base href=\"/jaeger/\">\n    <meta"), "{page}");
     let constant = |name: &str| -> serde_json::Value {
         let (_, rest) = page.split_once(&format!("const JAEGER_{name} = ")).unwrap();
@@ -126,7 +126,7 @@ async fn the_page_knows_its_address_and_what_stands_behind_it() {
 }
 
 #[tokio::test]
-async fn nothing_outside_of_the_folder_is_served() {
+async fn serves_no_file_outside_the_folder() {
     let (folder, outside) = (bundle(), tempfile::tempdir().unwrap());
     let secret = outside.path().join("secret.txt");
     fs::write(&secret, "secret").unwrap();
@@ -151,11 +151,11 @@ async fn nothing_outside_of_the_folder_is_served() {
         let reply = get(&router, &format!("/static/{path}")).await;
         assert_eq!((reply.status, reply.body.as_str()), (404, "no such file\n"), "{path}");
     }
-    assert_eq!(get(&router, "/static/inner.js").await.status, 200, "a link within is fine");
+    assert_eq!(get(&router, "/static/inner.js").await.status, 200, "a link within the folder");
 }
 
 #[tokio::test]
-async fn the_files_may_lie_elsewhere() {
+async fn the_folder_of_files_can_be_a_symbolic_link() {
     let (folder, elsewhere) = (bundle(), tempfile::tempdir().unwrap());
     let (files, moved) = (folder.path().join("static"), elsewhere.path().join("files"));
     fs::rename(&files, &moved).unwrap();
@@ -164,11 +164,11 @@ async fn the_files_may_lie_elsewhere() {
     std::os::unix::fs::symlink(elsewhere.path().join("secret.txt"), moved.join("link.txt")).unwrap();
     let router = open(folder.path()).unwrap().router();
     assert_eq!(get(&router, "/static/index-3c4d.js").await.status, 200);
-    assert_eq!(get(&router, "/static/link.txt").await.status, 404, "but no further");
+    assert_eq!(get(&router, "/static/link.txt").await.status, 404, "a link out of the linked folder");
 }
 
 #[tokio::test]
-async fn files_that_have_not_changed_are_not_sent_again() {
+async fn answers_304_for_unchanged_files() {
     let folder = bundle();
     let router = open(folder.path()).unwrap().router();
     let modified = get(&router, "/static/index-3c4d.js").await.headers["last-modified"].clone();
@@ -179,7 +179,7 @@ async fn files_that_have_not_changed_are_not_sent_again() {
 }
 
 #[test]
-fn a_folder_that_is_no_ui_says_what_to_do() {
+fn rejects_a_folder_that_is_not_a_jaeger_ui() {
     let folder = bundle();
     fs::write(folder.path().join("index.html"), "<html><body>hello").unwrap();
     let (no_head, nothing) =

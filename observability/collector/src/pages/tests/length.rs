@@ -1,11 +1,11 @@
-//! A page is short, whatever was sent.
+//! Pages have a bounded size.
 
 use super::*;
 
-/// The longest page, whatever was sent: the fixed part of its rows, and what its rooms hold.
-const LONGEST_PAGE: usize = 16 << 20;
+/// Maximum size of a page: the fixed part of its rows and its markup budgets.
+const MAX_PAGE_BYTES: usize = 16 << 20;
 
-/// So many attributes, each as long as a page shows, of what takes most room in HTML.
+/// Returns attributes of the maximum shown length, of characters that are longest when escaped.
 fn long_attributes(count: usize) -> Value {
     let keys: Vec<String> = (0..count).map(|number| format!("{number:\">10}")).collect();
     let value = "\"".repeat(2_000);
@@ -13,18 +13,18 @@ fn long_attributes(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_page_stays_short_however_many_spans_share_long_attributes() {
+async fn bounds_a_page_of_spans_that_share_long_attributes() {
     let browser = Browser::new(64 << 20, "");
     let spans: Vec<Value> = (1..=1_000).map(|id| span(1, id, 0, json!({}))).collect();
     let scope = json!({ "name": "library", "attributes": long_attributes(32) });
     browser.send_from(long_attributes(32), scope, json!(spans));
     let page = browser.get("/trace/1").await;
     assert_eq!(page.html.matches("<li id=\"s").count(), 1_000);
-    assert!(page.html.len() < LONGEST_PAGE / 4, "{}", page.html.len());
+    assert!(page.html.len() < MAX_PAGE_BYTES / 4, "{}", page.html.len());
 }
 
 #[tokio::test]
-async fn a_page_stays_short_whatever_is_said_of_each_span() {
+async fn bounds_a_page_of_spans_with_long_fields() {
     let browser = Browser::new(1 << 30, "");
     let text = "\"".repeat(2_000);
     let long = json!({
@@ -44,14 +44,14 @@ async fn a_page_stays_short_whatever_is_said_of_each_span() {
     }
     let page = browser.get("/trace/1").await;
     assert_eq!(page.html.matches("<li id=\"s").count(), 1_000);
-    assert!(page.html.len() < LONGEST_PAGE, "{}", page.html.len());
+    assert!(page.html.len() < MAX_PAGE_BYTES, "{}", page.html.len());
     for text in ["5 attributes in the JSON", "2 events in the JSON", "1 link in the JSON", "(in the JSON)"] {
         assert!(page.has(text), "{text}");
     }
 }
 
 #[tokio::test]
-async fn the_first_page_stays_short_however_many_services_there_are() {
+async fn bounds_a_search_page_of_many_services() {
     let browser = Browser::new(256 << 20, "");
     for number in 0..800 {
         browser.send(&format!("service {number:04}"), json!([span(number + 1, 1, 0, json!({}))]));
@@ -64,5 +64,5 @@ async fn the_first_page_stays_short_however_many_services_there_are() {
     assert!(page.has("800 traces found") && page.has("<strong>400 more services</strong>"));
     let offered = ["0499", "0500"].map(|number| page.has(&format!("<option value=\"service {number}\"")));
     assert_eq!(offered, [true, false]);
-    assert!(page.html.len() < LONGEST_PAGE / 8, "{}", page.html.len());
+    assert!(page.html.len() < MAX_PAGE_BYTES / 8, "{}", page.html.len());
 }

@@ -1,5 +1,5 @@
-//! Where spans come from: each resource, and each library that says more of itself than its name, once, however many
-//! spans share it.
+//! The resources and instrumentation scopes of a page's spans. Each is shown once and linked from its spans; a scope that has
+//! only a name and a version is not listed.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -8,66 +8,66 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use super::room::Room;
+use super::budget::MarkupBudget;
 use super::{attributes, text};
 use crate::trace::{Resource, Scope, Span};
 
-/// Resources shown, and libraries.
-const SHOWN: usize = 100;
+/// Maximum number of resources shown, and of scopes.
+const MAX_SHOWN: usize = 100;
 
-/// Bytes of them.
-const BYTES: usize = 2 << 20;
+/// Maximum size of both lists, in bytes of markup.
+const MAX_BYTES: usize = 2 << 20;
 
-/// Tells apart the processes of one service.
+/// Distinguishes the processes of one service.
 const INSTANCE: &str = "service.instance.id";
 
-/// What the spans of a page share.
-pub(super) struct Origins {
+/// The resources and scopes of a page's spans.
+pub(super) struct ResourceScopes {
     resources: Distinct<Resource>,
     scopes: Distinct<Scope>,
 }
 
-impl Origins {
+impl ResourceScopes {
     pub(super) fn of<'a>(spans: impl Iterator<Item = &'a Span> + Clone) -> Self {
-        let room = Room::of(BYTES);
-        let says_more = |scope: &&Arc<Scope>| !scope.attributes.is_empty() || scope.dropped_attributes > 0;
+        let budget = MarkupBudget::new(MAX_BYTES);
+        let has_details = |scope: &&Arc<Scope>| !scope.attributes.is_empty() || scope.dropped_attributes > 0;
         let resource = |resource: &Resource| {
             let Resource { attributes, dropped_attributes, schema_url } = resource;
             html! {
                 h3 { (resource_name(resource)) }
-                (attributes::table(&room, &html! {}, attributes, *dropped_attributes))
-                @if !schema_url.is_empty() { p.hint { "Schema " (room.value(schema_url)) } }
+                (attributes::table(&budget, &html! {}, attributes, *dropped_attributes))
+                @if !schema_url.is_empty() { p.hint { "Schema " (budget.value(schema_url)) } }
             }
         };
         let scope = |scope: &Scope| {
             html! {
                 h3 { (scope_name(scope)) }
-                (attributes::table(&room, &html! {}, &scope.attributes, scope.dropped_attributes))
+                (attributes::table(&budget, &html! {}, &scope.attributes, scope.dropped_attributes))
             }
         };
         Self {
-            resources: Distinct::of("r", &room, spans.clone().map(|span| &span.resource), resource),
-            scopes: Distinct::of("l", &room, spans.map(|span| &span.scope).filter(says_more), scope),
+            resources: Distinct::of("r", &budget, spans.clone().map(|span| &span.resource), resource),
+            scopes: Distinct::of("l", &budget, spans.map(|span| &span.scope).filter(has_details), scope),
         }
     }
 
-    /// The name of a span's resource, which leads to the rest of it.
+    /// Renders the name of a span's resource as a link to its attributes.
     pub(super) fn resource(&self, span: &Span) -> Markup {
         self.resources.link(&span.resource, &resource_name(&span.resource))
     }
 
-    /// The name of the library that made a span, if there is anything to say of it.
+    /// Renders the name of a span's scope, as a link if it has attributes; `None` for an empty scope.
     pub(super) fn scope(&self, span: &Span) -> Option<Markup> {
         let scope = &span.scope;
-        let says_nothing =
+        let is_empty =
             scope.name.is_empty() && scope.version.is_empty() && self.scopes.number(scope).is_none();
-        (!says_nothing).then(|| self.scopes.link(scope, &scope_name(scope)))
+        (!is_empty).then(|| self.scopes.link(scope, &scope_name(scope)))
     }
 
     pub(super) fn sections(&self) -> Markup {
         html! {
-            (self.resources.section("resources", "Resources", "The processes that the spans are of."))
-            (self.scopes.section("libraries", "Libraries", "What made the spans."))
+            (self.resources.section("resources", "Resources", "The processes that sent the spans."))
+            (self.scopes.section("scopes", "Scopes", "The libraries that recorded the spans."))
         }
     }
 }
@@ -89,50 +89,50 @@ fn scope_name(scope: &Scope) -> Markup {
     }
 }
 
-/// Things that look the same are one. Digests tell whether they do, for to compare each with each would take hours where
-/// a sender makes one for every span.
+/// Distinct items by their content. Hashes are compared instead of the items themselves: comparing all pairs would take hours
+/// if a sender attached a different resource to every span.
 struct Distinct<T> {
-    /// Of their ids on the page.
+    /// Prefix of the items' ids on the page.
     prefix: &'static str,
-    /// From one.
+    /// Number of each item, from 1.
     numbers: HashMap<*const T, usize>,
     count: usize,
-    /// Of the first of them.
+    /// Markup of the first items.
     shown: Vec<Markup>,
 }
 
 impl<T: Debug> Distinct<T> {
     fn of<'a>(
         prefix: &'static str,
-        room: &Room,
-        things: impl Iterator<Item = &'a Arc<T>>,
-        shown: impl Fn(&T) -> Markup,
+        budget: &MarkupBudget,
+        items: impl Iterator<Item = &'a Arc<T>>,
+        render: impl Fn(&T) -> Markup,
     ) -> Self
     where
         T: 'a,
     {
         let (mut numbers, mut by_digest, mut list) = (HashMap::new(), HashMap::new(), Vec::new());
         let hasher = RandomState::new();
-        for thing in things {
-            numbers.entry(Arc::as_ptr(thing)).or_insert_with(|| {
-                *by_digest.entry(hasher.hash_one(format!("{thing:?}"))).or_insert_with(|| {
-                    list.push(thing);
+        for item in items {
+            numbers.entry(Arc::as_ptr(item)).or_insert_with(|| {
+                *by_digest.entry(hasher.hash_one(format!("{item:?}"))).or_insert_with(|| {
+                    list.push(item);
                     list.len()
                 })
             });
         }
-        let shown = room.list(list.iter().take(SHOWN), |thing| shown(thing));
+        let shown = budget.list(list.iter().take(MAX_SHOWN), |item| render(item));
         Self { prefix, numbers, count: list.len(), shown }
     }
 
-    /// If it is shown.
-    fn number(&self, thing: &Arc<T>) -> Option<usize> {
-        self.numbers.get(&Arc::as_ptr(thing)).copied().filter(|number| *number <= self.shown.len())
+    /// Returns the number of an item if it is shown.
+    fn number(&self, item: &Arc<T>) -> Option<usize> {
+        self.numbers.get(&Arc::as_ptr(item)).copied().filter(|number| *number <= self.shown.len())
     }
 
-    fn link(&self, thing: &Arc<T>, name: &Markup) -> Markup {
+    fn link(&self, item: &Arc<T>, name: &Markup) -> Markup {
         html! {
-            @match self.number(thing) {
+            @match self.number(item) {
                 Some(number) => a href={ "#" (self.prefix) (number) } { (name) },
                 None => (name),
             }
@@ -146,7 +146,7 @@ impl<T: Debug> Distinct<T> {
                 section.panel aria-labelledby=(id) {
                     h2 id=(id) { (title) }
                     p.hint { (hint) }
-                    ol.origins { @for (number, origin) in (1..).zip(&self.shown) { li id={ (self.prefix) (number) } { (origin) } } }
+                    ol.resources { @for (number, item) in (1..).zip(&self.shown) { li id={ (self.prefix) (number) } { (item) } } }
                     @if hidden > 0 { p.more { (hidden) " more in the JSON." } }
                 }
             }

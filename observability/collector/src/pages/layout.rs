@@ -1,4 +1,4 @@
-//! What all pages have around them.
+//! The layout that all pages share, and the error pages.
 
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::base_path::BasePath;
 use crate::query::streaming;
 
-/// A whole document. Its title starts with what tells it from other tabs.
+/// Renders a document. `title` is the first part of its title, which distinguishes browser tabs.
 pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> {
     let document = html! {
         (DOCTYPE)
@@ -36,19 +36,24 @@ pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> 
 }
 
 pub(super) fn bad_request(base: &BasePath, message: &str) -> Response {
-    failure(base, StatusCode::BAD_REQUEST, "This request makes no sense", message)
+    failure(base, StatusCode::BAD_REQUEST, "Bad request", message)
 }
 
 pub(super) fn not_found(base: &BasePath, title: &str, message: &str) -> Response {
     failure(base, StatusCode::NOT_FOUND, title, message)
 }
 
-pub(super) fn broken(base: &BasePath) -> Response {
-    failure(base, StatusCode::INTERNAL_SERVER_ERROR, "This page is broken", "The collector's log says why.")
+pub(super) fn internal_error(base: &BasePath) -> Response {
+    failure(
+        base,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "Internal error",
+        "The page could not be rendered; the collector's log has the cause.",
+    )
 }
 
 pub(super) fn busy(base: &BasePath) -> Response {
-    failure(base, StatusCode::SERVICE_UNAVAILABLE, "Too much at once", streaming::BUSY)
+    failure(base, StatusCode::SERVICE_UNAVAILABLE, "Server busy", streaming::BUSY)
 }
 
 fn failure(base: &BasePath, status: StatusCode, title: &str, message: &str) -> Response {
