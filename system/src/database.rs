@@ -1,14 +1,11 @@
 //! PostgreSQL: the pool, the schema, and the spans around waiting and asking.
 
 use std::str::FromStr as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
-use telemetry::{contract, tracer};
 
 use crate::config::ConfigError;
 use crate::error::{Code, Problem};
@@ -70,20 +67,9 @@ pub(crate) fn readiness(pool: &PgPool) -> Readiness {
     })
 }
 
-/// A connection of the pool; waiting for it is a span of its own.
+/// Takes a connection from the pool, inside a span of the wait.
 pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
-    let parent = Context::current();
-    let started = SystemTime::now();
-    let connection = pool.acquire().await;
-    let mut builder =
-        tracer().span_builder("wait pool").with_kind(SpanKind::Internal).with_start_time(started);
-    builder = builder.with_attributes([
-        KeyValue::new(contract::WAIT, true),
-        KeyValue::new("db.client.connection.pool.name", "postgresql"),
-    ]);
-    let span = tracer().build_with_context(builder, &parent);
-    drop(span);
-    connection.map_err(|error| problem(&error))
+    telemetry::database::acquire(pool.acquire()).await.map_err(|error| problem(&error))
 }
 
 /// Runs one statement inside a CLIENT span. `summary` is its low-cardinality name, such as `SELECT tutors`.
@@ -92,25 +78,11 @@ pub(crate) async fn query<T>(
     text: &'static str,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    let parent = Context::current();
-    let builder = tracer().span_builder(summary).with_kind(SpanKind::Client).with_attributes([
-        KeyValue::new("db.system.name", "postgresql"),
-        KeyValue::new("db.query.summary", summary),
-        KeyValue::new("db.query.text", text),
-    ]);
-    let cx = parent.with_span(tracer().build_with_context(builder, &parent));
-    let result = statement.with_context(cx.clone()).await;
-    let span = cx.span();
-    if let Err(error) = &result {
-        let sqlstate = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
-        if let Some(code) = &sqlstate {
-            span.set_attribute(KeyValue::new("db.response.status_code", code.clone()));
-        }
-        span.set_attribute(KeyValue::new("error.type", sqlstate.unwrap_or_else(|| "connection".into())));
-        span.set_status(Status::error(""));
-    }
-    span.end();
-    result
+    telemetry::database::query(summary, text, sqlstate, statement).await
+}
+
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
 }
 
 /// A database error as the caller may see it: a broken constraint is theirs, all else is ours.
@@ -122,9 +94,8 @@ pub(crate) fn problem(error: &sqlx::Error) -> Problem {
             _ => {}
         }
     }
-    let sqlstate = error.as_database_error().and_then(|error| error.code());
     // Classes 57P (the server stops, or ends the session) and 08 (the connection), as PostgreSQL's appendix A lists them.
-    let ended = sqlstate.is_some_and(|code| code.starts_with("57P") || code.starts_with("08"));
+    let ended = sqlstate(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08"));
     if ended || matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) {
         tracing::error!(%error, "the database is not reachable");
         return Code::Unavailable.into();

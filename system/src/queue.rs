@@ -14,9 +14,9 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{SpanKind, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Value, json};
-use telemetry::{contract, propagation, server, tracer};
+use telemetry::{propagation, server};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -141,23 +141,19 @@ fn settled_reply(held: bool) -> Result<Json<Value>> {
     }
 }
 
-/// Tells of a task that leaves the line: a log line and a `wait lease` span, both in the task's own trace.
+/// Records that a task left the queue: a `wait lease` span and a log line, both in the task's own trace.
 fn handed_out(handout: &Handout) {
     let task = &handout.task;
     let parent = propagation::extract_map(&task.otel);
     let now = SystemTime::now();
     let since = now.checked_sub(handout.waited).unwrap_or(now);
-    let builder = tracer().span_builder("wait lease").with_kind(SpanKind::Internal).with_start_time(since);
-    let builder = builder.with_attributes([
-        KeyValue::new(contract::WAIT, true),
+    let attributes = [
         KeyValue::new("messaging.system", "workbench"),
         KeyValue::new("messaging.destination.name", "notifications"),
         KeyValue::new("messaging.message.id", task.id.to_string()),
         KeyValue::new("messaging.message.attempts", i64::from(task.attempts)),
-    ]);
-    if parent.has_active_span() {
-        drop(tracer().build_with_context(builder, &parent));
-    }
+    ];
+    telemetry::wait::record("wait lease", since, attributes, &parent);
     let _in_its_trace = parent.attach();
     tracing::info!(status = 200, task_id = task.id.to_string(), attempts = task.attempts, "dequeue");
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 
+use crate::tracer::tracer;
 use crate::{contract, propagation};
 
 /// Where a request goes, as the conventions want it told.
@@ -32,10 +33,9 @@ pub struct ClientSpan {
 impl ClientSpan {
     /// Opens the span as a child of `parent`.
     pub fn start(target: &Target<'_>, parent: &Context) -> Self {
-        let tracer = crate::tracer();
         let builder =
-            tracer.span_builder(format!("{} {}", target.method, target.route)).with_kind(SpanKind::Client);
-        let mut span = tracer.build_with_context(builder, parent);
+            tracer().span_builder(format!("{} {}", target.method, target.route)).with_kind(SpanKind::Client);
+        let mut span = tracer().build_with_context(builder, parent);
         if span.is_recording() {
             span.set_attributes([
                 KeyValue::new("http.request.method", target.method),

@@ -15,8 +15,8 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor}
 
 mod loss;
 
-use super::Settings;
 use crate::contract::DropReason;
+use crate::settings::Settings;
 use loss::Losses;
 
 /// How long one batch is tried before its spans count as lost: long enough for a collector to restart.
@@ -62,7 +62,7 @@ pub fn span_counts() -> SpanCounts {
 }
 
 #[derive(Debug)]
-pub(super) struct QueuedProcessor {
+pub(super) struct BatchProcessor {
     queue: Arc<Queue>,
 }
 
@@ -88,7 +88,7 @@ struct State {
     stop: bool,
 }
 
-impl QueuedProcessor {
+impl BatchProcessor {
     pub(super) fn start(endpoint: String, settings: &Settings) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
             state: Mutex::default(),
@@ -104,7 +104,7 @@ impl QueuedProcessor {
     }
 }
 
-impl SpanProcessor for QueuedProcessor {
+impl SpanProcessor for BatchProcessor {
     fn on_start(&self, _span: &mut Span, _cx: &Context) {}
 
     fn on_end(&self, span: SpanData) {

@@ -17,6 +17,7 @@ use axum::routing::get;
 use opentelemetry::trace::{FutureExt as _, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 
+use crate::tracer::tracer;
 use crate::{contract, metrics, propagation};
 
 pub use listener::{DRAIN_DEADLINE, serve};
@@ -93,11 +94,10 @@ struct ServerSpan {
 impl ServerSpan {
     fn start(request: &Request, method: &'static str, route: &str) -> Self {
         let parent = propagation::extract(request.headers());
-        let tracer = crate::tracer();
         let name =
             if route.is_empty() { Cow::Borrowed(method) } else { Cow::Owned(format!("{method} {route}")) };
-        let builder = tracer.span_builder(name).with_kind(SpanKind::Server);
-        let mut span = tracer.build_with_context(builder, &parent);
+        let builder = tracer().span_builder(name).with_kind(SpanKind::Server);
+        let mut span = tracer().build_with_context(builder, &parent);
         if span.is_recording() {
             span.set_attributes(attributes(request, method, route));
         }

@@ -72,7 +72,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    pub(crate) fn sampler(self) -> SdkSampler {
+    pub(crate) fn to_sdk(self) -> SdkSampler {
         let parent_based = |root| SdkSampler::ParentBased(Box::new(root));
         let ratio = SdkSampler::TraceIdRatioBased(self.traces_sampler_arg);
         match self.traces_sampler {
@@ -160,7 +160,7 @@ impl LogFilter {
         Self("off".to_owned())
     }
 
-    pub(crate) fn layer(&self) -> EnvFilter {
+    pub(crate) fn to_env_filter(&self) -> EnvFilter {
         EnvFilter::new(&self.0)
     }
 }

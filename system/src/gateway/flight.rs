@@ -3,12 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use bytes::Bytes;
-use opentelemetry::trace::Tracer as _;
-use opentelemetry::{Context, KeyValue};
-use telemetry::{contract, tracer};
 use tokio::sync::OnceCell;
 
 use crate::error::Problem;
@@ -64,23 +60,14 @@ impl Flight {
         &self,
         ask: impl Future<Output = Result<Bytes, Problem>>,
     ) -> Result<Bytes, Problem> {
-        let started = SystemTime::now();
         let follows = self.under_way.load(Relaxed) && !self.answer.initialized();
-        let mut asked = false;
+        let mut wait = follows.then(|| telemetry::wait_span!("wait flight"));
         let answer = self.answer.get_or_try_init(|| {
-            asked = true;
+            wait = None;
             self.under_way.store(true, Relaxed);
             ask
         });
-        let answer = answer.await.cloned();
-        if follows && !asked {
-            let builder = tracer()
-                .span_builder("wait flight")
-                .with_start_time(started)
-                .with_attributes([KeyValue::new(contract::WAIT, true)]);
-            drop(tracer().build_with_context(builder, &Context::current()));
-        }
-        answer
+        answer.await.cloned()
     }
 }
 

@@ -1,15 +1,13 @@
 //! `POST /token`: user name and password in, a bearer token out.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use opentelemetry::trace::Tracer as _;
-use opentelemetry::{Context, KeyValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use telemetry::{contract, tracer};
+use tokio::task::spawn_blocking;
+use tracing::Instrument as _;
 
 use super::Gateway;
 use super::auth::{Caller, LIFETIME};
@@ -51,21 +49,12 @@ async fn find_user(gateway: &Gateway, username: &str) -> Result<Option<User>> {
 
 /// Hashing is a core's work for milliseconds: off the async threads, and only a few at once.
 async fn check_password(gateway: &Gateway, password: String, hash: String) -> Result<bool> {
-    let started = SystemTime::now();
+    let wait = telemetry::wait_span!("wait permit");
     let permit = Arc::clone(&gateway.password_checks).acquire_owned().await.map_err(Problem::internal)?;
-    let cx = Context::current();
-    let wait = tracer()
-        .span_builder("wait permit")
-        .with_start_time(started)
-        .with_attributes([KeyValue::new(contract::WAIT, true)]);
-    drop(tracer().build_with_context(wait, &cx));
-    let hashing = tracer().build_with_context(tracer().span_builder("verify password"), &cx);
-    let matches = tokio::task::spawn_blocking(move || {
+    drop(wait);
+    let verified = spawn_blocking(move || {
         let _permit = permit;
         password::verify(&password, &hash)
-    })
-    .await
-    .map_err(Problem::internal);
-    drop(hashing);
-    matches
+    });
+    verified.instrument(tracing::info_span!("verify password")).await.map_err(Problem::internal)
 }
