@@ -96,7 +96,7 @@ use log::json::JsonFormat;
 use log::writer::BatchWriter;
 
 pub use export::{SpanCounts, span_counts};
-pub use settings::{Endpoint, LogFilter, NotAnEndpoint, Sampler, Sampling, Settings};
+pub use settings::{Endpoint, LogFilter, Sampler, Sampling, Settings};
 pub use tracer::tracer;
 /// For [`wait_span!`].
 #[doc(hidden)]

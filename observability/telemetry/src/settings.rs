@@ -7,9 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::uri::Authority;
 use opentelemetry_sdk::trace::Sampler as SdkSampler;
 use tracing_subscriber::filter::EnvFilter;
+
+use crate::arguments::{ParseError, base_url};
 
 const QUEUE_SIZE: usize = 65_536;
 const BATCH_SIZE: usize = 512;
@@ -121,18 +122,10 @@ impl Default for Endpoint {
 }
 
 impl FromStr for Endpoint {
-    type Err = NotAnEndpoint;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
-        if text.is_empty() {
-            return Ok(Self::Off);
-        }
-        let authority =
-            text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').parse::<Authority>());
-        match authority {
-            Some(Ok(authority)) => Ok(Self::Grpc(format!("http://{authority}"))),
-            _ => Err(NotAnEndpoint),
-        }
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.is_empty() { Ok(Self::Off) } else { base_url(text).map(Self::Grpc) }
     }
 }
 
@@ -144,11 +137,6 @@ impl fmt::Display for Endpoint {
         }
     }
 }
-
-/// The text is not the URL of an OTLP/gRPC receiver.
-#[derive(Debug, thiserror::Error)]
-#[error("must be a URL such as http://HOST:PORT, or empty to turn the export off")]
-pub struct NotAnEndpoint;
 
 /// A valid filter of log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,4 +199,51 @@ fn ratio(text: &str) -> Result<f64, String> {
 fn number<T: FromStr<Err: fmt::Display>>(text: &str, default: T) -> Result<T, String> {
     let text = text.trim();
     if text.is_empty() { Ok(default) } else { text.parse().map_err(|error: T::Err| error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        let arguments = std::iter::once("test").chain(arguments.iter().copied());
+        Cli::try_parse_from(arguments).map(|cli| cli.settings)
+    }
+
+    #[test]
+    fn without_arguments_gives_the_defaults() {
+        assert_eq!(parse(&[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_empty_value_gives_the_default_except_for_the_endpoint() {
+        let empty = ["--otlp-endpoint=", "--log-filter=", "--span-queue-size=", "--span-batch-size="];
+        let sampling = ["--span-delay=", "--traces-sampler=", "--traces-sampler-arg="];
+        let settings = parse(&[empty.as_slice(), &sampling].concat()).unwrap();
+        assert_eq!(settings, Settings { otlp_endpoint: Endpoint::Off, ..Settings::default() });
+    }
+
+    #[test]
+    fn rejects_values_out_of_range() {
+        for argument in [
+            "--otlp-endpoint=localhost:4317",
+            "--log-filter=info=nonsense",
+            "--span-queue-size=0",
+            "--span-batch-size=many",
+            "--span-delay=-1",
+            "--traces-sampler=banana",
+            "--traces-sampler-arg=1.5",
+        ] {
+            let error = parse(&[argument]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{argument}: {error}");
+        }
+    }
 }
