@@ -24,10 +24,10 @@ use message::ReadOutcome;
 pub use snapshot::OpenError;
 
 /// Share of the memory limit for histograms and exemplars, as a divisor; the store may use what they do not need.
-const LATENCIES_SHARE: usize = 4;
+const LATENCIES_DIVISOR: usize = 4;
 
 /// Maximum share of the memory limit for the ids of evicted traces, as a divisor.
-const PAST_SHARE: usize = 14;
+const EVICTED_IDS_DIVISOR: usize = 14;
 
 /// The receiver that a message arrived at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Ingest {
         Self {
             max_bytes,
             store: Store::new(max_bytes),
-            latencies: Mutex::new(Latencies::new(max_bytes / LATENCIES_SHARE)),
+            latencies: Mutex::new(Latencies::new(max_bytes / LATENCIES_DIVISOR)),
             losses: Mutex::default(),
             forward,
             counts: IngestCounters::default(),
@@ -121,20 +121,20 @@ impl Ingest {
         if histograms {
             return self.series().map(|(name, series)| series.hop(name, true)).collect();
         }
-        let names = self.latencies().names().into_iter();
+        let names = self.latencies().keys().into_iter();
         names.filter_map(|name| Some(self.latencies().get(&name)?.hop(name, false))).collect()
     }
 
     /// Clones each series before it is encoded, so that ingest blocks only for the clone.
     fn series(&self) -> impl Iterator<Item = (SeriesKey, Series)> {
-        let names = self.latencies().names();
+        let names = self.latencies().keys();
         names.into_iter().filter_map(|name| {
             let series = self.latencies().get(&name)?.copy();
             Some((name, series))
         })
     }
 
-    /// IngestCounters a message that was refused as a whole.
+    /// Counts a message that was refused as a whole.
     pub(crate) fn count_refusal(&self) {
         self.counts.refused_requests.inc();
     }
@@ -152,15 +152,15 @@ impl Ingest {
     fn store_and_measure(&self, batch: &SpanBatch<'_>) {
         let mut latencies = self.latencies();
         let inserted = self.store.insert(batch);
-        latencies.forget(&inserted.evicted);
+        latencies.remove_exemplars_of(&inserted.evicted);
         let mut changes = measure(&mut latencies, batch, &inserted);
-        let taken = latencies.bytes() + self.max_bytes / PAST_SHARE;
-        let for_traces = self.max_bytes.saturating_sub(taken).max(self.max_bytes / 2);
+        let reserved = latencies.bytes() + self.max_bytes / EVICTED_IDS_DIVISOR;
+        let for_traces = self.max_bytes.saturating_sub(reserved).max(self.max_bytes / 2);
         while self.store.evict_to_fit(&changes, for_traces) {
             changes.clear();
             latencies.reduce_exemplars(|id| self.store.bytes_of(id), &mut changes);
             if changes.is_empty() {
-                latencies.forget(&self.store.evict_oldest_to_fit(for_traces));
+                latencies.remove_exemplars_of(&self.store.evict_oldest_to_fit(for_traces));
             }
         }
         if latencies.has_fewer_exemplars() && self.store.has_space_for_exemplars(for_traces) {

@@ -43,7 +43,7 @@ const MIN_SERIES: usize = 64;
 const SERIES_BYTES: usize = 75_000;
 
 /// Share of the limit for the slots of the last hour, as a divisor; the histograms and exemplars take the rest.
-const HOUR_SHARE: usize = 4;
+const HOUR_DIVISOR: usize = 4;
 
 /// Maximum bytes of a name; longer ones are truncated. Such names usually contain ids.
 const MAX_NAME: usize = 256;
@@ -100,7 +100,7 @@ struct Service {
 impl Latencies {
     /// Returns an empty set of series that takes up to about `max_bytes`, and at least [`MIN_SERIES`] series.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        let for_hour = max_bytes / HOUR_SHARE;
+        let for_hour = max_bytes / HOUR_DIVISOR;
         Self {
             services: HashMap::default(),
             max_series: ((max_bytes - for_hour) / SERIES_BYTES).clamp(MIN_SERIES, MAX_SERIES),
@@ -170,7 +170,7 @@ impl Latencies {
         }
         while let Some(floor) = self.hour.removal_boundary() {
             let timelines = all(&mut self.services).map(|series| {
-                series.timeline.forget_before(floor);
+                series.timeline.remove_before(floor);
                 series.timeline.bytes()
             });
             self.hour.removed(floor, timelines.sum());
@@ -191,36 +191,36 @@ impl Latencies {
     }
 
     /// Reduces the number of exemplars: halves those of the operation whose slowest traces take most bytes, so that
-    /// large traces do not displace those of other operations. `changes` stays empty if there are none left.
+    /// large traces do not displace those of other operations. `changes` stays empty if there are none evicted.
     pub(crate) fn reduce_exemplars(
         &mut self,
-        weigh: impl Fn(TraceId) -> usize,
+        bytes_of: impl Fn(TraceId) -> usize,
         changes: &mut Vec<ExemplarChange>,
     ) {
         self.fewer_exemplars = true;
-        let heaviest = all(&mut self.services).max_by_key(|series| series.slowest.weight(&weigh));
+        let heaviest = all(&mut self.services).max_by_key(|series| series.slowest.trace_bytes(&bytes_of));
         if let Some(series) = heaviest {
             series.slowest.halve(changes);
         }
         if changes.is_empty() {
-            all(&mut self.services).for_each(|series| series.forget_exemplars(changes));
+            all(&mut self.services).for_each(|series| series.clear_exemplars(changes));
         }
     }
 
     /// Removes exemplars whose traces were evicted for another reason.
-    pub(crate) fn forget(&mut self, left: &[TraceId]) {
-        if !left.is_empty() {
-            all(&mut self.services).for_each(|series| series.forget(left));
+    pub(crate) fn remove_exemplars_of(&mut self, evicted: &[TraceId]) {
+        if !evicted.is_empty() {
+            all(&mut self.services).for_each(|series| series.remove(evicted));
         }
     }
 
     /// Returns the keys of all series, sorted.
-    pub(crate) fn names(&self) -> Vec<SeriesKey> {
+    pub(crate) fn keys(&self) -> Vec<SeriesKey> {
         let owned =
             |(service, operation, kind): (&str, &str, _)| (service.to_owned(), operation.to_owned(), kind);
-        let mut names: Vec<SeriesKey> = self.rows().map(|(name, _)| owned(name)).collect();
-        names.sort_unstable();
-        names
+        let mut keys: Vec<SeriesKey> = self.rows().map(|(key, _)| owned(key)).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Returns one series.

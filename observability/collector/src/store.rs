@@ -13,6 +13,7 @@ mod operations;
 mod retention;
 mod bloom_filters;
 mod entry;
+mod stats;
 mod query;
 mod search;
 
@@ -30,6 +31,7 @@ pub(crate) use resource_scopes::Encoded;
 pub(crate) use retention::{EvictionReason, ExemplarChange, RetentionClass};
 pub(crate) use search_terms::SearchTerms;
 pub(crate) use span_batch::SpanBatch;
+pub(crate) use stats::{RetentionSummary, Stats};
 
 use entry::Entry;
 use operations::Operations;
@@ -42,18 +44,18 @@ const TRACE_OVERHEAD: usize = 384;
 
 /// Maximum size of one trace, as a divisor of the store's size. A larger one would displace all others, and takes
 /// several times as much memory when decoded.
-const LARGEST_TRACE_SHARE: usize = 16;
+const MAX_TRACE_DIVISOR: usize = 16;
 
 /// Size above which unused resources and scopes are removed, as a divisor of the store's size.
-const RESOURCE_SCOPES_SHARE: usize = 16;
+const RESOURCE_SCOPES_DIVISOR: usize = 16;
 
 /// Maximum size of the operation names, as a divisor of the store's size.
-const OPERATIONS_SHARE: usize = 64;
+const OPERATIONS_DIVISOR: usize = 64;
 
 /// One evicted trace is remembered per this number of bytes of the store. It takes twice 5.3 bytes, so all take 1/14
 /// of the size.
-const BYTES_FOR_ONE_REMEMBERED: usize = 149;
-const REMEMBERED_AT_LEAST: usize = 1 << 16;
+const BYTES_PER_REMEMBERED_ID: usize = 149;
+const MIN_REMEMBERED_IDS: usize = 1 << 16;
 
 /// The result of looking up a trace.
 #[derive(Debug)]
@@ -61,17 +63,6 @@ pub(crate) enum Lookup {
     Kept(Trace),
     Evicted(EvictionReason),
     Unknown,
-}
-
-/// How many traces are kept for which reason.
-#[derive(Debug)]
-pub(crate) struct RetentionSummary {
-    /// Number of traces and bytes of each class.
-    pub(crate) classes: [(RetentionClass, usize, usize); 4],
-    /// The fraction of all received traces that is in the uniform sample.
-    pub(crate) sampled_share: f64,
-    /// The uniform sample, including traces that are also kept for another reason.
-    pub(crate) sample: Vec<TraceId>,
 }
 
 /// The state of a store apart from its traces: what it remembers of evicted ones, and its statistics.
@@ -83,26 +74,6 @@ pub(crate) struct StoreSnapshot {
     operations: Vec<(String, String, Kind)>,
     evicted: RecentIdsSnapshot,
     stats: Stats,
-}
-
-/// Statistics of the store. Those that count events only grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Stats {
-    /// Bytes in use.
-    pub(crate) bytes: usize,
-    /// Number of stored traces.
-    pub(crate) traces: usize,
-    /// Number of stored spans.
-    pub(crate) spans: u64,
-    /// Number of evicted traces, by [`EvictionReason`].
-    pub(crate) evicted_traces: [u64; EvictionReason::ALL.len()],
-    /// Number of spans of the evicted traces.
-    pub(crate) evicted_spans: u64,
-    /// Number of spans received after the eviction of their trace.
-    pub(crate) late_spans: u64,
-    /// Number of spans received more than once.
-    #[serde(rename = "repeated_spans")]
-    pub(crate) duplicate_spans: u64,
 }
 
 /// The spans and traces of a batch that were not stored: positions of spans, and ids of traces.
@@ -149,18 +120,18 @@ struct Inner {
 impl Store {
     /// Returns an empty store for about `max_bytes` of traces.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        let remembered = (max_bytes / BYTES_FOR_ONE_REMEMBERED).max(REMEMBERED_AT_LEAST);
+        let remembered = (max_bytes / BYTES_PER_REMEMBERED_ID).max(MIN_REMEMBERED_IDS);
         let inner = Inner {
             traces: HashMap::default(),
             by_arrival: BTreeMap::new(),
             last_sequence: 0,
             resource_scopes: ResourceScopes::default(),
-            operations: Operations::new(max_bytes / OPERATIONS_SHARE),
+            operations: Operations::new(max_bytes / OPERATIONS_DIVISOR),
             retention: Retention::new(u64::MAX),
             evicted: RecentIds::new(remembered),
             stats: Stats::default(),
         };
-        Self { largest_trace: max_bytes / LARGEST_TRACE_SHARE, inner: Mutex::new(inner) }
+        Self { largest_trace: max_bytes / MAX_TRACE_DIVISOR, inner: Mutex::new(inner) }
     }
 
     /// Inserts the spans of a batch. The caller calls [`Self::evict_to_fit`] next.
@@ -208,15 +179,15 @@ impl Store {
     /// Evicts the oldest traces, whatever they are kept for, until the rest fits. Returns their ids.
     pub(crate) fn evict_oldest_to_fit(&self, max_bytes: usize) -> Vec<TraceId> {
         let mut inner = self.lock();
-        let mut left = Vec::new();
+        let mut evicted = Vec::new();
         while inner.bytes() > max_bytes
             && let Some((_, id)) = inner.by_arrival.first_key_value()
         {
             let id = *id;
             inner.evict(id, None);
-            left.push(id);
+            evicted.push(id);
         }
-        left
+        evicted
     }
 
     pub(crate) fn get(&self, id: TraceId) -> Lookup {
@@ -364,7 +335,7 @@ impl Inner {
     fn evict_to_fit(&mut self, max_bytes: usize) -> bool {
         self.retention.remove_stale(self.traces.len(), |id| self.traces.contains_key(id));
         while self.bytes() > max_bytes {
-            self.resource_scopes.sweep_above(max_bytes / RESOURCE_SCOPES_SHARE);
+            self.resource_scopes.sweep_above(max_bytes / RESOURCE_SCOPES_DIVISOR);
             match self.retention.next_step(max_bytes) {
                 Some(Step::Evict(id)) => self.evict(id, None),
                 Some(Step::ClearError(id)) => self.mark(id, |reasons| reasons.error = false),

@@ -1,4 +1,4 @@
-//! ExporterLosses that exporters report: spans named [`contract::LOSS_REPORT`] that link to the affected traces.
+//! Losses that exporters report: spans named [`contract::LOSS_REPORT`] that link to the affected traces.
 
 use std::collections::BTreeMap;
 

@@ -23,17 +23,17 @@ enum Part<'m> {
     Span(&'m [u8]),
 }
 
-/// Passes the valid spans to `keep` in batches. Fails before the first batch if the message is truncated or malformed, since
+/// Passes the valid spans to `insert` in batches. Fails before the first batch if the message is truncated or malformed, since
 /// its spans cannot be located then.
 pub(super) fn read<'m>(
     message: &'m [u8],
     batch: SpanBatch<'m>,
-    keep: impl FnMut(&SpanBatch<'m>),
+    insert: impl FnMut(&SpanBatch<'m>),
 ) -> Result<ReadOutcome, Malformed> {
     walk(message, &mut |_| {})?;
-    let mut reading = Reading { batch, group_is_invalid: false, outcome: ReadOutcome::default(), keep };
+    let mut reading = Reading { batch, group_is_invalid: false, outcome: ReadOutcome::default(), insert };
     walk(message, &mut |part| reading.part(part))?;
-    (reading.keep)(&reading.batch);
+    (reading.insert)(&reading.batch);
     Ok(reading.outcome)
 }
 
@@ -42,7 +42,7 @@ struct Reading<'m, K> {
     /// Whether the current resource or scope is invalid, and the group's spans are rejected with it.
     group_is_invalid: bool,
     outcome: ReadOutcome,
-    keep: K,
+    insert: K,
 }
 
 impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
@@ -51,8 +51,8 @@ impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
             Part::Group { resource, scope, spans } => {
                 let begun = self.batch.begin_group(resource, scope);
                 self.group_is_invalid = begun.is_err();
-                if let Err(why) = begun {
-                    self.reject(spans, why);
+                if let Err(error) = begun {
+                    self.reject(spans, error);
                 }
             }
             Part::Span(_) if self.group_is_invalid => {}
@@ -63,16 +63,16 @@ impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
     fn span(&mut self, span: &'m [u8]) {
         if let Some(report) = exporter_losses::report(self.batch.service(), self.batch.scope(), span) {
             self.outcome.reports.push(report);
-        } else if let Err(why) = self.batch.push(span) {
-            self.reject(1, why);
+        } else if let Err(error) = self.batch.push(span) {
+            self.reject(1, error);
         } else if self.batch.is_full() {
-            (self.keep)(&self.batch);
+            (self.insert)(&self.batch);
             self.batch.clear_spans();
         }
     }
 
-    fn reject(&mut self, spans: u64, why: Invalid) {
-        self.outcome.rejected.get_or_insert((0, why)).0 += spans;
+    fn reject(&mut self, spans: u64, error: Invalid) {
+        self.outcome.rejected.get_or_insert((0, error)).0 += spans;
     }
 }
 

@@ -96,7 +96,7 @@ impl Ingest {
         load(&opened.store, traces)?;
         let ids = exemplars.iter().map(|change| change.trace_id);
         let absent: Vec<_> = ids.filter(|id| opened.store.bytes_of(*id) == 0).collect();
-        opened.latencies().forget(&absent);
+        opened.latencies().remove_exemplars_of(&absent);
         if opened.store.evict_to_fit(&exemplars, max_bytes) || opened.store.stats().evicted_spans > 0 {
             return Err(OpenError::Full);
         }

@@ -37,10 +37,12 @@ fn a_trace_that_became_too_large_is_no_exemplar() {
     accept(&ingest, vec![span(2, 1, 9_000_000), span(2, 2, 8_000_000), large]);
     let hop = ingest.hops(false).remove(0);
     assert_eq!(hop.count, 4, "all spans are measured");
-    let told = &hop.exemplars;
-    let told = [&told.p50, &told.p90, &told.p99, &told.p999, &told.max].map(Vec::as_slice).concat();
-    assert!(!told.is_empty());
-    for exemplar in told {
+    let exemplars = &hop.exemplars;
+    let exemplars = [&exemplars.p50, &exemplars.p90, &exemplars.p99, &exemplars.p999, &exemplars.max]
+        .map(Vec::as_slice)
+        .concat();
+    assert!(!exemplars.is_empty());
+    for exemplar in exemplars {
         assert!(matches!(ingest.store.get(exemplar.trace_id), Lookup::Kept(_)), "{exemplar:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The exemplars of each histogram bucket: a few traces whose durations fell into it.
 //!
-//! A bucket's exemplars are the traces with the lowest ranks, like the store's uniform measurement: all operations of a
+//! A bucket's exemplars are the traces with the lowest ranks, like the store's uniform sample: all operations of a
 //! request get the same traces, and the store keeps many of them anyway.
 
 use super::slowest::Slowest;
@@ -63,14 +63,14 @@ impl ByBucket {
     }
 
     /// Removes these traces.
-    pub(super) fn forget(&mut self, left: &[TraceId]) {
+    pub(super) fn remove(&mut self, evicted: &[TraceId]) {
         for exemplar in self.0.iter_mut().flatten() {
-            exemplar.take_if(|(_, id)| left.contains(id));
+            exemplar.take_if(|(_, id)| evicted.contains(id));
         }
     }
 
     /// Removes all exemplars.
-    pub(super) fn forget_all(&mut self, changes: &mut Vec<ExemplarChange>) {
+    pub(super) fn clear(&mut self, changes: &mut Vec<ExemplarChange>) {
         let all = self.0.iter_mut().flatten().filter_map(Option::take);
         changes.extend(all.map(|(_, trace_id)| ExemplarChange { trace_id, added: false }));
     }
@@ -144,7 +144,7 @@ mod tests {
         let count =
             |changes: &[ExemplarChange]| changes.iter().map(|c| if c.added { 1 } else { -1 }).sum::<i64>();
         assert_eq!(count(&changes), by_bucket.0.iter().flatten().flatten().count() as i64);
-        by_bucket.forget_all(&mut changes);
+        by_bucket.clear(&mut changes);
         assert_eq!(count(&changes), 0);
         assert!(by_bucket.of(500_000).is_empty());
     }

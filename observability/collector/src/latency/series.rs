@@ -68,13 +68,13 @@ impl Series {
         *bytes = *bytes + self.timeline.bytes() - before;
     }
 
-    pub(super) fn forget(&mut self, left: &[TraceId]) {
-        self.slowest.forget(left);
-        self.exemplars.forget(left);
+    pub(super) fn remove(&mut self, evicted: &[TraceId]) {
+        self.slowest.remove(evicted);
+        self.exemplars.remove(evicted);
     }
 
-    pub(super) fn forget_exemplars(&mut self, changes: &mut Vec<ExemplarChange>) {
-        self.exemplars.forget_all(changes);
+    pub(super) fn clear_exemplars(&mut self, changes: &mut Vec<ExemplarChange>) {
+        self.exemplars.clear(changes);
     }
 
     /// Returns the size in bytes, without the slots.

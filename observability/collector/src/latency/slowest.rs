@@ -45,8 +45,8 @@ impl Slowest {
     }
 
     /// Returns the total size of the traces.
-    pub(super) fn weight(&self, weigh: impl Fn(TraceId) -> usize) -> usize {
-        self.spans.iter().map(|(_, id)| weigh(*id)).sum()
+    pub(super) fn trace_bytes(&self, bytes_of: impl Fn(TraceId) -> usize) -> usize {
+        self.spans.iter().map(|(_, id)| bytes_of(*id)).sum()
     }
 
     /// Removes the faster half.
@@ -57,8 +57,8 @@ impl Slowest {
     }
 
     /// Removes these traces.
-    pub(super) fn forget(&mut self, left: &[TraceId]) {
-        self.spans.retain(|(_, id)| !left.contains(id));
+    pub(super) fn remove(&mut self, evicted: &[TraceId]) {
+        self.spans.retain(|(_, id)| !evicted.contains(id));
     }
 
     /// Raises the maximum. Returns whether it is still below [`MAX_SPANS`].
@@ -96,14 +96,14 @@ mod tests {
         }
         let expected: Vec<_> = (173..=300).rev().map(|id| (id * 100 - 1, TraceId(u128::from(id)))).collect();
         assert_eq!(slowest.all(), expected);
-        let told = |id: TraceId| {
+        let balance = |id: TraceId| {
             let of_it = changes.iter().filter(|change| change.trace_id == id);
             of_it.map(|change| if change.added { 1 } else { -1 }).sum::<i32>()
         };
         for id in (1..=300).map(TraceId) {
-            assert_eq!(told(id), i32::from(expected.iter().any(|(_, slow)| *slow == id)), "{id}");
+            assert_eq!(balance(id), i32::from(expected.iter().any(|(_, slow)| *slow == id)), "{id}");
         }
-        slowest.forget(&[TraceId(300)]);
+        slowest.remove(&[TraceId(300)]);
         assert_eq!(slowest.first(), Some((29_899, TraceId(299))));
         assert_eq!(slowest.all().len(), 127);
     }

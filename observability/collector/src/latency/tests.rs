@@ -19,7 +19,7 @@ fn record<'a>(
 
 fn hops(latencies: &Latencies, histograms: bool) -> Vec<Hop> {
     let hop = |name: SeriesKey| latencies.get(&name).unwrap().hop(name, histograms);
-    latencies.names().into_iter().map(hop).collect()
+    latencies.keys().into_iter().map(hop).collect()
 }
 
 #[test]
@@ -154,11 +154,11 @@ fn bounds_the_last_hour_and_counts_its_bytes_exactly() {
             names.iter().enumerate().map(|(number, name)| ended(name, end_ns, duration_ns(number)));
         record_at(&mut latencies, end_ns, &measurements.collect::<Vec<_>>());
         let slots = slot_bytes(&latencies);
-        assert!(slots <= MAX / HOUR_SHARE, "{slots} after {second} s");
+        assert!(slots <= MAX / HOUR_DIVISOR, "{slots} after {second} s");
         let others: usize = latencies.rows().map(|(_, series)| series.bytes()).sum();
         assert_eq!(latencies.bytes(), slots + others);
     }
-    assert!(slot_bytes(&latencies) > MAX / HOUR_SHARE / 2, "uses its share");
+    assert!(slot_bytes(&latencies) > MAX / HOUR_DIVISOR / 2, "uses its share");
     let recent = latencies.recent_calls(&(0..u32::MAX), false, |_, _| true);
     assert!(recent.kept.len() > 20 && recent.kept.end == 101_440, "{:?}", recent.kept);
     for (_, operation, slots) in recent.operations {

@@ -75,7 +75,7 @@ impl Timeline {
     }
 
     /// Removes the slots before `index` and releases unused memory.
-    pub(super) fn forget_before(&mut self, index: u32) {
+    pub(super) fn remove_before(&mut self, index: u32) {
         let leaving = self.slots.drain(..self.slots.partition_point(|slot| slot.index < index));
         self.counts_bytes -= leaving.map(|slot| slot.durations.bytes()).sum::<usize>();
         self.slots.shrink_to_fit();

@@ -50,7 +50,7 @@ fn has_tag(span: &Span, key: &str, value: &str) -> bool {
     let special = match key {
         // For `false` Jaeger 2.20 matches a status of Ok only, later versions anything but an error; this follows the
         // latter.
-        "error" => go_syntax::parse_bool(value).ok().map(|asked| asked == span.is_error()),
+        "error" => go_syntax::parse_bool(value).ok().map(|is_error| is_error == span.is_error()),
         "span.status" => Some(value.eq_ignore_ascii_case(span.status.code.as_str())),
         "span.kind" => Some(value.eq_ignore_ascii_case(span.kind.as_str())),
         "scope.name" => Some(value == span.scope.name),

@@ -179,10 +179,10 @@ fn counts_a_late_span_of_an_evicted_trace_without_storing_it() {
     for trace in 1..=200 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    let gone = (1..=200).find(|trace| matches!(store.get(TraceId(*trace)), Lookup::Evicted(_))).unwrap();
+    let evicted = (1..=200).find(|trace| matches!(store.get(TraceId(*trace)), Lookup::Evicted(_))).unwrap();
     let before = store.stats();
-    insert(&store, max_bytes, "a", &[(gone, 2)], 50);
-    assert!(matches!(store.get(TraceId(gone)), Lookup::Evicted(_)));
+    insert(&store, max_bytes, "a", &[(evicted, 2)], 50);
+    assert!(matches!(store.get(TraceId(evicted)), Lookup::Evicted(_)));
     assert_eq!(store.stats(), Stats { late_spans: 1, ..before });
 }
 

@@ -209,7 +209,7 @@ impl Value {
 }
 
 impl Resource {
-    /// Returns `service.name`, or [`UNKNOWN_SERVICE`] if it is absent or empty.
+    /// Returns `service.name`, or `unknown_service` if it is absent or empty.
     pub fn service(&self) -> &str {
         let name = find(&self.attributes, "service.name").and_then(Value::as_str);
         name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE)

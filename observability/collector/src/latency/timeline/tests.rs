@@ -40,7 +40,7 @@ fn packs_old_slots_and_unpacks_them_for_late_spans() {
     timeline.record(1, 2000, false);
     assert_eq!(packed(&timeline), [false, true, false, false, false]);
     assert_eq!(durations(&timeline.slots[0]), 2);
-    timeline.forget_before(0);
+    timeline.remove_before(0);
     assert_eq!(packed(&timeline), [true, true, false, false, false]);
 }
 
@@ -51,10 +51,10 @@ fn reported_bytes_match_the_allocation() {
         timeline.record((number * 7 % 300) as u32, number * number, false);
         assert_eq!(timeline.bytes(), bytes(&timeline));
     }
-    timeline.forget_before(200);
+    timeline.remove_before(200);
     assert_eq!(timeline.bytes(), bytes(&timeline));
     assert_eq!(indices(&timeline), (200..300).collect::<Vec<_>>());
-    timeline.forget_before(300);
+    timeline.remove_before(300);
     assert_eq!((timeline.bytes(), bytes(&timeline)), (0, 0), "an empty timeline takes no memory");
 }
 
