@@ -1,30 +1,75 @@
 //! `workbench`: one binary for every role of the system and for the load that tests it.
 
-mod arrivals;
-mod cli;
-mod commands;
-mod demo;
-mod health;
-mod journeys;
-mod load;
-mod measure;
-mod oracle;
-mod report;
-mod run;
-mod secrets;
-mod seed;
-mod stack;
-mod stop;
-mod transfer;
-mod up;
 mod usage;
-mod validity;
+mod stop;
+mod stack;
+mod plan;
+mod measure;
+mod drive;
+mod collector_client;
+mod bundle;
+mod analysis;
+mod report;
+mod transfer;
+mod run;
+mod commands;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{Parser, Subcommand};
 
-use cli::{Cli, Command};
+use commands::demo::{self, Demo};
+use commands::keep::{self, Keep};
+use commands::load::{self, Load};
+use commands::report::Report;
+use commands::seed::{self, Seed};
+use commands::serve::{self, Serve};
+use commands::traces::{self, Transfer};
+use commands::up::{self, Up};
+use commands::{health, secrets};
+use usage::UsageError;
+
+/// Starts the tutoring system, loads it, checks every reply, and says where the time went.
+#[derive(Debug, Parser)]
+#[command(name = "workbench", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything, load it, print where the time went, and stop
+    Demo(Demo),
+    /// Start everything and stay, until Ctrl-C
+    Up(Up),
+    /// Run one role in this process; the environment tells it where the others are
+    Serve(Serve),
+    /// Load a system that runs already, and check every reply
+    Load(Load),
+    /// Print the report of a run again
+    Report(Report),
+    /// Move kept traces between a running collector and files
+    #[command(subcommand)]
+    Traces(Transfer),
+    /// Put tutors and students into a database
+    Seed(Seed),
+    /// Write random secrets for the roles to share into a folder, unless they are there
+    Secrets {
+        /// Gets the token key and PostgreSQL's password file
+        folder: PathBuf,
+    },
+    /// Succeed if a role is ready
+    Health {
+        /// Where the role listens
+        #[arg(value_name = "HOST:PORT", env = "LISTEN")]
+        address: String,
+    },
+    /// Keep a stack's folder and its database until stdin ends
+    #[command(hide = true)]
+    Keep(Keep),
+}
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,24 +78,33 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),
-        Command::Serve(arguments) => commands::serve::serve(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Load(arguments) => load::load(&arguments),
-        Command::Report(arguments) => load::report(&arguments),
-        Command::Traces(arguments) => block_on(transfer::transfer(&arguments)),
+        Command::Report(arguments) => commands::report::report(&arguments),
+        Command::Traces(arguments) => block_on(traces::transfer(&arguments)),
         Command::Seed(arguments) => block_on(seed::command(&arguments)),
         Command::Health { address } => health::health(&address).map(|()| ExitCode::SUCCESS),
         Command::Secrets { folder } => secrets::write(&folder).map(|()| ExitCode::SUCCESS),
-        Command::Keep(arguments) => {
-            block_on(stack::keeper::keep(&arguments.folder, arguments.cluster().as_ref()))
-        }
+        Command::Keep(arguments) => block_on(keep::keep(&arguments)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::from(if usage::is_usage(&error) { 2 } else { 1 })
+        ExitCode::from(if is_usage(&error) { 2 } else { 1 })
     })
 }
 
 /// Runs a command that mostly waits: on this thread.
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Whether `error` is one of them.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<UsageError>()
+            || cause.is::<system::config::ConfigError>()
+            || cause.downcast_ref().is_some_and(system::service::Error::is_usage)
+            || cause.downcast_ref().is_some_and(collector::Error::is_usage)
+            || cause.downcast_ref().is_some_and(stack::Error::is_usage)
+    })
 }

@@ -10,11 +10,9 @@ use std::time::Duration;
 use collector::trace::TraceId;
 use hdrhistogram::Histogram;
 
-mod files;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use files::{exemplars, interval_log, percentile_file, slug};
+pub(crate) mod validity;
 
 /// A request sent later than this after its due instant counts as late. Waking a task takes the machine some
 /// hundred microseconds; a millisecond is the resolution of the figures that people compare.

@@ -9,7 +9,7 @@ mod waterfall;
 pub(crate) use html::{curves, html};
 pub(crate) use text::text;
 
-use crate::run::schema::Finding;
+use crate::bundle::schema::Finding;
 
 /// Microseconds as a person writes them: three digits or so, and a unit.
 fn time(us: f64) -> String {

@@ -1,68 +1,38 @@
 //! One load run from its options to its bundle: profile and journeys in, a [`schema::Run`] out.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio_util::sync::CancellationToken;
 
-use crate::arrivals::{Mix, Spec};
-use crate::journeys::{self, Aftermath, Attack, Live};
+use crate::analysis::{hops, traces};
+use crate::bundle::collector_files::Kept;
+use crate::bundle::schema::{self, Bookings, RunLedger};
+use crate::bundle::{self, Bundle};
+use crate::collector_client::CollectorClient;
+use crate::drive::oracle::Oracle;
+use crate::drive::{self, Aftermath, Attack, Live};
 use crate::measure::Measured;
-use crate::oracle::Oracle;
+use crate::measure::validity::{Validity, Watch};
+use crate::plan::{Mix, Spec};
 use crate::report;
 use crate::usage::UsageError;
-use crate::validity::{Validity, Watch};
 
-mod blame;
-mod bookings;
-pub(crate) mod bundle;
-mod collector;
-pub(crate) mod kept;
+mod ledger;
+mod notifications;
 mod options;
 mod preflight;
 mod progress;
-pub(crate) mod schema;
-mod slo;
 mod summary;
-mod traces;
 
-pub(crate) use bundle::Bundle;
-pub(crate) use collector::Collector;
-use kept::Kept;
 pub(crate) use options::{Endpoints, Shape};
 use progress::Progress;
-use schema::{Bookings, Ledger};
-pub(crate) use slo::Slo;
 
 /// A request without a complete reply after this has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The collector and the check of the bookings are asked no longer than this.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A run that is over, and where its bundle is.
-pub(crate) struct Finished {
-    pub(crate) bundle: Bundle,
-}
-
-impl Finished {
-    /// Prints the report, or `run.json`.
-    pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
-        if json {
-            println!("{}", self.bundle.json()?);
-        } else {
-            print!("{}", report::text(&self.bundle));
-            println!("\nbundle: {}", self.bundle.folder.display());
-        }
-        Ok(())
-    }
-
-    /// 0 when the run passed, 1 when it did not.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if self.bundle.run.passed { 0 } else { 1 })
-    }
-}
 
 /// Everything found out by the time that the last reply is in and everything else has settled.
 struct Found {
@@ -70,7 +40,7 @@ struct Found {
     validity: Validity,
     hops: Vec<schema::Hop>,
     bookings: Bookings,
-    ledger: Ledger,
+    ledger: RunLedger,
 }
 
 /// Loads the system and writes the bundle. `stop` ends the run early; what was measured is written all the same.
@@ -79,7 +49,7 @@ pub(crate) async fn execute(
     shape: &Shape,
     endpoints: &Endpoints,
     stop: &CancellationToken,
-) -> anyhow::Result<Finished> {
+) -> anyhow::Result<Bundle> {
     let settings = telemetry_settings(&endpoints.otlp)?;
     let telemetry = telemetry::init("loadtest", "loadtest", &settings).context("telemetry does not start")?;
     let finished = execute_traced(shape, endpoints, stop).await;
@@ -92,9 +62,9 @@ async fn execute_traced(
     shape: &Shape,
     endpoints: &Endpoints,
     stop: &CancellationToken,
-) -> anyhow::Result<Finished> {
+) -> anyhow::Result<Bundle> {
     let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
-    let collector = Collector::new(&endpoints.collector, http.clone());
+    let collector = CollectorClient::new(&endpoints.collector, http.clone());
     preflight::check(&http, &collector, endpoints).await.map_err(UsageError)?;
     // Now, and not when the run has been measured and cannot be kept.
     bundle::make_room(&shape.out).map_err(UsageError)?;
@@ -128,8 +98,9 @@ async fn execute_traced(
     });
     let run = summary::summarize(shape, endpoints, &due, &found, &chosen);
     let bundle = Bundle::new(&shape.out, run, chosen.slow)?;
-    bundle.write(&found.after, &kept)?;
-    Ok(Finished { bundle })
+    let html = report::html(&bundle, &report::curves(&found.after.measured));
+    bundle.write(&found.after, &kept, &html)?;
+    Ok(bundle)
 }
 
 /// The attack, and then everything that has to settle after it.
@@ -137,7 +108,7 @@ async fn load(
     attack: Attack,
     requests: usize,
     http: &reqwest::Client,
-    collector: &Collector,
+    collector: &CollectorClient,
     endpoints: &Endpoints,
     stop: &CancellationToken,
 ) -> anyhow::Result<Found> {
@@ -147,7 +118,7 @@ async fn load(
         let before = collector.hops_at_rest().await.ok();
         Watch::start().map(|watch| (watch, before))
     };
-    let (after, between) = journeys::attack(attack, stop, live, between).await?;
+    let (after, between) = drive::attack(attack, stop, live, between).await?;
     let (validity, before) = match between {
         Some(between) => {
             let (watch, before) = between.context("cannot start the watch")?;
@@ -156,17 +127,17 @@ async fn load(
         // Stopped during the warm-up: nothing was watched.
         None => (Watch::start()?.finish(&Measured::default()), None),
     };
-    let check = bookings::Check {
+    let check = notifications::Check {
         http: http.clone(),
         target: endpoints.target.trim_end_matches('/').to_owned(),
         tokens: after.tokens.clone(),
     };
     let accepted = &after.measured.accepted;
     let bookings = check.settled(accepted, |notified| progress.notified(notified, accepted.len())).await;
-    let ledger = collector.settled_ledger(&after.measured, |ledger| progress.ledger(ledger)).await;
+    let ledger = ledger::wait(collector, &after.measured, |ledger| progress.ledger(ledger)).await;
     // Without the one or the other nobody knows which spans are the run's own: better none than all.
     let hops = match (before, collector.hops().await) {
-        (Some(before), Ok(after)) => collector::difference(&before, after),
+        (Some(before), Ok(after)) => hops::difference(&before, after),
         _ => Vec::new(),
     };
     progress.finish();

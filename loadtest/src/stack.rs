@@ -4,11 +4,13 @@
 //! error, a panic, a second Ctrl-C) kills them, and if this process itself is killed, each child sees its stdin end.
 
 mod addresses;
+mod data_set;
 pub(crate) mod keeper;
 mod ports;
 pub(crate) mod postgres;
 mod process;
 mod roles;
+pub(crate) mod secret;
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -22,14 +24,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 pub(crate) use addresses::Addresses;
+pub(crate) use data_set::{DataSet, seed};
 use ports::{Block, Ports};
 use postgres::{Binaries, Cluster};
 use process::Process;
 use roles::{Role, Surroundings};
-
-use crate::cli::DataSet;
-use crate::secrets::random;
-use crate::seed::seed;
+use secret::random;
 
 /// How long everything together may take until it is ready; a cold, busy machine needs a part of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);

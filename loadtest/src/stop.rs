@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A token that is cancelled by the first SIGTERM or SIGINT. Call it inside a runtime.
 pub(crate) fn on_signal() -> io::Result<CancellationToken> {
-    crate::journeys::keep_interrupts();
+    keep_interrupts();
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -20,6 +20,15 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
         cancelled.cancel();
     });
     Ok(token)
+}
+
+/// Keeps SIGINT with whoever asked for it. To be called before any other SIGINT handler is installed.
+///
+/// Goose installs its handler through the `ctrlc` crate, over everybody else's, and a second Ctrl-C then ends the
+/// process on the spot. With a handler of that crate in place already, goose does without.
+fn keep_interrupts() {
+    // An error means that such a handler is in place.
+    let _ = ctrlc::set_handler(|| ());
 }
 
 /// Returns at the second signal: `token`, of the first, is cancelled and whoever waits has no patience left.

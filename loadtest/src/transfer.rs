@@ -7,23 +7,15 @@ mod import;
 mod input;
 mod lines;
 mod output;
-mod patience;
 mod progress;
+mod retry;
 mod send;
 
-use std::process::ExitCode;
-
-use clap::{Subcommand, ValueEnum};
+use clap::ValueEnum;
 use collector::trace::TraceId;
 
-/// The arguments of `workbench traces`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Transfer {
-    /// Write the traces that a collector keeps into a file
-    Export(Export),
-    /// Send the traces of files to a collector, or to whatever else takes OTLP/HTTP
-    Import(Import),
-}
+pub(crate) use export::export;
+pub(crate) use import::import;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
@@ -57,12 +49,4 @@ pub(crate) struct Import {
     /// OTLP JSON or that of Jaeger's UI, plain or packed with zstd or gzip; - is stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
-}
-
-/// Moves them, and says on stderr how many they were.
-pub(crate) async fn transfer(arguments: &Transfer) -> anyhow::Result<ExitCode> {
-    match arguments {
-        Transfer::Export(arguments) => export::export(arguments).await,
-        Transfer::Import(arguments) => import::import(arguments).await,
-    }
 }

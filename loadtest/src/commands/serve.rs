@@ -11,7 +11,7 @@ use system::config::Config;
 use system::service::{self, Service};
 use telemetry::arguments::ignore_empty_variables;
 
-use crate::run::kept;
+use crate::bundle::collector_files;
 use crate::stop;
 use crate::usage::UsageError;
 
@@ -40,7 +40,7 @@ pub(crate) fn serve(arguments: &Serve) -> anyhow::Result<ExitCode> {
     check(arguments).map_err(UsageError)?;
     let config = Config::from_env(service)?;
     let collector = (service == Service::Collector).then(|| CollectorSettings::parse(arguments));
-    let opened = arguments.open.as_deref().map(kept::open).transpose().map_err(UsageError)?;
+    let opened = arguments.open.as_deref().map(collector_files::open).transpose().map_err(UsageError)?;
     // Lives longer than the runtime, so that the spans of the last request are flushed too.
     let _telemetry = telemetry::init(service.name(), &config.instance, &config.telemetry(service))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

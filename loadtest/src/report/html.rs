@@ -9,8 +9,8 @@ pub(crate) use plots::{Curve, curves};
 
 use super::waterfall::Waterfall;
 use super::{grouped, percent, time};
-use crate::run::Bundle;
-use crate::run::schema::{Phase, Run};
+use crate::bundle::Bundle;
+use crate::bundle::schema::{Phase, Run};
 
 const STYLE: &str = include_str!("report.css");
 /// Columns of words, which are aligned to the left; numbers are not.
@@ -144,10 +144,10 @@ fn hops(page: &mut String, run: &Run) {
 }
 
 fn facts(page: &mut String, run: &Run) {
-    let ledger = &run.ledger;
+    let ledger = &run.ledger.collected;
     let mut rows = vec![
         ("complete".to_owned(), ledger.complete),
-        ("sampled out".to_owned(), ledger.sampled_out),
+        ("sampled out".to_owned(), run.ledger.sampled_out),
         ("dropped by exporter".to_owned(), ledger.dropped_by_exporter),
         ("evicted".to_owned(), ledger.evicted),
     ];

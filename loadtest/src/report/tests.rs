@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use super::html::Curve;
 use super::*;
-use crate::run::Bundle;
-use crate::run::schema::sample;
+use crate::bundle::Bundle;
+use crate::bundle::schema::sample;
 
 fn bundle() -> Bundle {
     Bundle { folder: PathBuf::new(), run: sample(), slow: None }

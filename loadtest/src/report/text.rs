@@ -5,12 +5,13 @@ mod table;
 use std::fmt::Write as _;
 
 use collector::latency::Summary;
+use collector::ledger::Row;
 use table::{Align, Table};
 
 use super::waterfall::Waterfall;
 use super::{grouped, percent, time};
-use crate::run::Bundle;
-use crate::run::schema::{Blame, Phase, Run, ShareKind};
+use crate::bundle::Bundle;
+use crate::bundle::schema::{Blame, Phase, Run, ShareKind};
 
 /// Characters of a bar for a share of 1, and of a waterfall.
 const BAR: usize = 40;
@@ -108,7 +109,7 @@ fn facts(out: &mut String, run: &Run) {
         time(bookings.commit_to_notified_us.p50),
         time(bookings.commit_to_notified_us.p99),
     );
-    let ledger = &run.ledger;
+    let ledger = &run.ledger.collected;
     let complete = ledger.complete as f64 / ledger.expected.max(1) as f64;
     line!(
         out,
@@ -116,7 +117,7 @@ fn facts(out: &mut String, run: &Run) {
         ledger.expected,
         ledger.complete,
         percent(complete),
-        ledger.sampled_out,
+        run.ledger.sampled_out,
         ledger.dropped_by_exporter,
         ledger.evicted,
         ledger.orphaned,
@@ -127,7 +128,17 @@ fn facts(out: &mut String, run: &Run) {
         line!(out, "           evicted: {}", reasons.collect::<Vec<_>>().join(", "));
     }
     for loss in ledger.examples.iter().take(3) {
-        line!(out, "           {} {}: {}", loss.trace_id, loss.row, loss.why);
+        line!(out, "           {} {}: {}", loss.trace_id, row_name(loss.row), loss.why);
+    }
+}
+
+fn row_name(row: Row) -> &'static str {
+    match row {
+        Row::Complete => "complete",
+        Row::Evicted => "evicted",
+        Row::DroppedByExporter => "dropped_by_exporter",
+        Row::Orphaned => "orphaned",
+        Row::Missing => "missing",
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Slo;
-use crate::arrivals::Profile;
+use crate::analysis::slo::Slo;
+use crate::plan::Profile;
 
 /// What to send, and what to make of it.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,7 +7,7 @@ use system::api::{SearchReply, Token};
 use system::dataset;
 
 use super::Endpoints;
-use super::collector::Collector;
+use crate::collector_client::CollectorClient;
 
 /// The longest that the receiver's port may take to answer.
 const RECEIVER_WITHIN: Duration = Duration::from_secs(3);
@@ -15,7 +15,7 @@ const RECEIVER_WITHIN: Duration = Duration::from_secs(3);
 /// Fails with what to do about it.
 pub(super) async fn check(
     http: &reqwest::Client,
-    collector: &Collector,
+    collector: &CollectorClient,
     endpoints: &Endpoints,
 ) -> anyhow::Result<()> {
     let target = endpoints.target.trim_end_matches('/');

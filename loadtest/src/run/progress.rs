@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use collector::ledger::Ledger;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
-use super::schema::Ledger;
-use crate::journeys::Live;
+use crate::drive::Live;
 use crate::measure::histogram;
 
 const REDRAW_EVERY: Duration = Duration::from_millis(500);

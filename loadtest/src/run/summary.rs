@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use collector::latency::Summary;
 use collector::trace::Kind;
 
-use super::schema::{self, Cache, Finding, Hop, Host, Phase, Requests, Run, SCHEMA, Served};
-use super::traces::Chosen;
 use super::{Endpoints, Found, Shape};
-use crate::arrivals::{Action, Intrusion};
-use crate::journeys::Attack;
+use crate::analysis::traces::Chosen;
+use crate::bundle::schema::{self, Cache, Finding, Hop, Host, Phase, Requests, Run, SCHEMA, Served};
+use crate::drive::Attack;
 use crate::measure::{Measured, Name, Outcome, Sample, histogram};
+use crate::plan::{Action, Intrusion};
 
 /// Services in the order in which a request meets them; others come last.
 const PATH: [&str; 8] = [

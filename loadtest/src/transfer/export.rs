@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use collector::UiTrace;
+use collector::ledger::Row;
 use collector::otlp;
 use collector::trace::{Trace, TraceId};
 
@@ -14,7 +15,7 @@ use super::lines::Lines;
 use super::output::Output;
 use super::progress::{self, Progress, count};
 use super::{Export, Format};
-use crate::run::Collector;
+use crate::collector_client::CollectorClient;
 use crate::stop;
 use crate::usage::UsageError;
 
@@ -28,7 +29,7 @@ const NAMED_AT_ONCE: usize = 20;
 const TOLD: usize = 5;
 
 /// Fails, and leaves no file, when the collector does not keep a trace that was named or breaks off. So does Ctrl-C.
-pub(super) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
+pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
     let stop = stop::on_signal()?;
     let mut export = Writing {
         output: Output::to(&arguments.file)?,
@@ -38,7 +39,7 @@ pub(super) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
         progress: Progress::start(),
     };
     let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
-    let collector = Collector::new(&arguments.collector, http);
+    let collector = CollectorClient::new(&arguments.collector, http);
     tokio::select! {
         fetched = fetch(arguments, &collector, &mut export) => fetched?,
         () = stop.cancelled() => bail!("stopped; nothing was written"),
@@ -47,7 +48,7 @@ pub(super) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn fetch(arguments: &Export, collector: &Collector, export: &mut Writing) -> anyhow::Result<()> {
+async fn fetch(arguments: &Export, collector: &CollectorClient, export: &mut Writing) -> anyhow::Result<()> {
     let fetched = if arguments.traces.is_empty() {
         all(collector, export).await
     } else {
@@ -56,7 +57,7 @@ async fn fetch(arguments: &Export, collector: &Collector, export: &mut Writing) 
     fetched.map_err(|error| explained(error, &arguments.collector))
 }
 
-async fn all(collector: &Collector, export: &mut Writing) -> anyhow::Result<()> {
+async fn all(collector: &CollectorClient, export: &mut Writing) -> anyhow::Result<()> {
     let mut reply = collector.all_traces().await?;
     let mut lines = Lines::default();
     while let Some(piece) = reply.chunk().await? {
@@ -67,7 +68,7 @@ async fn all(collector: &Collector, export: &mut Writing) -> anyhow::Result<()> 
 }
 
 /// Each once, in the order in which they were named first.
-async fn named(ids: &[TraceId], collector: &Collector, export: &mut Writing) -> anyhow::Result<()> {
+async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut Writing) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     let ids: Vec<TraceId> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();
     for ids in ids.chunks(NAMED_AT_ONCE) {
@@ -83,11 +84,11 @@ async fn named(ids: &[TraceId], collector: &Collector, export: &mut Writing) -> 
 }
 
 /// The ledger knows why.
-async fn not_kept(missing: &[TraceId], collector: &Collector) -> anyhow::Result<anyhow::Error> {
+async fn not_kept(missing: &[TraceId], collector: &CollectorClient) -> anyhow::Result<anyhow::Error> {
     let told = &missing[..missing.len().min(TOLD)];
     let ledger = collector.ledger(told).await?;
-    let why = ledger.examples.iter().map(|loss| match loss.row.as_str() {
-        "evicted" => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
+    let why = ledger.examples.iter().map(|loss| match loss.row {
+        Row::Evicted => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
         _ => format!("trace {} is not there: {}", loss.trace_id, loss.why),
     });
     let mut why: Vec<String> = why.collect();

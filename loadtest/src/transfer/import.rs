@@ -27,7 +27,7 @@ struct Contents {
 }
 
 /// Fails without having sent anything when a file is not what it should be; 1 when spans were rejected.
-pub(super) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
+pub(crate) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
     let progress = Progress::start();
     let mut inputs = Vec::new();
     let mut contents = Contents::default();

@@ -8,7 +8,7 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 use super::batch::Batch;
-use super::patience::{PATIENCE, Patience, retry_after};
+use super::retry::{PATIENCE, Patience, retry_after};
 use crate::usage::UsageError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);

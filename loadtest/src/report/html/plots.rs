@@ -5,9 +5,9 @@ use plotly::configuration::DisplayModeBar;
 use plotly::layout::{Axis, AxisType, BarMode, Legend, Margin};
 use plotly::{Bar, Configuration, Layout, Plot, Scatter};
 
+use crate::bundle::schema::{Blame, ShareKind};
 use crate::measure::{Measured, Name};
 use crate::report::time;
-use crate::run::schema::{Blame, ShareKind};
 
 /// Series of the stacked bars; the others are summed up in one.
 const SERIES: usize = 12;

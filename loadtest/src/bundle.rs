@@ -1,0 +1,115 @@
+//! The folder that a run leaves behind, and reading it again.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use collector::trace::Trace;
+
+pub(crate) mod collector_files;
+mod latency_files;
+pub(crate) mod schema;
+
+use crate::drive::Aftermath;
+use crate::measure::Name;
+use collector_files::Kept;
+use latency_files::{exemplars, interval_log, percentile_file, slug};
+use schema::{Phase, Run, SCHEMA};
+
+/// Makes the folder in which the runs' folders are made, and tries whether it can be written to.
+pub(crate) fn make_room(out: &Path) -> anyhow::Result<()> {
+    let made = fs::create_dir_all(out).and_then(|()| tempfile::tempfile_in(out));
+    made.map(drop)
+        .with_context(|| format!("cannot write to the folder {}; --out names another", out.display()))
+}
+
+/// A run and its folder.
+pub(crate) struct Bundle {
+    /// `runs/<start>-<profile>-<seed>`.
+    pub(crate) folder: PathBuf,
+    /// `run.json`.
+    pub(crate) run: Run,
+    /// The slow request that the report draws.
+    pub(crate) slow: Option<Trace>,
+}
+
+impl Bundle {
+    /// A bundle to be written below `out`.
+    pub(crate) fn new(out: &Path, run: Run, slow: Option<Trace>) -> anyhow::Result<Self> {
+        let start = run.started_at.format("%Y%m%dT%H%M%SZ");
+        let name = format!("{start}-{}-{}", run.profile.name(), run.seed);
+        // Two runs of one seed may start in the same second. The folder that is made here is empty, and is replaced by
+        // the whole bundle.
+        for folder in std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}.{number}"))) {
+            let folder = out.join(folder);
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Bundle { folder, run, slow }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot make the folder {}", folder.display()));
+                }
+            }
+        }
+        bail!("no name is free")
+    }
+
+    /// `run.json`'s text.
+    pub(crate) fn json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string_pretty(&self.run)?)
+    }
+
+    /// Writes every file, then gives the folder its name: a bundle is there whole or not at all.
+    pub(crate) fn write(&self, after: &Aftermath, kept: &Kept, html: &str) -> anyhow::Result<()> {
+        let out = self.folder.parent().unwrap_or(Path::new("."));
+        let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out)?;
+        self.write_files(unfinished.path(), after, kept, html)
+            .with_context(|| format!("cannot write the bundle {}", self.folder.display()))?;
+        // tempdir makes folders that only their owner can read.
+        fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        fs::rename(unfinished.path(), &self.folder)
+            .with_context(|| format!("cannot name the bundle {}", self.folder.display()))?;
+        // It has another name now: nothing is left to remove.
+        let _ = unfinished.keep();
+        Ok(())
+    }
+
+    fn write_files(&self, folder: &Path, after: &Aftermath, kept: &Kept, html: &str) -> anyhow::Result<()> {
+        let measured = &after.measured;
+        let write = |name: &str, content: &[u8]| {
+            fs::write(folder.join(name), content).with_context(|| name.to_owned())
+        };
+        write("run.json", (self.json()? + "\n").as_bytes())?;
+        for row in self.run.requests.iter().filter(|row| row.phase == Phase::Schedule) {
+            if let Some(name) = Name::ALL.into_iter().find(|name| name.as_str() == row.name) {
+                let file = format!("{}.hgrm", slug(&row.name));
+                write(&file, percentile_file(&measured.latency(Some(name))).as_bytes())?;
+            }
+        }
+        let zero = after.zero.unwrap_or_else(SystemTime::now);
+        write("latency.hlog", &interval_log(measured, zero)?)?;
+        write("exemplars.json", &serde_json::to_vec_pretty(&exemplars(measured))?)?;
+        kept.write(folder)?;
+        write("report.html", html.as_bytes())
+    }
+
+    /// Reads a bundle, or just its `run.json`.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+        let file = folder.join("run.json");
+        let text = fs::read(&file).with_context(|| format!("no run at {}", path.display()))?;
+        let parsed = serde_json::from_slice::<serde_json::Value>(&text);
+        let schema = parsed.with_context(|| format!("{} is damaged", file.display()))?["schema"].clone();
+        anyhow::ensure!(
+            schema == SCHEMA,
+            "{} has schema {schema}, this build reads {SCHEMA}",
+            file.display()
+        );
+        let run: Run =
+            serde_json::from_slice(&text).with_context(|| format!("{} is no run", file.display()))?;
+        let slow = run.slow_trace.and_then(|id| collector_files::one(folder, id));
+        Ok(Bundle { folder: folder.to_owned(), run, slow })
+    }
+}

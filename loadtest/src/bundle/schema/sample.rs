@@ -1,0 +1,102 @@
+//! A run for the tests of whatever reads runs.
+
+use chrono::DateTime;
+
+use super::*;
+
+/// Two searches, one of them wrong; one booking.
+pub(crate) fn sample() -> Run {
+    let summary = Summary { p50: 1000.0, p90: 2000.0, p99: 3000.0, p999: 4000.0, max: 5000.0, mean: 1500.0 };
+    let row = |name: &str, phase, verified, wrong| Requests {
+        name: name.into(),
+        phase,
+        due: verified + wrong,
+        sent: verified + wrong,
+        verified,
+        wrong,
+        failed: 0,
+        late: 1,
+        latency_us: summary,
+        service_us: summary,
+    };
+    Run {
+        schema: SCHEMA,
+        started_at: DateTime::UNIX_EPOCH,
+        duration_s: 20.0,
+        git: Some("abcdef".into()),
+        seed: 7,
+        profile: Profile::Steady,
+        rate: 200.0,
+        target: "http://127.0.0.1:8000".into(),
+        host: Host { cpus: 2, memory: Some(1 << 30), kernel: "linux".into() },
+        users: 5,
+        interrupted: false,
+        passed: false,
+        requests: vec![
+            row("POST /token", Phase::WarmUp, 5, 0),
+            row("GET /search", Phase::Schedule, 1, 1),
+            row("POST /book", Phase::Schedule, 1, 0),
+        ],
+        hops: vec![Hop {
+            service: "cache".into(),
+            operation: "GET /get/{key}".into(),
+            kind: Kind::Server,
+            count: 2,
+            errors: 0,
+            latency_us: summary,
+            self_us: Some(summary),
+        }],
+        distribution: vec![Served {
+            service: "api_gateway".into(),
+            instance: "api_gateway_1".into(),
+            requests: 3,
+        }],
+        cache: Cache { hits: 1, misses: 1, ratio: 0.5 },
+        bookings: Bookings {
+            accepted: 1,
+            notified: 1,
+            duplicate: 0,
+            lost: 0,
+            commit_to_notified_us: summary,
+        },
+        ledger: RunLedger {
+            collected: Ledger { expected: 8, complete: 7, missing: 1, ..Ledger::default() },
+            sampled_out: 0,
+        },
+        blame: vec![blame()],
+        validity: validity(),
+        slo: vec![Slo { expression: "p99<1ms".into(), value: Some(3.0), met: false }],
+        findings: vec![finding()],
+        slow_trace: None,
+    }
+}
+
+fn blame() -> Blame {
+    let share = |hop: &str, kind, share| Share { hop: hop.into(), kind, share };
+    Blame {
+        request: "all".into(),
+        percentile: 99.0,
+        latency_us: 3000.0,
+        traces: 1,
+        shares: vec![share("database", ShareKind::Work, 0.75), share("generator", ShareKind::Wait, 0.25)],
+    }
+}
+
+fn validity() -> Validity {
+    Validity {
+        generator_saturated: false,
+        late_share: 0.02,
+        cpu_pressure: None,
+        hiccup_max_us: 900.0,
+        verdict: "valid".into(),
+    }
+}
+
+fn finding() -> Finding {
+    Finding {
+        request: "GET /search".into(),
+        verdict: "wrong".into(),
+        why: "expected <b>Alice</b>".into(),
+        trace_id: TraceId(5),
+    }
+}

@@ -1,0 +1,89 @@
+//! `workbench demo`: start everything, load it, print where the time went, stop.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::stack_arguments::StackArgs;
+use super::{load, up};
+use crate::run::{self, Endpoints, Shape};
+use crate::stack::{Addresses, Options, PortChoice, Stack};
+use crate::stop;
+
+/// The arguments of `workbench demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+    #[command(flatten)]
+    pub(crate) stack: StackArgs,
+    /// Leave everything running after the load, until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep_up: bool,
+}
+
+impl Demo {
+    pub(crate) fn options(&self) -> Options {
+        self.stack.options(PortChoice::Free)
+    }
+}
+
+/// Ctrl-C ends the load early and is reported as such; another one stops everything at once.
+pub(crate) fn demo(arguments: &Demo) -> anyhow::Result<ExitCode> {
+    // Several threads: the load generator shares them with nothing but the watch over the processes.
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments))
+}
+
+async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
+    let interrupted = stop::on_signal()?;
+    let options = arguments.options();
+    let start = Instant::now();
+    eprintln!("starting PostgreSQL and ten roles");
+    let mut stack = tokio::select! {
+        started = Stack::start(&options) => started?,
+        () = interrupted.cancelled() => return Ok(ExitCode::FAILURE),
+    };
+    eprintln!("ready after {:.1} s; logs: {}", start.elapsed().as_secs_f64(), stack.addresses().logs());
+    let done = load_stack(arguments, &mut stack, &interrupted).await;
+    let stopped = up::stop(stack).await;
+    let code = done?;
+    stopped.map(|()| code)
+}
+
+async fn load_stack(
+    arguments: &Demo,
+    stack: &mut Stack,
+    interrupted: &CancellationToken,
+) -> anyhow::Result<ExitCode> {
+    let endpoints = endpoints(arguments, stack.addresses());
+    let finished = tokio::select! {
+        finished = run::execute(&arguments.shape, &endpoints, interrupted) => finished?,
+        ended = stack.ended() => return Err(ended.into()),
+        again = stop::again(interrupted) => {
+            again?;
+            bail!("stopped at once; no bundle was written");
+        }
+    };
+    load::print(&finished, arguments.shape.json)?;
+    std::io::stdout().flush()?;
+    if arguments.keep_up {
+        eprintln!("\n{}\n\nCtrl-C stops all of it.", stack.addresses());
+        up::stay(stack, interrupted).await?;
+    }
+    Ok(load::exit_code(&finished))
+}
+
+fn endpoints(arguments: &Demo, addresses: Addresses) -> Endpoints {
+    let data = arguments.stack.data;
+    Endpoints {
+        target: addresses.balancer,
+        collector: addresses.collector,
+        otlp: addresses.otlp_grpc,
+        tutors: data.tutors,
+        students: data.students,
+    }
+}

@@ -1,0 +1,49 @@
+//! `workbench load`.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::Args;
+
+use crate::bundle::Bundle;
+use crate::run::{self, Endpoints, Shape};
+use crate::{report, stop};
+
+/// The arguments of `workbench load`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+}
+
+/// Loads a system that runs already. Ctrl-C ends the run early and is reported as such; another one gives it up.
+pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let finished = runtime.block_on(async {
+        let stop = stop::on_signal()?;
+        tokio::select! {
+            finished = run::execute(&arguments.shape, &arguments.endpoints, &stop) => finished,
+            again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("stopped at once; no bundle was written"))),
+        }
+    })?;
+    print(&finished, arguments.shape.json)?;
+    Ok(exit_code(&finished))
+}
+
+/// Prints the report, or `run.json`.
+pub(crate) fn print(bundle: &Bundle, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", bundle.json()?);
+    } else {
+        print!("{}", report::text(bundle));
+        println!("\nbundle: {}", bundle.folder.display());
+    }
+    Ok(())
+}
+
+/// 0 when the run passed, 1 when it did not.
+pub(crate) fn exit_code(bundle: &Bundle) -> ExitCode {
+    ExitCode::from(if bundle.run.passed { 0 } else { 1 })
+}

@@ -1,0 +1,65 @@
+//! `workbench secrets`: what the roles of one system share and nobody else has to know, as files of a folder.
+//!
+//! `jwt_secret` signs the tokens of every gateway; `pgpass` is PostgreSQL's password file for any server. Only the
+//! owner can read them. A file that exists stays as it is, so that a second start finds the system's own secrets.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use tempfile::NamedTempFile;
+
+use crate::stack::secret::random;
+
+/// Writes the files that are missing.
+pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
+    write_once(folder, "jwt_secret", &random(48))?;
+    write_once(folder, "pgpass", &format!("*:*:*:*:{}\n", random(32)))
+}
+
+/// All of the file or nothing, also when the process is killed.
+fn write_once(folder: &Path, name: &str, content: &str) -> anyhow::Result<()> {
+    let path = folder.join(name);
+    let mut file =
+        NamedTempFile::new_in(folder).with_context(|| format!("writing to {}", folder.display()))?;
+    file.write_all(content.as_bytes())?;
+    match file.persist_noclobber(&path) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => {
+            Err(error.error).with_context(|| format!("writing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_second_start_finds_the_secrets_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let read =
+            || ["jwt_secret", "pgpass"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
+        write(folder.path()).unwrap();
+        let first = read();
+        write(folder.path()).unwrap();
+        assert_eq!(read(), first);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn no_two_systems_share_a_secret_and_only_the_owner_reads_it() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let secrets = folders.each_ref().map(|folder| {
+            write(folder.path()).unwrap();
+            let path = folder.path().join("jwt_secret");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            fs::read_to_string(path).unwrap()
+        });
+        assert!(secrets[0].len() >= 32);
+        assert_ne!(secrets[0], secrets[1]);
+    }
+}

@@ -1,0 +1,40 @@
+//! Arguments that `up` and `demo` share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::stack::{DataSet, Options, PortChoice};
+
+/// Arguments that `up` and `demo` share.
+#[derive(Debug, Args)]
+pub(crate) struct StackArgs {
+    /// Listen on the twelve ports from N on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65524))]
+    port_base: Option<u16>,
+    /// Use this PostgreSQL instead of starting one
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Take initdb and postgres from this folder instead of searching for them
+    #[arg(long, value_name = "FOLDER")]
+    postgres_bin: Option<PathBuf>,
+    /// Sign tokens with this secret, of at least 32 bytes, instead of a random one
+    #[arg(long, value_name = "SECRET", env = "JWT_SECRET", hide_env_values = true)]
+    jwt_secret: Option<String>,
+    #[command(flatten)]
+    pub(crate) data: DataSet,
+}
+
+impl StackArgs {
+    /// `ports` unless a base was given.
+    pub(crate) fn options(&self, ports: PortChoice) -> Options {
+        Options {
+            ports: self.port_base.map_or(ports, PortChoice::Base),
+            database_url: self.database_url.clone(),
+            postgres_bin: self.postgres_bin.clone(),
+            jwt_secret: self.jwt_secret.clone(),
+            export_to: None,
+            data: self.data,
+        }
+    }
+}

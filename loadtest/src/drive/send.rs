@@ -1,0 +1,208 @@
+//! One request: its root span, its reply, the oracle's judgement, its sample.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use collector::trace::TraceId;
+use goose::prelude::*;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{StatusCode, Url};
+use telemetry::client::{self, ClientSpan};
+
+use super::request::{Body, Call};
+use super::{Load, Session, lock};
+use crate::drive::oracle::{Facts, Verdict};
+use crate::measure::{Accepted, Finding, Held, Measured, Outcome, Sample};
+
+/// Tells which gateway answered.
+const SERVED_BY: &str = "x-served-by";
+
+/// Where requests go.
+pub(super) struct Target {
+    pub(super) base: String,
+    host: String,
+    port: u16,
+}
+
+impl Target {
+    pub(super) fn parse(url: &str) -> anyhow::Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("--target {url} is not a URL"))?;
+        let host = parsed.host_str().with_context(|| format!("--target {url} names no host"))?.to_owned();
+        let port = parsed.port_or_known_default().unwrap_or(80);
+        Ok(Target { base: url.trim_end_matches('/').to_owned(), host, port })
+    }
+}
+
+/// When a request was due, and what kept it from leaving then.
+#[derive(Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) due: Instant,
+    /// What `due` is counted from in the sample.
+    pub(super) epoch: Instant,
+    pub(super) warm_up: bool,
+    pub(super) held: Held,
+}
+
+/// A complete reply, or why there is none.
+type Reply = Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error>;
+
+/// Sends the request now and judges its reply. An error means that goose could not even build the request.
+pub(super) async fn send(
+    user: &mut GooseUser,
+    load: &Load,
+    session: &Session,
+    call: Call,
+    timing: Timing,
+) -> Result<Facts, Box<TransactionError>> {
+    let sent = Instant::now();
+    let span = open_span(&load.target, &call);
+    let (trace, sampled) = identity(&span);
+    let reply = exchange(user, &span, &call).await?;
+    let done = Instant::now();
+    let verdict = conclude(span, &call, &reply);
+
+    let mut measured = session.recorder.lock();
+    let sample = Sample {
+        name: call.name,
+        warm_up: timing.warm_up,
+        outcome: outcome(&verdict),
+        held: timing.held,
+        due: timing.due.saturating_duration_since(timing.epoch),
+        late_ns: nanos(sent.saturating_duration_since(timing.due)),
+        latency_ns: nanos(done.saturating_duration_since(timing.due)),
+        service_ns: nanos(done - sent),
+        trace,
+        sampled,
+    };
+    if !timing.warm_up {
+        lock(&load.live.latencies_ns).push(sample.latency_ns);
+        count_gateway(&mut measured, &reply);
+    }
+    measured.samples.push(sample);
+    Ok(keep(&mut measured, session, &call, timing.warm_up, trace, verdict))
+}
+
+fn open_span(target: &Target, call: &Call) -> ClientSpan {
+    let (method, route) = call.name.route().split_once(' ').unwrap_or(("GET", "/"));
+    let url = format!("{}{}", target.base, call.path);
+    let target = client::Target { method, route, host: &target.host, port: target.port, url: &url };
+    ClientSpan::start(&target, &Context::new())
+}
+
+fn identity(span: &ClientSpan) -> (TraceId, bool) {
+    let span = span.context().span();
+    let context = span.span_context();
+    (TraceId(u128::from_be_bytes(context.trace_id().to_bytes())), context.is_sampled())
+}
+
+/// The request through goose, to the last byte of the reply.
+async fn exchange(
+    user: &mut GooseUser,
+    span: &ClientSpan,
+    call: &Call,
+) -> Result<Reply, Box<TransactionError>> {
+    let method = if matches!(call.body, Body::None) { GooseMethod::Get } else { GooseMethod::Post };
+    let mut headers = HeaderMap::new();
+    span.inject(&mut headers);
+    if let Some(token) = &call.bearer
+        && let Ok(value) = HeaderValue::try_from(format!("Bearer {token}"))
+    {
+        headers.insert(AUTHORIZATION, value);
+    }
+    let builder = user.get_request_builder(&method, &call.path)?.headers(headers);
+    let builder = match &call.body {
+        Body::None => builder,
+        Body::Form(fields) => builder.form(fields),
+        Body::Json(value) => builder.json(value),
+    };
+    let request = GooseRequest::builder()
+        .set_request_builder(builder)
+        .name(call.name.as_str())
+        .expect_status_code(call.expect.status())
+        .build();
+    let response = match user.request(request).await?.response {
+        Ok(response) => response,
+        Err(error) => return Ok(Err(error.without_url())),
+    };
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes().await.map_err(reqwest::Error::without_url);
+    Ok(body.map(|body| (status, headers, body.to_vec())))
+}
+
+/// Ends the span and asks the oracle.
+fn conclude(span: ClientSpan, call: &Call, reply: &Reply) -> Verdict {
+    match reply {
+        Ok((status, headers, body)) => {
+            span.finish(*status, headers);
+            let content_type =
+                headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            call.expect.judge(status.as_u16(), content_type, body)
+        }
+        Err(error) => {
+            span.fail(if error.is_timeout() { "timeout" } else { "connection" });
+            Verdict::Failed(format!("no reply: {}", chain(error)))
+        }
+    }
+}
+
+/// Every cause, outermost first.
+fn chain(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    causes.join(": ")
+}
+
+fn outcome(verdict: &Verdict) -> Outcome {
+    match verdict {
+        Verdict::Verified(_) => Outcome::Verified,
+        Verdict::Wrong(_) => Outcome::Wrong,
+        Verdict::Failed(_) => Outcome::Failed,
+    }
+}
+
+fn count_gateway(measured: &mut Measured, reply: &Reply) {
+    if let Ok((_, headers, _)) = reply
+        && let Some(gateway) = headers.get(SERVED_BY).and_then(|value| value.to_str().ok())
+    {
+        *measured.gateways.entry(gateway.to_owned()).or_default() += 1;
+    }
+}
+
+/// Files what the verdict says beyond the sample.
+fn keep(
+    measured: &mut Measured,
+    session: &Session,
+    call: &Call,
+    warm_up: bool,
+    trace: TraceId,
+    verdict: Verdict,
+) -> Facts {
+    let outcome = outcome(&verdict);
+    match verdict {
+        Verdict::Verified(facts) => {
+            match facts.cached {
+                Some(true) if !warm_up => measured.hits += 1,
+                Some(false) if !warm_up => measured.misses += 1,
+                _ => {}
+            }
+            if let Some(booking) = facts.booking {
+                measured.accepted.push(Accepted { booking, student: session.student });
+            }
+            facts
+        }
+        Verdict::Wrong(why) | Verdict::Failed(why) => {
+            measured.find(Finding { name: call.name, outcome, why, trace });
+            Facts::default()
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
