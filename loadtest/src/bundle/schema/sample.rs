@@ -37,15 +37,7 @@ pub(crate) fn sample() -> Run {
             row("GET /search", Phase::Schedule, 1, 1),
             row("POST /book", Phase::Schedule, 1, 0),
         ],
-        hops: vec![Hop {
-            service: "cache".into(),
-            operation: "GET /get/{key}".into(),
-            kind: Kind::Server,
-            count: 2,
-            errors: 0,
-            latency_us: summary,
-            self_us: Some(summary),
-        }],
+        hops: vec![hop(summary)],
         distribution: vec![Served {
             service: "api_gateway".into(),
             instance: "api_gateway_1".into(),
@@ -68,6 +60,18 @@ pub(crate) fn sample() -> Run {
         slo: vec![Slo { expression: "p99<1ms".into(), value: Some(3.0), met: false }],
         findings: vec![finding()],
         slow_trace: None,
+    }
+}
+
+fn hop(summary: Summary) -> Hop {
+    Hop {
+        service: "cache".into(),
+        operation: "GET /get/{key}".into(),
+        kind: Kind::Server,
+        count: 2,
+        errors: 0,
+        latency_us: summary,
+        self_us: Some(summary),
     }
 }
 
