@@ -6,13 +6,17 @@
 
 mod harness;
 
+mod answers;
 mod bad_input;
 mod browser;
+mod help;
 mod load;
 mod losses;
+mod metrics;
 mod notification;
 mod run_traces;
 mod stack;
+mod snapshot_files;
 mod traces;
 mod usage;
 mod walkthrough;

@@ -1,0 +1,54 @@
+//! The main answers of the public API, as snapshots.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+
+use crate::harness::{Api, Stack, eventually_without};
+
+/// The JSON of a reply; the values of `variable` members are replaced by the name of the member.
+async fn answer(request: RequestBuilder, variable: &[&str]) -> Value {
+    let reply = request.send().await.unwrap().error_for_status().unwrap();
+    let mut json = reply.json().await.unwrap();
+    redact(&mut json, variable);
+    json
+}
+
+fn redact(json: &mut Value, variable: &[&str]) {
+    match json {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if variable.contains(&name.as_str()) && !value.is_null() {
+                    *value = Value::String(format!("[{name}]"));
+                } else {
+                    redact(value, variable);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, variable)),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_match_the_snapshots() {
+    let stack = Stack::start_small();
+    let api = Api::log_in(&stack).await;
+    let log_in =
+        api.anonymous(Method::POST, "/token").form(&[("username", "student1"), ("password", "password")]);
+    insta::assert_json_snapshot!("token", answer(log_in, &["access_token"]).await);
+    let search = || api.request(Method::GET, "/search?subject=Math");
+    insta::assert_json_snapshot!("search", answer(search(), &[]).await);
+    insta::assert_json_snapshot!("search_cached", answer(search(), &[]).await);
+    let booking = api.book(r#"{"student_id":1,"tutor_id":1}"#);
+    insta::assert_json_snapshot!("book", answer(booking, &[]).await);
+    let bookings = async || {
+        let request = api.request(Method::GET, "/bookings");
+        answer(request, &["created_at", "notified_at"]).await
+    };
+    eventually_without(|| async {
+        let bookings = bookings().await;
+        bookings["bookings"][0]["notified_at"].is_null().then(|| format!("not notified: {bookings}"))
+    })
+    .await;
+    insta::assert_json_snapshot!("bookings", bookings().await);
+}
