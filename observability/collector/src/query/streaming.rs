@@ -2,6 +2,9 @@
 //!
 //! They are computed on blocking threads, so that they do not delay the receivers on the runtime's own threads; the number
 //! computed at once and the memory of responses that clients have not read yet are bounded.
+//!
+//! `tower`'s concurrency limit and load shedding end with a handler's return. Here the permits are held by the response
+//! body, until the client has read it.
 
 mod body;
 mod lazy_seq;

@@ -136,12 +136,12 @@ async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
 /// represents all traces ever received.
 async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
     respond(move |body| {
-        let kept = ingest.store.retention();
+        let retention = ingest.store.retention();
         let class = |(class, traces, bytes): (RetentionClass, usize, usize)| {
             (class.as_str().to_owned(), json!({ "traces": traces, "bytes": bytes }))
         };
-        let classes: serde_json::Map<_, _> = kept.classes.into_iter().map(class).collect();
-        let sample = json!({ "share": kept.sampled_share, "traces": kept.sample });
+        let classes: serde_json::Map<_, _> = retention.classes.into_iter().map(class).collect();
+        let sample = json!({ "share": retention.sampled_share, "traces": retention.sample });
         body.json(&json!({ "classes": classes, "sample": sample }))
     })
     .await

@@ -108,7 +108,7 @@ async fn an_unreachable_backend_does_not_delay_ingest_and_its_spans_are_counted(
 
 #[tokio::test]
 async fn drops_and_counts_spans_when_an_unresponsive_backend_fills_the_queue() {
-    // The operating system accepts connections into the backlog, and nobody reads from them.
+    // The operating system accepts connections into the backlog; they are never read.
     let silent = listen().await;
     let collector = Collector::with(64 << 20, Some(format!("http://{}", silent.local_addr().unwrap()))).await;
     let megabyte = "x".repeat(1 << 20);

@@ -58,14 +58,14 @@ async fn keeps_the_slowest_traces_after_large_ones_filled_the_store() {
     }
     // These evict the large traces.
     send_spread(&collector, 20_000).await;
-    let kept = async |traces: &[u128]| {
+    let count_stored = async |traces: &[u128]| {
         let ids: Vec<String> = traces.iter().map(|trace| hex(*trace)).collect();
         let ledger = collector.post("/api/workbench/ledger", &json!({ "traces": ids })).await.json();
         ledger["complete"].as_u64().unwrap()
     };
     let mut slowest: Vec<u128> = (10_001..=20_000).collect();
     slowest.sort_by_key(|trace| std::cmp::Reverse(trace * 7919 % 10_007));
-    assert_eq!(kept(&slowest[..40]).await, 40);
+    assert_eq!(count_stored(&slowest[..40]).await, 40);
     collector.stop().await;
 }
 

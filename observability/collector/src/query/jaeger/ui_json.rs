@@ -6,7 +6,7 @@
 //! - The parent is the first CHILD_OF within the trace, or else the first reference if it lies within the trace.
 //! - A link to the parent comes back as the first link, and only if its type is FOLLOWS_FROM.
 //!
-//! Malformed input is an error.
+//! Malformed input is an error. No published crate reads or writes this format.
 
 mod list;
 mod tag;

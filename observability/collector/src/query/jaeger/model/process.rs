@@ -15,7 +15,7 @@ pub(super) struct Process {
     tags: Vec<Tag>,
 }
 
-/// Equal resources share a process. They are compared by their text in a map: pairwise comparison would be quadratic where a
+/// Equal resources share a process. They are compared by their text in a map, because pairwise comparison would be quadratic where a
 /// sender creates a resource for every span.
 #[derive(Default)]
 pub(super) struct Processes {

@@ -1,4 +1,5 @@
-//! OTLP JSON as Jaeger writes it: unlike other OTLP JSON without fields that have their default value.
+//! OTLP JSON as Jaeger writes it: without fields that have their default value. The `serde` support of
+//! `opentelemetry-proto` writes them, so they are removed from its output.
 
 use std::collections::BTreeMap;
 
