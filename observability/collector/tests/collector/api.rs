@@ -3,10 +3,7 @@
 use insta::{assert_json_snapshot, assert_snapshot};
 use serde_json::{Value, json};
 
-use crate::support::{Collector, Reply, WINDOW_V3, hex, span};
-
-const SERVER: u8 = 2;
-const CLIENT: u8 = 3;
+use crate::support::{CLIENT, Collector, Reply, SERVER, WINDOW_V3, hex, span};
 
 /// A collector with a failed call from `web` to `store` in trace 7, and a loss report about trace 8.
 async fn collector_with_a_trace() -> Collector {

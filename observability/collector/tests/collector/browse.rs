@@ -6,7 +6,7 @@ use collector::Error;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{Collector, Reply, hex, span};
+use crate::support::{Collector, Reply, SERVER, hex, span};
 
 /// Writes a minimal Jaeger UI.
 fn ui(folder: &Path) -> Option<std::path::PathBuf> {
@@ -41,7 +41,7 @@ async fn assert_health_and_metrics_at_the_root(collector: &Collector) {
 #[tokio::test]
 async fn serves_its_own_pages_without_a_ui() {
     let collector = Collector::start().await;
-    collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
+    collector.accept("shop", json!([span(1, 1, 0, SERVER)])).await;
     let home = collector.get("/").await;
     assert!(home.status == StatusCode::OK && text(&home).contains(&format!("/trace/{}", hex(1))));
     assert!(text(&collector.get(&format!("/trace/{}", hex(1))).await).contains("operation 1"));
@@ -53,7 +53,7 @@ async fn serves_its_own_pages_without_a_ui() {
 #[tokio::test]
 async fn serves_pages_and_api_below_a_base_path() {
     let collector = Collector::browsed(None, Some("/a/b")).await;
-    collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
+    collector.accept("shop", json!([span(1, 1, 0, SERVER)])).await;
     for path in ["/a/b", "/a/b/"] {
         let home = collector.get(path).await;
         assert!(
@@ -73,7 +73,7 @@ async fn serves_pages_and_api_below_a_base_path() {
 async fn serves_a_jaeger_ui_instead_of_its_pages() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::browsed(ui(folder.path()), None).await;
-    collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
+    collector.accept("shop", json!([span(1, 1, 0, SERVER)])).await;
     for path in ["/", "/search", "/trace/1"] {
         assert!(text(&collector.get(path).await).contains("<head><base href=\"/\">"), "{path}");
     }
@@ -88,7 +88,7 @@ async fn serves_a_jaeger_ui_instead_of_its_pages() {
 async fn serves_a_jaeger_ui_below_a_base_path() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::browsed(ui(folder.path()), Some("/jaeger")).await;
-    collector.accept("shop", json!([span(1, 1, 0, 2)])).await;
+    collector.accept("shop", json!([span(1, 1, 0, SERVER)])).await;
     for path in ["/jaeger", "/jaeger/", "/jaeger/search", "/jaeger/trace/1"] {
         assert!(text(&collector.get(path).await).contains("<head><base href=\"/jaeger/\">"), "{path}");
     }

@@ -19,14 +19,14 @@ use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::support::{Collector, export, hex, listen, protobuf, span};
+use crate::support::{CLIENT, Collector, SERVER, export, hex, listen, protobuf, span};
 
 #[tokio::test]
 async fn forwards_all_spans() {
     let second = Collector::start().await;
     let first = Collector::with(64 << 20, Some(format!("http://{}", second.grpc))).await;
     for trace in 1..=50 {
-        first.accept("shop", json!([span(trace, 1, 0, 2), span(trace, 2, 1, 3)])).await;
+        first.accept("shop", json!([span(trace, 1, 0, SERVER), span(trace, 2, 1, CLIENT)])).await;
     }
     first.wait_for_metric("collector_forwarded_spans_total", 100).await;
     let path = &format!("/api/traces/{}", hex(31));
@@ -42,7 +42,7 @@ async fn forwards_all_spans() {
 async fn forwards_queued_spans_before_it_stops() {
     let second = Collector::start().await;
     let first = Collector::with(64 << 20, Some(format!("http://{}", second.grpc))).await;
-    let spans: Vec<Value> = (1..=5000).map(|trace| span(trace, 1, 0, 2)).collect();
+    let spans: Vec<Value> = (1..=5000).map(|trace| span(trace, 1, 0, SERVER)).collect();
     for batch in spans.chunks(500) {
         first.accept("shop", json!(batch)).await;
     }
@@ -81,7 +81,7 @@ async fn send_until_refused(address: SocketAddr, sender: u128) -> Vec<u128> {
     let mut accepted = Vec::new();
     for number in 1.. {
         let trace = sender << 64 | number;
-        let message = export("shop", "test", json!([span(trace, 1, 0, 2)]));
+        let message = export("shop", "test", json!([span(trace, 1, 0, SERVER)]));
         match client.export(protobuf(&message)).await {
             Ok(_) => accepted.push(trace),
             Err(_) => break,
@@ -96,7 +96,7 @@ async fn an_unreachable_backend_does_not_delay_ingest_and_its_spans_are_counted(
     let collector = Collector::with(64 << 20, Some(format!("http://{unused}"))).await;
     let started = Instant::now();
     for trace in 1..=20 {
-        collector.accept("shop", json!([span(trace, 1, 0, 2)])).await;
+        collector.accept("shop", json!([span(trace, 1, 0, SERVER)])).await;
     }
     // Giving up a single batch takes 2 s of pauses between the attempts.
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
@@ -114,7 +114,7 @@ async fn drops_and_counts_spans_when_an_unresponsive_backend_fills_the_queue() {
     let megabyte = "x".repeat(1 << 20);
     let started = Instant::now();
     for trace in 1..=12 {
-        let mut large = span(trace, 1, 0, 2);
+        let mut large = span(trace, 1, 0, SERVER);
         large["attributes"] = json!([{ "key": "blob", "value": { "stringValue": megabyte } }]);
         collector.accept("shop", json!([large])).await;
     }
@@ -160,7 +160,8 @@ async fn counts_refused_and_rejected_spans_separately_and_retries_postponed_ones
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
     let collector = Collector::with(64 << 20, Some(format!("http://{address}"))).await;
     for id in 1..=5 {
-        let spans: Vec<Value> = (0..3).map(|trace| span(u128::from(id) * 10 + trace, id, 0, 2)).collect();
+        let spans: Vec<Value> =
+            (0..3).map(|trace| span(u128::from(id) * 10 + trace, id, 0, SERVER)).collect();
         collector.accept("shop", json!(spans)).await;
     }
     let dropped = |reason| format!("collector_forward_dropped_spans_total{{reason=\"{reason}\"}}");

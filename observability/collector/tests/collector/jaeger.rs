@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Collector, WINDOW_V3, export, hex, span};
+use crate::support::{Collector, SERVER, WINDOW_V3, export, hex, span};
 
 #[tokio::test]
 async fn both_versions_find_the_spans_of_two_services() {
     let collector = Collector::start().await;
-    collector.accept("web", json!([span(7, 1, 0, 2)])).await;
-    collector.accept("store", json!([span(7, 2, 1, 2)])).await;
+    collector.accept("web", json!([span(7, 1, 0, SERVER)])).await;
+    collector.accept("store", json!([span(7, 2, 1, SERVER)])).await;
 
     let v1 = collector.get("/api/traces?service=store&start=0&end=2000000&minDuration=2ms").await.json();
     let spans = v1["data"][0]["spans"].as_array().unwrap();
@@ -31,7 +31,8 @@ async fn both_versions_find_the_spans_of_two_services() {
 #[tokio::test]
 async fn transform_converts_a_file_without_storing_it() {
     let collector = Collector::start().await;
-    let reply = collector.post("/api/transform", &export("web", "test", json!([span(7, 1, 0, 2)]))).await;
+    let reply =
+        collector.post("/api/transform", &export("web", "test", json!([span(7, 1, 0, SERVER)]))).await;
     assert_eq!(
         (reply.status, &reply.json()["data"][0]["spans"][0]["duration"]),
         (StatusCode::OK, &json!(2000))
@@ -62,7 +63,7 @@ async fn unknown_api_paths_do_not_hide_the_workbench_api() {
 #[tokio::test]
 async fn rejects_a_query_of_10_mib_and_keeps_serving() {
     let collector = Collector::start().await;
-    collector.accept("web", json!([span(7, 1, 0, 2)])).await;
+    collector.accept("web", json!([span(7, 1, 0, SERVER)])).await;
     let (mut from, mut to) = TcpStream::connect(collector.query).await.unwrap().into_split();
     let sender = tokio::spawn(async move {
         let request = format!("GET /api/traces?service={} HTTP/1.1\r\nhost: a\r\n\r\n", "s".repeat(10 << 20));

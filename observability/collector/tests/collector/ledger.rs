@@ -3,12 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, hex, span};
-
-const SERVER: u8 = 2;
-const CLIENT: u8 = 3;
-const PRODUCER: u8 = 4;
-const CONSUMER: u8 = 5;
+use crate::support::{CLIENT, CONSUMER, Collector, PRODUCER, SERVER, hex, span};
 
 async fn ledger(collector: &Collector, traces: impl IntoIterator<Item = u128>) -> Value {
     let traces: Vec<String> = traces.into_iter().map(hex).collect();
@@ -26,7 +21,7 @@ async fn ledger(collector: &Collector, traces: impl IntoIterator<Item = u128>) -
 fn call(trace: u128, id: u64, parent: u64, answered_by: u64) -> Value {
     let mut call = span(trace, id, parent, CLIENT);
     let peer = json!({ "stringValue": format!("{answered_by:016x}") });
-    call["attributes"] = json!([{ "key": "peer.span_id", "value": peer }]);
+    call["attributes"] = json!([{ "key": telemetry::contract::PEER_SPAN_ID, "value": peer }]);
     call
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tonic::codec::CompressionEncoding;
 use tonic_types::StatusExt as _;
 
-use crate::support::{Collector, export, protobuf, span};
+use crate::support::{Collector, SERVER, export, protobuf, span};
 
 const LARGE: usize = 15_000_000;
 
@@ -39,7 +39,7 @@ async fn refuses_large_messages_for_a_retry_and_accepts_small_ones() {
     assert!(reply.contains("retry in 1 s"), "{reply}");
 
     let mut client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
-    let mut long = span(8, 1, 0, 2);
+    let mut long = span(8, 1, 0, SERVER);
     long["name"] = json!("x".repeat(LARGE));
     let large = protobuf(&export("web", "test", json!([long])));
     let refused = client.export(large.clone()).await.unwrap_err();
@@ -48,8 +48,8 @@ async fn refuses_large_messages_for_a_retry_and_accepts_small_ones() {
     assert_eq!(retry, Some(std::time::Duration::from_secs(1)));
     assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="overloaded"}"#).await, 2);
 
-    collector.accept("web", json!([span(1, 1, 0, 2)])).await;
-    client.export(protobuf(&export("web", "test", json!([span(2, 1, 0, 2)])))).await.unwrap();
+    collector.accept("web", json!([span(1, 1, 0, SERVER)])).await;
+    client.export(protobuf(&export("web", "test", json!([span(2, 1, 0, SERVER)])))).await.unwrap();
     drop((first, second));
     collector.wait_for_metric("collector_inflight_bytes", 0).await;
     client.export(large).await.unwrap();
@@ -65,7 +65,7 @@ async fn compressed_messages_are_charged_for_their_decompressed_size() {
 
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
-    let mut long = span(8, 1, 0, 2);
+    let mut long = span(8, 1, 0, SERVER);
     long["name"] = json!("x".repeat(LARGE));
     let message = protobuf(&export("web", "test", json!([long])));
     let refused = client.export(message.clone()).await.unwrap_err();

@@ -18,7 +18,7 @@ use prost::Message as _;
 use serde_json::json;
 use tonic::codec::CompressionEncoding;
 
-use crate::support::{Collector, JSON, export, hex, protobuf, span};
+use crate::support::{Collector, JSON, SERVER, export, hex, protobuf, span};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
@@ -83,7 +83,7 @@ async fn returns_the_spans_of_the_opentelemetry_sdk() {
 #[tokio::test]
 async fn accepts_every_http_encoding() {
     let collector = Collector::start().await;
-    let message = |trace| export("web", "test", json!([span(trace, 1, 0, 2)]));
+    let message = |trace| export("web", "test", json!([span(trace, 1, 0, SERVER)]));
     let json = message(1).to_string().into_bytes();
     let binary = protobuf(&message(2)).encode_to_vec();
     let replies = [
@@ -108,8 +108,8 @@ async fn accepts_every_http_encoding() {
 #[tokio::test]
 async fn refuses_malformed_messages_and_keeps_receiving() {
     let collector = Collector::start().await;
-    let message = export("web", "test", json!([span(1, 1, 0, 2)])).to_string().into_bytes();
-    let binary = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)]))).encode_to_vec();
+    let message = export("web", "test", json!([span(1, 1, 0, SERVER)])).to_string().into_bytes();
+    let binary = protobuf(&export("web", "test", json!([span(1, 1, 0, SERVER)]))).encode_to_vec();
     let too_long = vec![b' '; (16 << 20) + 1];
     let packed = gzip(&message);
     let cases: [Case<'_>; 11] = [
@@ -142,7 +142,7 @@ async fn refuses_malformed_messages_and_keeps_receiving() {
         json!([]),
         "a refused message is not stored"
     );
-    collector.accept("web", json!([span(1, 1, 0, 2)])).await;
+    collector.accept("web", json!([span(1, 1, 0, SERVER)])).await;
     collector.stop().await;
 }
 
@@ -167,7 +167,8 @@ async fn unsupported_methods_and_paths_get_an_explanation() {
 #[tokio::test]
 async fn rejects_only_the_spans_without_valid_ids() {
     let collector = Collector::start().await;
-    let mut spans = [span(1, 1, 0, 2), span(0, 2, 0, 2), span(1, 3, 0, 2), span(1, 4, 0, 2)];
+    let mut spans =
+        [span(1, 1, 0, SERVER), span(0, 2, 0, SERVER), span(1, 3, 0, SERVER), span(1, 4, 0, SERVER)];
     spans[2]["spanId"] = json!("abcd");
     spans[3]["parentSpanId"] = json!("abcd");
     let reply = collector.otlp(&[JSON], export("web", "test", json!(spans)).to_string()).await;
@@ -187,18 +188,18 @@ async fn grpc_accepts_gzip_and_refuses_long_messages_permanently() {
     let collector = Collector::start().await;
     let client = TraceServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
     let mut client = client.send_compressed(CompressionEncoding::Gzip);
-    let message = protobuf(&export("web", "test", json!([span(7, 1, 0, 2)])));
+    let message = protobuf(&export("web", "test", json!([span(7, 1, 0, SERVER)])));
     let reply = client.export(message).await.unwrap().into_inner();
     assert_eq!(reply.partial_success, None);
     assert_eq!(collector.get("/api/traces/7").await.status, StatusCode::OK);
 
-    let mut long = span(8, 1, 0, 2);
+    let mut long = span(8, 1, 0, SERVER);
     long["name"] = json!("x".repeat(16 << 20));
     let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a status that clients do not retry: {refused}");
     assert_eq!(collector.metric(r#"collector_refused_requests_total{reason="invalid"}"#).await, 1);
     assert_eq!(collector.get("/api/traces/8").await.status, StatusCode::NOT_FOUND);
-    let again = protobuf(&export("web", "test", json!([span(9, 1, 0, 2)])));
+    let again = protobuf(&export("web", "test", json!([span(9, 1, 0, SERVER)])));
     client.export(again).await.unwrap();
     assert_eq!(collector.metric(r#"collector_received_spans_total{transport="grpc"}"#).await, 2);
     collector.stop().await;
@@ -217,7 +218,7 @@ async fn grpc_refuses_long_compressed_messages_permanently() {
     });
     let noise = noise.take(52 << 20).map(|bits| char::from(b'0' + (bits >> 30 & 63) as u8));
     let noise: String = noise.collect();
-    let mut long = span(8, 1, 0, 2);
+    let mut long = span(8, 1, 0, SERVER);
     long["name"] = json!(noise);
     let refused = client.export(protobuf(&export("web", "test", json!([long])))).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a status that clients do not retry: {refused}");
@@ -241,7 +242,7 @@ async fn answers_health_checks_and_stops_without_waiting_for_idle_connections() 
 #[tokio::test]
 async fn rejects_only_the_malformed_span_of_a_message() {
     let collector = Collector::start().await;
-    let spans = [span(1, 1, 0, 2), span(2, 2, 0, 2), span(3, 3, 0, 2)];
+    let spans = [span(1, 1, 0, SERVER), span(2, 2, 0, SERVER), span(3, 3, 0, SERVER)];
     let mut message = protobuf(&export("web", "test", json!(spans))).encode_to_vec();
     let name = b"operation 2";
     let at = message.windows(name.len()).position(|window| window == name).unwrap();
@@ -260,7 +261,7 @@ async fn rejects_only_the_malformed_span_of_a_message() {
 async fn rejects_spans_whose_repeated_resource_exceeds_the_limit() {
     let collector = Collector::start().await;
     let long = json!({ "key": "long", "value": { "stringValue": "x".repeat(60_000) } });
-    let mut message = protobuf(&export("web", "test", json!([span(1, 1, 0, 2)])));
+    let mut message = protobuf(&export("web", "test", json!([span(1, 1, 0, SERVER)])));
     let resource_spans = &mut message.resource_spans[0];
     resource_spans.resource.as_mut().unwrap().attributes.push(serde_json::from_value(long).unwrap());
     resource_spans.scope_spans = vec![resource_spans.scope_spans[0].clone(); 2000];

@@ -5,20 +5,20 @@ use collector::{OpenError, Snapshot};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, WINDOW_V3, hex, span};
+use crate::support::{CLIENT, Collector, SERVER, WINDOW_V3, hex, span};
 
 /// A collector that has evicted traces and received errors and loss reports.
 async fn loaded_collector() -> Collector {
     let collector = Collector::with(512 << 10, None).await;
     for first in (1..=3000_u128).step_by(100) {
         let spans = (first..first + 100).flat_map(|trace| {
-            let mut child = span(trace, 2, 1, 3);
+            let mut child = span(trace, 2, 1, CLIENT);
             child["endTimeUnixNano"] = json!((1_000_000_000 + trace * 1013).to_string());
             if trace % 700 == 0 {
                 child["status"] = json!({ "code": 2, "message": "boom" });
             }
             child["attributes"] = json!([{ "key": "double", "value": { "doubleValue": 0.1 } }]);
-            [span(trace, 1, 0, 2), child]
+            [span(trace, 1, 0, SERVER), child]
         });
         collector.accept("shop", json!(spans.collect::<Vec<_>>())).await;
     }

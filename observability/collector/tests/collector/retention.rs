@@ -3,13 +3,13 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, hex, span};
+use crate::support::{Collector, SERVER, hex, span};
 
 /// Sends traces of one span, with durations over four orders of magnitude.
 async fn send_spread(collector: &Collector, traces: u128) {
     for first in (1..=traces).step_by(200) {
         let spans = (first..first + 200).map(|trace| {
-            let mut span = span(trace, 1, 0, 2);
+            let mut span = span(trace, 1, 0, SERVER);
             let duration = 1_000 * (trace * 7919 % 10_007).pow(2) / 1000;
             span["endTimeUnixNano"] = json!((1_000_000_000 + duration).to_string());
             span
@@ -48,7 +48,7 @@ async fn the_exemplars_of_every_percentile_are_stored() {
 async fn keeps_the_slowest_traces_after_large_ones_filled_the_store() {
     let collector = Collector::with(2 << 20, None).await;
     let large = |id: u128| {
-        let mut large = span(1_000_000 + id, 1, 0, 2);
+        let mut large = span(1_000_000 + id, 1, 0, SERVER);
         large["name"] = json!("large");
         large["attributes"] = json!([{ "key": "blob", "value": { "stringValue": "x".repeat(100_000) } }]);
         large

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Collector, Reply, WINDOW_V3, hex, span};
+use crate::support::{Collector, Reply, SERVER, WINDOW_V3, hex, span};
 
 const TRACES: u128 = 30;
 
@@ -11,7 +11,7 @@ const TRACES: u128 = 30;
 async fn collector_with_long_names() -> Collector {
     let collector = Collector::start().await;
     for (id, service) in [(1, "shop".to_owned()), (2, "\u{1}".repeat(64_000))] {
-        let spans: Vec<Value> = (1..=TRACES).map(|trace| span(trace, id, id - 1, 2)).collect();
+        let spans: Vec<Value> = (1..=TRACES).map(|trace| span(trace, id, id - 1, SERVER)).collect();
         collector.accept(&service, json!(spans)).await;
     }
     collector

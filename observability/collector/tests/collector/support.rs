@@ -13,12 +13,20 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};
+use telemetry::contract;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Deadline for events that usually take milliseconds.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Kinds of spans in OTLP.
+pub(crate) const INTERNAL: u8 = 1;
+pub(crate) const SERVER: u8 = 2;
+pub(crate) const CLIENT: u8 = 3;
+pub(crate) const PRODUCER: u8 = 4;
+pub(crate) const CONSUMER: u8 = 5;
 
 /// Header of an OTLP/HTTP request with JSON.
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
@@ -229,14 +237,14 @@ pub(crate) fn hex(trace: u128) -> String {
 
 /// Returns the message by which an exporter reports spans that it dropped, with the ids of the traces concerned.
 fn loss_report(service: &str, count: i64, reason: &str, traces: impl IntoIterator<Item = u128>) -> Value {
-    let mut report = span(99, 9, 0, 1);
-    report["name"] = json!("spans dropped");
+    let mut report = span(99, 9, 0, INTERNAL);
+    report["name"] = json!(contract::LOSS_REPORT);
     report["attributes"] = json!([
-        { "key": "otel.dropped.count", "value": { "intValue": count.to_string() } },
-        { "key": "otel.dropped.reason", "value": { "stringValue": reason } },
+        { "key": contract::DROPPED_COUNT, "value": { "intValue": count.to_string() } },
+        { "key": contract::DROPPED_REASON, "value": { "stringValue": reason } },
     ]);
     let links =
         traces.into_iter().map(|trace| json!({ "traceId": hex(trace), "spanId": "0000000000000001" }));
     report["links"] = links.collect();
-    export(service, "observability.telemetry", json!([report]))
+    export(service, contract::LOSS_SCOPE, json!([report]))
 }
