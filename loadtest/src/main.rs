@@ -17,7 +17,8 @@ mod commands;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use telemetry::arguments::ignore_empty_variables;
 
 use commands::demo::{self, Demo};
 use commands::keep::{self, Keep};
@@ -44,7 +45,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Start everything and stay, until Ctrl-C
     Up(Up),
-    /// Run one role in this process; the environment tells it where the others are
+    /// Run one role in this process; `serve ROLE --help` lists its settings
+    #[command(subcommand)]
     Serve(Serve),
     /// Load a system that runs already, and check every reply
     Load(Load),
@@ -74,11 +76,16 @@ pub(crate) enum Command {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Variables whose empty value turns the export of spans off. An empty value of any other counts as unset.
+const EMPTY_HAS_A_MEANING: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "WORKBENCH_OTLP"];
+
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = ignore_empty_variables(Cli::command(), &EMPTY_HAS_A_MEANING);
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),
-        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Serve(arguments) => serve::serve(arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Traces(arguments) => block_on(traces::transfer(&arguments)),
@@ -102,8 +109,7 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
 fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UsageError>()
-            || cause.is::<system::config::ConfigError>()
-            || cause.downcast_ref().is_some_and(system::service::Error::is_usage)
+            || cause.downcast_ref().is_some_and(system::app::Error::is_usage)
             || cause.downcast_ref().is_some_and(collector::Error::is_usage)
             || cause.downcast_ref().is_some_and(stack::Error::is_usage)
     })

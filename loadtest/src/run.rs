@@ -50,7 +50,7 @@ pub(crate) async fn execute(
     endpoints: &Endpoints,
     stop: &CancellationToken,
 ) -> anyhow::Result<Bundle> {
-    let settings = telemetry_settings(&endpoints.otlp)?;
+    let settings = telemetry_settings(&endpoints.otlp, shape.sampling)?;
     let telemetry = telemetry::init("loadtest", "loadtest", &settings).context("telemetry does not start")?;
     let finished = execute_traced(shape, endpoints, stop).await;
     // Dropping the guard blocks until the last spans are out.
@@ -144,12 +144,12 @@ async fn load(
     Ok(Found { after, validity, hops, bookings, ledger })
 }
 
-fn telemetry_settings(otlp: &str) -> anyhow::Result<telemetry::Settings> {
+fn telemetry_settings(otlp: &str, sampling: telemetry::Sampling) -> anyhow::Result<telemetry::Settings> {
     Ok(telemetry::Settings {
         otlp_endpoint: otlp.parse().context(format!("cannot export to {otlp}")).map_err(UsageError)?,
         // The report is written to stdout.
         log_filter: telemetry::LogFilter::off(),
-        sampling: system::config::sampling()?,
+        sampling,
         ..telemetry::Settings::default()
     })
 }

@@ -62,7 +62,7 @@ pub(crate) enum Error {
     #[error("the database does not let us in")]
     Database(#[from] sqlx::Error),
     #[error("filling the database")]
-    Seed(#[from] system::service::Error),
+    Seed(#[from] system::app::Error),
 }
 
 impl Error {
@@ -87,6 +87,8 @@ pub(crate) struct Options {
     pub(crate) postgres_bin: Option<PathBuf>,
     /// Signs the tokens; a random one if absent.
     pub(crate) jwt_secret: Option<String>,
+    /// Worker threads of each role instead of the number that the stack chooses.
+    pub(crate) worker_threads: Option<String>,
     /// Where the roles send their spans, if not to the stack's own collector.
     pub(crate) export_to: Option<String>,
     /// What the database is filled with.
@@ -154,7 +156,12 @@ impl Stack {
         let export_to = options.export_to.as_deref().unwrap_or(&own_collector);
         let roles = roles::all(
             &self.ports,
-            &Surroundings { database_url: &self.database_url, jwt_secret, export_to },
+            &Surroundings {
+                database_url: &self.database_url,
+                jwt_secret,
+                export_to,
+                worker_threads: options.worker_threads.as_deref(),
+            },
         );
         let (waiting, free): (Vec<&Role>, Vec<&Role>) = roles.iter().partition(|role| role.needs_database);
         for role in free {

@@ -1,23 +1,30 @@
-//! Every type on the wire, once.
+//! Every type and header on the wire between processes.
 //!
-//! A client of the original system works unchanged: a number may arrive as a numeric string, unknown members are ignored.
+//! Clients of the original system work unchanged: a number may arrive as a numeric string, and unknown members are ignored.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use http::HeaderName;
 use serde::de::{Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// One tutor, as search tells it.
+/// Response header: the instance name of the gateway that answered.
+pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// Request header: the addresses that the request came through, the client's first.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// One tutor of a search result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tutor {
     /// Positive.
     pub id: i64,
     /// Display name.
     pub name: String,
-    /// The one subject taught.
+    /// The only subject that the tutor teaches.
     pub subject: String,
     /// 0 to 5, one decimal digit.
     pub rating: f64,
@@ -26,36 +33,36 @@ pub struct Tutor {
 /// Reply of `POST /token`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// The JWT.
+    /// JSON Web Token, for `Authorization: Bearer`.
     pub access_token: String,
     /// Always `bearer`.
     pub token_type: String,
-    /// Seconds.
+    /// Lifetime in seconds.
     pub expires_in: u64,
 }
 
-/// Reply of the public `GET /search`; `T` is what stands for the list of tutors.
+/// Reply of the public `GET /search`; `T` is the list of tutors, or its JSON text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SearchReply<T = Vec<Tutor>> {
-    /// Whether the cache answered.
+    /// Whether the result came from the cache.
     pub cached: bool,
-    /// Best rating first, then by id.
+    /// The tutors, by rating in descending order, then by id.
     pub data: T,
 }
 
-/// Reply of search's own `GET /search`.
+/// Reply of the search role's `GET /search`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tutors<T = Vec<Tutor>> {
-    /// Best rating first, then by id.
+    /// The tutors, by rating in descending order, then by id.
     pub data: T,
 }
 
 /// `POST /book`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookRequest {
-    /// Who learns.
+    /// Id of the student.
     pub student_id: Id,
-    /// Who teaches.
+    /// Id of the tutor.
     pub tutor_id: Id,
 }
 
@@ -64,65 +71,65 @@ pub struct BookRequest {
 pub struct BookReply {
     /// Always `success`.
     pub status: String,
-    /// The new booking.
+    /// Id of the new booking.
     pub booking_id: i64,
-    /// Who learns.
+    /// Id of the student.
     pub student_id: i64,
-    /// Who teaches.
+    /// Id of the tutor.
     pub tutor_id: i64,
 }
 
-/// One booking and what became of its notification.
+/// One booking and the state of its notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
 pub struct Booking {
-    /// Grows with each booking.
+    /// Later bookings have higher ids.
     pub booking_id: i64,
-    /// Who learns.
+    /// Id of the student.
     pub student_id: i64,
-    /// Who teaches.
+    /// Id of the tutor.
     pub tutor_id: i64,
     /// Who teaches, by name.
     pub tutor_name: String,
-    /// When it was made.
+    /// When the booking was made.
     pub created_at: DateTime<Utc>,
-    /// When the notification was recorded as sent.
+    /// When the notification was first recorded as sent.
     pub notified_at: Option<DateTime<Utc>>,
-    /// How often the notification was recorded as sent.
+    /// Number of times that the notification was recorded as sent.
     pub deliveries: i32,
 }
 
-/// Reply of `GET /bookings`: newest first.
+/// Reply of `GET /bookings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bookings {
-    /// At most `limit` of them.
+    /// At most `limit` bookings, newest first.
     pub bookings: Vec<Booking>,
 }
 
-/// Reply of booking's internal `GET /users/{username}`, read by the gateways at log-in.
+/// Reply of the booking role's `GET /users/{username}`, which the gateways call at log-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// The student whom the user acts for.
+    /// The student that the user acts for.
     pub student_id: i64,
-    /// PHC string.
+    /// Hash of the password, a PHC string.
     pub password_hash: String,
 }
 
-/// `POST /set/{key}` of the cache, and its reply to `GET /get/{key}`.
+/// Body of the cache's `POST /set/{key}`, and its reply to `GET /get/{key}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CacheEntry<T = Box<RawValue>> {
     /// Any JSON value.
     pub value: T,
-    /// How long it may be served; the cache's default when absent.
+    /// Time to live in seconds; the cache's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
 }
 
-/// `POST /enqueue`.
+/// Body of the queue's `POST /enqueue`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EnqueueRequest {
-    /// What a consumer dispatches on.
+    /// Selects the consumer's handler.
     pub task_type: String,
-    /// Whatever the consumer of that type expects.
+    /// Any JSON value; its form depends on the task type.
     pub payload: Box<RawValue>,
     /// The sender's trace context, `traceparent` and `tracestate`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -132,21 +139,100 @@ pub struct EnqueueRequest {
 /// Reply of `POST /enqueue`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnqueueReply {
-    /// Unique in the queue's life.
+    /// Unique until the queue restarts.
     pub task_id: String,
 }
 
-/// The task type of a booking's notification.
+/// Reply of `GET /dequeue`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DequeueReply {
+    /// Id of the task.
+    pub id: String,
+    /// Selects the consumer's handler.
+    pub task_type: String,
+    /// The payload as it was enqueued.
+    pub payload: Box<RawValue>,
+    /// The sender's trace context.
+    #[serde(default)]
+    pub otel: BTreeMap<String, String>,
+}
+
+/// Body of `POST /lease`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeaseRequest {
+    /// Maximum number of tasks in the reply.
+    pub max: usize,
+    /// Length of the lease in milliseconds; the tasks are redelivered when it expires.
+    pub visibility_ms: u64,
+    /// Maximum wait in milliseconds if no task is available.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Reply of `POST /lease`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeaseReply {
+    /// Oldest first; empty if no task was available in time.
+    pub tasks: Vec<LeasedTask>,
+}
+
+/// One task of a [`LeaseReply`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeasedTask {
+    /// Id of the task.
+    pub id: String,
+    /// Id of the lease.
+    pub lease: String,
+    /// Selects the consumer's handler.
+    pub task_type: String,
+    /// The payload as it was enqueued.
+    pub payload: Box<RawValue>,
+    /// The sender's trace context.
+    #[serde(default)]
+    pub otel: BTreeMap<String, String>,
+    /// Number of leases of the task so far, this one included.
+    pub attempts: u32,
+    /// When the task was enqueued.
+    pub enqueued_at: DateTime<Utc>,
+}
+
+/// Body of `POST /ack`, which removes a task, and of `POST /nack`, which returns it to the queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettleRequest {
+    /// Id of the task.
+    pub id: String,
+    /// Id of the lease.
+    pub lease: String,
+    /// `POST /nack`: time in milliseconds before the task is redelivered.
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+/// Reply of requests that have nothing to return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// Always `ok`.
+    pub status: String,
+}
+
+impl StatusReply {
+    /// The reply of a request that succeeded.
+    pub fn ok() -> Self {
+        Self { status: "ok".into() }
+    }
+}
+
+/// Task type of the notification of a booking.
 pub const BOOKING_NOTIFICATION: &str = "booking_notification";
 
-/// The payload of a [`BOOKING_NOTIFICATION`] task.
+/// Payload of a [`BOOKING_NOTIFICATION`] task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookingNotification {
-    /// The booking to tell of.
+    /// Id of the booking.
     pub booking_id: i64,
-    /// Whom to tell.
+    /// Id of the student to notify.
     pub student_id: i64,
-    /// Whom to tell as well.
+    /// Id of the tutor to notify.
     pub tutor_id: i64,
 }
 
@@ -169,7 +255,7 @@ impl<'de> Deserialize<'de> for Id {
             type Value = Id;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an integer, or a string that holds one")
+                f.write_str("an integer or a string that contains one")
             }
 
             fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Id, E> {
@@ -201,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_integer_is_refused() {
+    fn rejects_values_that_are_not_integers() {
         for bad in ["1.5", "true", "null", "[]", "\"one\"", "\"\"", "9223372036854775808"] {
             assert!(serde_json::from_str::<Id>(bad).is_err(), "{bad}");
         }

@@ -1,7 +1,7 @@
-//! Balancer: browsers and the load generator call it; it sends each request to the next gateway in turn.
+//! Balancer: browsers and the load generator call it; it forwards each request to the next gateway in turn.
 //!
-//! Streams bodies both ways. A gateway that refuses connections or is not ready is skipped until it is back; with no
-//! gateway left the answer is 503.
+//! Streams bodies in both directions. Skips a gateway that refuses connections or is not ready, until it is ready again.
+//! Answers 503 if no gateway is up.
 
 mod rotation;
 #[cfg(test)]
@@ -19,34 +19,36 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
+use clap::Args;
 use http_body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::Context;
+use telemetry::arguments::ParseError;
 use telemetry::client::{ClientSpan, Target};
 use telemetry::contract;
-use telemetry::server::{self, Upstream};
+use telemetry::server::Upstream;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::config::{Config, ConfigError};
+use crate::api::{FORWARDED_FOR, SERVED_BY};
+use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract;
-use crate::fallback;
-use crate::peer::{self, PeerError};
-use crate::service::{Error, Role};
+use crate::middleware;
+use crate::peer::{self, BaseUrl, PeerError};
+use crate::role::Role;
+use crate::settings::List;
 use rotation::{Gateway, Rotation};
 use upload::{Replayable, Upload};
 
-/// Beyond it a request is refused before a gateway sees it. The gateways' own limits are lower.
+/// Maximum size of a forwarded body, in bytes. The gateways' own limits are lower.
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
-/// How often a gateway is asked whether it is ready. Shorter than the time for which a stopping gateway still serves.
-const PROBE_EVERY: Duration = Duration::from_millis(200);
+/// Interval between readiness probes of a gateway. Shorter than `DRAIN_MS`, for which a stopping gateway still serves.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// Headers that belong to one connection (RFC 9110, section 7.6.1) and are not passed on.
+/// Headers that belong to one connection (RFC 9110, section 7.6.1) and are not forwarded.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -58,40 +60,65 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
+/// Settings of the balancer.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Balancer)))]
+pub struct Settings {
+    /// Base URLs of the gateways, in round-robin order, separated by commas
+    #[arg(long, env = "GATEWAY_URLS", value_name = "URLS", default_value = default_gateways(), value_parser = gateway_urls)]
+    gateway_urls: List<BaseUrl>,
+    /// Origins of pages that may call the balancer from a browser, separated by commas
+    #[arg(
+        long,
+        env = "CORS_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "http://localhost,http://127.0.0.1,http://localhost:8080,http://127.0.0.1:8080"
+    )]
+    cors_origins: List<HeaderValue>,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
+}
+
+/// Two gateways on this machine, on the default port and the next one.
+fn default_gateways() -> String {
+    let port = Role::Gateway.port();
+    format!("http://127.0.0.1:{port},http://127.0.0.1:{}", port + 1)
+}
+
+fn gateway_urls(text: &str) -> Result<List<BaseUrl>, String> {
+    let urls: List<BaseUrl> = text.parse().map_err(|error: ParseError| error.to_string())?;
+    if urls.0.is_empty() { Err("must contain at least one URL".into()) } else { Ok(urls) }
+}
+
 struct Balancer {
     rotation: Arc<Rotation>,
     client: Client<HttpConnector, Replayable>,
-    timeout: Duration,
 }
 
-pub(crate) fn role(config: &Config, stop: CancellationToken) -> Result<Role, Error> {
-    let gateways = config.peers.gateways.iter().map(|url| Gateway::parse(url)).collect::<Result<Vec<_>, _>>();
-    let gateways =
-        gateways.map_err(|error| ConfigError::Invalid { name: "GATEWAY_URLS", reason: error.to_string() })?;
+/// The balancer's app. It is ready while at least one gateway is up.
+pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
+    let gateways = settings.gateway_urls.0.iter().map(Gateway::new).collect();
     let rotation = Arc::new(Rotation::new(gateways));
-    tokio::spawn(rotation::probe(Arc::clone(&rotation), PROBE_EVERY, stop));
+    tokio::spawn(rotation::probe(Arc::clone(&rotation), PROBE_INTERVAL, shutdown));
     let ready = Arc::clone(&rotation);
-    let balancer = Balancer { rotation, client: peer::client(), timeout: config.request_timeout };
-    let routes = server::traced(router(balancer)).layer(cors(&config.cors_origins)?);
-    Ok(Role { routes, ready: Arc::new(move || Box::pin(std::future::ready(ready.any_up()))) })
+    let routes = router(Balancer { rotation, client: peer::client() });
+    let routes = middleware::requests(routes, settings.process.request_timeout);
+    let routes = routes.layer(cors(settings.cors_origins.0.iter().cloned()));
+    Ok(App { ready: Arc::new(move || Box::pin(std::future::ready(ready.any_up()))), ..App::new(routes) })
 }
 
-/// The public routes by name, so that spans and metrics tell them apart; anything else goes the same way.
+/// Names the public routes, so that spans and metrics tell them apart. Other paths are forwarded as well.
 fn router(balancer: Balancer) -> Router {
     let router = ["/token", "/search", "/book", "/bookings"]
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, any(forward)));
-    let limit = balancer.timeout;
-    fallback::bounded(router.fallback(forward).with_state(Arc::new(balancer)), limit)
+    router.fallback(forward).with_state(Arc::new(balancer))
 }
 
-fn cors(origins: &[String]) -> Result<CorsLayer, ConfigError> {
-    let origins = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect::<Result<Vec<_>, _>>();
-    let origins = origins.map_err(|_| ConfigError::Invalid {
-        name: "CORS_ORIGINS",
-        reason: "an origin has characters that no header can hold".into(),
-    })?;
-    Ok(CorsLayer::new()
+fn cors(origins: impl Iterator<Item = HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
         .allow_headers([
@@ -100,8 +127,8 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ConfigError> {
             contract::TRACEPARENT,
             contract::TRACESTATE,
         ])
-        .expose_headers([HeaderName::from_static("x-served-by"), contract::TRACERESPONSE])
-        .max_age(Duration::from_secs(600)))
+        .expose_headers([SERVED_BY, contract::TRACERESPONSE])
+        .max_age(Duration::from_secs(600))
 }
 
 async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Result<Response> {
@@ -113,7 +140,7 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
         return Err(Code::BodyTooLarge.into());
     }
     prepare(&mut head.headers, head.extensions.get::<ConnectInfo<SocketAddr>>());
-    let body = Arc::new(Upload { unseen: Mutex::new(Some(body)), broke_off: AtomicBool::new(false) });
+    let body = Arc::new(Upload { unsent: Mutex::new(Some(body)), incomplete: AtomicBool::new(false) });
     for gateway in balancer.rotation.candidates() {
         let error = match balancer.send(gateway, &head, Replayable::new(&body)).await {
             Ok(response) => return Ok(response),
@@ -122,12 +149,12 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
         if error == PeerError::Unreachable {
             gateway.mark_down();
         }
-        // Only what no gateway can have seen is sent to the next one.
-        if body.broke_off.load(Relaxed) {
-            return Err(extract::broke_off());
+        if body.incomplete.load(Relaxed) {
+            return Err(extract::incomplete_body());
         }
-        let unseen = body.unseen.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if error != PeerError::Unreachable || !unseen {
+        // Only a request that no gateway can have received is sent to the next one.
+        let unsent = body.unsent.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if error != PeerError::Unreachable || !unsent {
             return Err(Problem::from(error));
         }
     }
@@ -137,17 +164,17 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
 
 fn prepare(headers: &mut HeaderMap, peer: Option<&ConnectInfo<SocketAddr>>) {
     strip(headers);
-    // The body is asked for when the gateway takes it; the gateway need not ask once more.
+    // hyper sends `100 Continue` when the body is first read; the gateway must not expect it again.
     headers.remove(header::EXPECT);
     let Some(ConnectInfo(peer)) = peer else { return };
-    let before = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok());
-    let chain = before.map_or_else(|| peer.ip().to_string(), |before| format!("{before}, {}", peer.ip()));
+    let previous = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok());
+    let chain = previous.map_or_else(|| peer.ip().to_string(), |hops| format!("{hops}, {}", peer.ip()));
     if let Ok(chain) = HeaderValue::from_str(&chain) {
         headers.insert(FORWARDED_FOR, chain);
     }
 }
 
-/// Takes out what is meant for this connection: the fields above and those that `Connection` names.
+/// Removes the headers that belong to this connection: [`HOP_BY_HOP`] and those that `Connection` lists.
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -183,7 +210,7 @@ impl Balancer {
             Err(error) => {
                 let error = if error.is_connect() { PeerError::Unreachable } else { PeerError::Broken };
                 span.fail(error.name());
-                tracing::warn!(upstream = gateway.name(), error = error.name(), "a gateway did not answer");
+                tracing::warn!(upstream = gateway.name(), error = error.name(), "gateway did not answer");
                 Err(error)
             }
         }
@@ -208,7 +235,7 @@ fn target<'a>(gateway: &'a Gateway, head: &'a http::request::Parts, uri: &'a Uri
 fn relay(response: Response<hyper::body::Incoming>, gateway: &Gateway) -> Response {
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
-    let served_by = head.headers.get("x-served-by").and_then(|name| name.to_str().ok());
+    let served_by = head.headers.get(&SERVED_BY).and_then(|name| name.to_str().ok());
     let upstream = Upstream(served_by.unwrap_or(gateway.name()).to_owned());
     head.extensions.insert(upstream);
     Response::from_parts(head, Body::new(body))

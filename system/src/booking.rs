@@ -1,7 +1,7 @@
 //! Booking: the gateways call it to book, to list bookings, and to look up a user at log-in.
 //!
-//! Promises that a booking it confirms is committed and that its notification is queued. When the task cannot be queued
-//! the booking is taken back and the caller gets 503. Unknown students and tutors are 404.
+//! A confirmed booking is committed and its notification is queued. If the notification cannot be queued, the booking is
+//! rolled back and the caller gets a 503. Unknown students and tutors are a 404.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,88 +10,103 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{get, post};
+use clap::Args;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use serde_json::value::to_raw_value;
 use sqlx::PgPool;
-use telemetry::{propagation, server};
+use telemetry::propagation;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{
     BOOKING_NOTIFICATION, BookReply, BookRequest, Booking, BookingNotification, Bookings, EnqueueReply,
     EnqueueRequest, User,
 };
-use crate::config::Config;
+use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path};
-use crate::peer::Peer;
-use crate::service::{Error, Role};
-use crate::{database, extract, fallback};
+use crate::peer::{BaseUrl, Peer};
+use crate::role::Role;
+use crate::{database, extract, middleware};
 
 const INSERT: &str = "INSERT INTO bookings (student_id, tutor_id) VALUES ($1, $2) RETURNING id";
-const TAKE_BACK: &str = "DELETE FROM bookings WHERE id = $1";
-const OF_STUDENT: &str =
-    "SELECT b.id AS booking_id, b.student_id, b.tutor_id, t.name AS tutor_name, b.created_at,
+const DELETE: &str = "DELETE FROM bookings WHERE id = $1";
+const LIST: &str = "SELECT b.id AS booking_id, b.student_id, b.tutor_id, t.name AS tutor_name, b.created_at,
         n.sent_at AS notified_at, coalesce(n.deliveries, 0) AS deliveries
     FROM bookings b JOIN tutors t ON t.id = b.tutor_id LEFT JOIN notifications n ON n.booking_id = b.id
     WHERE b.student_id = $1 AND b.id < $2 ORDER BY b.id DESC LIMIT $3";
-const BY_USERNAME: &str = "SELECT student_id, password_hash FROM users WHERE username = $1";
+const FIND_USER: &str = "SELECT student_id, password_hash FROM users WHERE username = $1";
 
-/// Bookings in one reply.
+/// Number of bookings in one reply.
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
 
-/// The queue answers at once, or not at all: then the booking is taken back, also when the role is stopping.
+/// Maximum time of a call to the queue; after it the booking is rolled back. Shorter than [`GRACE`], so that a booking also
+/// ends while the role stops.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Longest wait, once the role stops, for bookings whose caller is gone.
+/// Maximum wait on shutdown for running bookings whose caller has gone away.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// What the handlers share.
+/// Settings of the booking service.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Booking)))]
+pub struct Settings {
+    /// Base URL of the queue
+    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Queue))]
+    queue_url: BaseUrl,
+    /// Database.
+    #[command(flatten)]
+    database: database::Settings,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
+}
+
 #[derive(Debug)]
 struct BookingDesk {
     pool: PgPool,
     queue: Peer,
-    /// Bookings under way.
-    under_way: TaskTracker,
+    /// Running bookings.
+    running: TaskTracker,
 }
 
-/// The role, and what is left to do once it serves no more.
-pub(crate) async fn role(config: &Config) -> Result<(Role, BoxFuture<'static, ()>), Error> {
-    let pool = database::connect(config.database_url()?).await?;
+/// The app of the booking service. It is ready while the database answers, and finishes the running bookings on shutdown.
+pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
+    let pool = settings.database.connect().await?;
     let ready = database::readiness(&pool);
-    let queue = config.prompt_peer("QUEUE_URL", &config.peers.queue, QUEUE_DEADLINE)?;
-    let under_way = TaskTracker::new();
-    let desk = BookingDesk { pool, queue, under_way: under_way.clone() };
-    let routes = fallback::bounded(router(desk), config.request_timeout);
+    let queue = Peer::new(&settings.queue_url, QUEUE_DEADLINE);
+    let running = TaskTracker::new();
+    let desk = BookingDesk { pool, queue, running: running.clone() };
+    let routes = middleware::requests(router(desk), settings.process.request_timeout);
     let finish = async move {
-        under_way.close();
-        if timeout(GRACE, under_way.wait()).await.is_err() {
-            tracing::error!(bookings = under_way.len(), "bookings were cut off half-way");
+        running.close();
+        if timeout(GRACE, running.wait()).await.is_err() {
+            tracing::error!(bookings = running.len(), "bookings were interrupted");
         }
     };
-    Ok((Role { routes: server::traced(routes), ready }, finish.boxed()))
+    Ok(App { routes, ready, finish: finish.boxed() })
 }
 
-/// Booking's routes.
 fn router(desk: BookingDesk) -> Router {
     let router = Router::new()
         .route("/book", post(book))
         .route("/bookings", get(bookings))
         .route("/users/{username}", get(user));
-    fallback::problems(router).with_state(Arc::new(desk))
+    middleware::problems(router).with_state(Arc::new(desk))
 }
 
 async fn book(
     State(desk): State<Arc<BookingDesk>>,
     Json(request): Json<BookRequest>,
 ) -> Result<axum::Json<BookReply>> {
-    // A caller that goes away must not leave a booking without its notification: what was begun runs to its end.
+    // A task of its own, so that a caller that goes away cannot leave a booking without its notification.
     let booking = insert_and_confirm(Arc::clone(&desk), request).with_context(Context::current());
-    let booked = desk.under_way.spawn(booking);
+    let booked = desk.running.spawn(booking);
     let BookingNotification { booking_id, student_id, tutor_id } =
         booked.await.map_err(Problem::internal)??;
     Ok(axum::Json(BookReply { status: "success".into(), booking_id, student_id, tutor_id }))
@@ -113,15 +128,16 @@ async fn insert_and_confirm(desk: Arc<BookingDesk>, request: BookRequest) -> Res
 
 async fn confirm(desk: &BookingDesk, notification: BookingNotification) -> Result<()> {
     let Err(problem) = enqueue(&desk.queue, notification).await else { return Ok(()) };
-    let take_back = sqlx::query(TAKE_BACK).bind(notification.booking_id).execute(&desk.pool);
-    database::query("DELETE bookings", TAKE_BACK, take_back)
-        .await
-        .map_err(|error| database::problem(&error))?;
-    tracing::warn!(booking_id = notification.booking_id, "taken back: its notification could not be queued");
+    let delete = sqlx::query(DELETE).bind(notification.booking_id).execute(&desk.pool);
+    database::query("DELETE bookings", DELETE, delete).await.map_err(|error| database::problem(&error))?;
+    tracing::warn!(
+        booking_id = notification.booking_id,
+        "booking rolled back: its notification could not be queued"
+    );
     Err(problem)
 }
 
-/// Sends the task inside a PRODUCER span whose context travels in the message.
+/// Enqueues the notification in a PRODUCER span, whose context is sent in the message.
 async fn enqueue(queue: &Peer, notification: BookingNotification) -> Result<()> {
     let parent = Context::current();
     let tracer = telemetry::tracer();
@@ -157,20 +173,20 @@ async fn bookings(State(desk): State<Arc<BookingDesk>>, uri: Uri) -> Result<axum
     let limit = extract::number(&query, "limit")?.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let before = extract::number(&query, "before")?.unwrap_or(i64::MAX);
     let mut connection = database::acquire(&desk.pool).await?;
-    let rows = sqlx::query_as::<_, Booking>(OF_STUDENT).bind(student).bind(before).bind(limit);
-    let rows = database::query("SELECT bookings", OF_STUDENT, rows.fetch_all(&mut *connection)).await;
+    let rows = sqlx::query_as::<_, Booking>(LIST).bind(student).bind(before).bind(limit);
+    let rows = database::query("SELECT bookings", LIST, rows.fetch_all(&mut *connection)).await;
     Ok(axum::Json(Bookings { bookings: rows.map_err(|error| database::problem(&error))? }))
 }
 
 async fn user(State(desk): State<Arc<BookingDesk>>, Path(username): Path) -> Result<axum::Json<User>> {
-    // PostgreSQL's text holds no NUL.
+    // PostgreSQL's `text` cannot contain NUL.
     if username.contains('\0') {
         return Err(Code::NotFound.into());
     }
     let mut connection = database::acquire(&desk.pool).await?;
-    let row = sqlx::query_as::<_, (i64, String)>(BY_USERNAME).bind(username).fetch_optional(&mut *connection);
+    let row = sqlx::query_as::<_, (i64, String)>(FIND_USER).bind(username).fetch_optional(&mut *connection);
     let row =
-        database::query("SELECT users", BY_USERNAME, row).await.map_err(|error| database::problem(&error))?;
+        database::query("SELECT users", FIND_USER, row).await.map_err(|error| database::problem(&error))?;
     let (student_id, password_hash) = row.ok_or(Code::NotFound)?;
     Ok(axum::Json(User { student_id, password_hash }))
 }

@@ -1,6 +1,6 @@
-//! Cache: the gateways ask it before they ask search.
+//! Cache: the gateways read it before they call search.
 //!
-//! Promises a bounded size and that no value outlives its time to live. A miss is 404. Nothing survives a restart.
+//! Its size is bounded, and no value is returned after its time to live. A miss is a 404. A restart empties the cache.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,31 +9,45 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use clap::Args;
 use moka::Expiry;
 use moka::future::Cache;
 use rand::Rng as _;
 use serde_json::value::RawValue;
-use telemetry::server;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::CacheEntry;
-use crate::config::Config;
+use crate::api::{CacheEntry, StatusReply};
+use crate::app::{self, App, Error};
 use crate::error::{Code, Result};
 use crate::extract::{Json, Path};
-use crate::service::{Role, always_ready};
-use crate::{fallback, peer};
+use crate::role::Role;
+use crate::{middleware, peer};
 
-/// As large as the largest reply that a gateway reads from search.
+/// Maximum size of a value: that of the largest reply that a gateway accepts from search.
 const MAX_VALUE_BYTES: usize = peer::MAX_REPLY_BYTES;
 
 const DEFAULT_TTL_SECONDS: u64 = 60;
 const MAX_TTL_SECONDS: u64 = 24 * 3600;
 
-/// What an entry costs besides its key and value; from moka's own bookkeeping, rounded up.
+/// Size of an entry without its key and value: moka's bookkeeping, rounded up.
 const ENTRY_OVERHEAD_BYTES: u32 = 200;
 
-/// Up to a tenth of the time to live is taken off at random: entries that were set together do not all expire together
-/// and send everybody to the database at once.
+/// Fraction of the time to live by which it is shortened at random, so that entries that were set together do not expire
+/// together and cause a burst of queries.
 const JITTER: f64 = 0.1;
+
+/// Settings of the cache.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Cache)))]
+pub struct Settings {
+    /// Maximum size of all entries, in bytes
+    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
+    cache_max_bytes: u64,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
+}
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -41,6 +55,7 @@ struct Entry {
     ttl: Duration,
 }
 
+/// Each entry expires after its own time to live.
 struct PerEntry;
 
 impl Expiry<String, Entry> for PerEntry {
@@ -59,9 +74,10 @@ impl Expiry<String, Entry> for PerEntry {
     }
 }
 
-pub(crate) fn role(config: &Config) -> Role {
-    let routes = fallback::bounded(router(config.cache_max_bytes), config.request_timeout);
-    Role { routes: server::traced(routes), ready: always_ready() }
+/// The cache's app.
+pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
+    let routes = router(settings.cache_max_bytes);
+    Ok(App::new(middleware::requests(routes, settings.process.request_timeout)))
 }
 
 fn router(max_bytes: u64) -> Router {
@@ -75,7 +91,7 @@ fn router(max_bytes: u64) -> Router {
         .expire_after(PerEntry)
         .build();
     let router = Router::new().route("/get/{key}", get(read)).route("/set/{key}", post(write));
-    fallback::problems(router).with_state(Arc::new(entries))
+    middleware::problems(router).with_state(Arc::new(entries))
 }
 
 async fn read(
@@ -83,7 +99,7 @@ async fn read(
     Path(key): Path,
 ) -> Result<axum::response::Response> {
     let entry = entries.get(&key).await.ok_or(Code::NotFound)?;
-    // The value is JSON already: it is put into its object as it is.
+    // The value is JSON already, so it is copied into its object without being parsed.
     let body = [b"{\"value\":", entry.value.as_ref(), b"}"].concat();
     Ok(axum::response::IntoResponse::into_response((
         [(http::header::CONTENT_TYPE, "application/json")],
@@ -95,15 +111,15 @@ async fn write(
     State(entries): State<Arc<Cache<String, Entry>>>,
     Path(key): Path,
     Json(entry): Json<CacheEntry<Box<RawValue>>, MAX_VALUE_BYTES>,
-) -> axum::Json<serde_json::Value> {
+) -> axum::Json<StatusReply> {
     let seconds = entry.ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS).min(MAX_TTL_SECONDS);
     let ttl = jittered(Duration::from_secs(seconds), rand::rng().random());
     let value = Bytes::copy_from_slice(entry.value.get().as_bytes());
     entries.insert(key, Entry { value, ttl }).await;
-    axum::Json(serde_json::json!({ "status": "ok" }))
+    axum::Json(StatusReply::ok())
 }
 
-/// `random` is in 0..1.
+/// Shortens `ttl` by up to [`JITTER`]; `random` is in 0..1.
 fn jittered(ttl: Duration, random: f64) -> Duration {
     ttl.mul_f64(1.0 - JITTER * random)
 }

@@ -1,5 +1,6 @@
-//! PostgreSQL: the pool, the schema, and the spans around waiting and asking.
+//! PostgreSQL: the settings, the pool, the schema, and the spans of waits and statements.
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -7,30 +8,58 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres};
 
-use crate::config::ConfigError;
+use crate::app::{Error, Readiness};
 use crate::error::{Code, Problem};
-use crate::service::{Error, Readiness};
+use crate::settings::{self, Secret};
 
-/// Enough to keep two cores busy; more only queue inside PostgreSQL, where nobody sees them.
+/// Connections of one role. Enough to keep two cores busy; with more, statements would queue inside PostgreSQL, where no
+/// span shows the wait.
 const MAX_CONNECTIONS: u32 = 8;
 
-/// Longest wait for a connection: beyond it the request would time out anyway.
+/// Maximum wait for a pooled connection. Below the request timeout, so that the caller gets a 503 and not a 504.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest wait at start for a database that is itself starting.
+/// Maximum wait at start for a database that is starting as well.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connects, waiting for a database that is still starting, and brings the schema up to date.
+const URL_HINT: &str = "set it (or DATABASE_URL_FILE) to postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+
+/// Settings of the roles that use PostgreSQL.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+#[command(next_help_heading = "Database")]
+pub struct Settings {
+    /// URL of the database, postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<Secret>,
+    /// File that contains the URL of the database; takes precedence over --database-url
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Connects to the database, as [`connect`] does.
+    pub(crate) async fn connect(&self) -> Result<PgPool, Error> {
+        let (value, file) = (self.database_url.as_ref(), self.database_url_file.as_deref());
+        connect(settings::secret("DATABASE_URL", value, file, URL_HINT)?.expose()).await
+    }
+}
+
+/// Connects and brings the schema up to date. Waits up to 30 s for a database that is starting.
+///
+/// # Errors
+///
+/// Fails if `url` is invalid, if the database refuses the connection or if it does not start in time.
 pub async fn connect(url: &str) -> Result<PgPool, Error> {
-    // Asking the server "are you there?" before each use would cost more than most queries. A connection that died is
-    // noticed at its next use, which answers 503, and is replaced.
+    // A test before each use would cost more than most statements. A broken connection fails at its next use, which
+    // answers 503, and is replaced.
     let options = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false);
-    let server = PgConnectOptions::from_str(url).map_err(|error| ConfigError::Invalid {
+    let server = PgConnectOptions::from_str(url).map_err(|error| settings::Error::Invalid {
         name: "DATABASE_URL",
-        reason: format!("not a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE ({error})"),
+        reason: format!("must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE ({error})"),
     })?;
     let give_up = tokio::time::Instant::now() + START_TIMEOUT;
     let pool = loop {
@@ -40,25 +69,26 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
                 return Err(error.into());
             }
             Err(error) => {
-                tracing::warn!(%error, "the database does not answer yet");
+                tracing::warn!(%error, "the database does not accept connections yet");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
     };
-    // Several roles start at once; sqlx holds an advisory lock, so that one migrates and the others wait.
+    // Several roles start together: sqlx holds an advisory lock, so one of them migrates and the others wait.
     sqlx::migrate!().run(&pool).await?;
     Ok(pool)
 }
 
-/// Nobody listens yet, or PostgreSQL says itself that it is starting or stopping.
+/// Whether the database may accept connections soon: no process listens yet, or PostgreSQL reports that it is starting or
+/// stopping (SQLSTATE 57P).
 fn is_starting(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
-        Some(refusal) => refusal.code().is_some_and(|code| code.starts_with("57P")),
+        Some(error) => error.code().is_some_and(|code| code.starts_with("57P")),
         None => !matches!(error, sqlx::Error::Configuration(_)),
     }
 }
 
-/// Ready while the database answers.
+/// The readiness of a role that is ready while the database answers.
 pub(crate) fn readiness(pool: &PgPool) -> Readiness {
     let pool = pool.clone();
     std::sync::Arc::new(move || {
@@ -67,12 +97,12 @@ pub(crate) fn readiness(pool: &PgPool) -> Readiness {
     })
 }
 
-/// Takes a connection from the pool, inside a span of the wait.
+/// Takes a connection from the pool. The wait for it is a span of its own.
 pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
     telemetry::database::acquire(pool.acquire()).await.map_err(|error| problem(&error))
 }
 
-/// Runs one statement inside a CLIENT span. `summary` is its low-cardinality name, such as `SELECT tutors`.
+/// Runs one statement in a CLIENT span. `summary` is the span's name, such as `SELECT tutors`.
 pub(crate) async fn query<T>(
     summary: &'static str,
     text: &'static str,
@@ -85,7 +115,8 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// A database error as the caller may see it: a broken constraint is theirs, all else is ours.
+/// Returns the problem that a database error is for the caller: 404 for a foreign key that does not exist, 503 if the
+/// connection failed, else 500.
 pub(crate) fn problem(error: &sqlx::Error) -> Problem {
     if let Some(constraint) = error.as_database_error().and_then(|error| error.constraint()) {
         match constraint {
@@ -94,10 +125,10 @@ pub(crate) fn problem(error: &sqlx::Error) -> Problem {
             _ => {}
         }
     }
-    // Classes 57P (the server stops, or ends the session) and 08 (the connection), as PostgreSQL's appendix A lists them.
+    // 57P: the server is stopping or ended the session. 08: connection errors. PostgreSQL documentation, appendix A.
     let ended = sqlstate(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08"));
     if ended || matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) {
-        tracing::error!(%error, "the database is not reachable");
+        tracing::error!(%error, "database connection failed");
         return Code::Unavailable.into();
     }
     Problem::internal(error)

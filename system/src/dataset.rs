@@ -1,4 +1,4 @@
-//! The marketplace's data, the same wherever and whenever it is made, so that every right answer is known.
+//! The data set of the marketplace. It is deterministic, so that the load generator knows every correct reply.
 
 use argon2::password_hash::{PasswordHasher as _, SaltString};
 use sqlx::PgPool;
@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use crate::api::Tutor;
 use crate::password;
 
-/// What can be taught. Tutor `n` teaches subject `(n - 1) % 50`, but for Bob.
+/// The subjects. Tutor `n` teaches subject `(n - 1) % 50`.
 pub const SUBJECTS: [&str; 50] = [
     "Math",
     "Science",
@@ -60,7 +60,7 @@ pub const SUBJECTS: [&str; 50] = [
     "Writing",
 ];
 
-/// Every student's password.
+/// The password of every student.
 pub const PASSWORD: &str = "password";
 
 const NAMES: [&str; 20] = [
@@ -68,19 +68,20 @@ const NAMES: [&str; 20] = [
     "Mina", "Noor", "Olga", "Pavel", "Quinn", "Rosa", "Samir", "Tess",
 ];
 
-/// The first `count` tutors. 1 is Alice (Math, 4.9), 2 is Bob (Science, 4.7), as in the original.
+/// Returns the first `count` tutors. As in the original system, 1 is Alice (Math, 4.9) and 2 is Bob (Science, 4.7).
 pub fn tutors(count: u32) -> Vec<Tutor> {
     (1..=count).map(tutor).collect()
 }
 
-/// The tutors of `subject` among the first `count`, in the order of a search: best first, then by id.
+/// Returns the tutors of `subject` among the first `count`, in the order of a search: by rating in descending order, then
+/// by id.
 pub fn search(count: u32, subject: &str) -> Vec<Tutor> {
     let mut found: Vec<Tutor> = tutors(count).into_iter().filter(|tutor| tutor.subject == subject).collect();
     found.sort_by(|a, b| b.rating.total_cmp(&a.rating).then(a.id.cmp(&b.id)));
     found
 }
 
-/// The user name of student `id`.
+/// Returns the user name of student `id`.
 pub fn username(id: i64) -> String {
     format!("student{id}")
 }
@@ -89,7 +90,7 @@ fn tutor(id: u32) -> Tutor {
     let (name, rating) = match id {
         1 => ("Alice".to_owned(), 4.9),
         2 => ("Bob".to_owned(), 4.7),
-        // 31 and 21 are coprime to the number of steps, so that ratings differ within a subject.
+        // 31 and 21 are coprime, so that the ratings within a subject differ.
         _ => (
             format!("{} {id}", NAMES[id as usize % NAMES.len()]),
             f64::from(30 + (id * 31 + id / 50) % 21) / 10.0,
@@ -99,8 +100,8 @@ fn tutor(id: u32) -> Tutor {
     Tutor { id: i64::from(id), name, subject, rating }
 }
 
-/// Puts the first `tutors` tutors and `students` students with their users into the database. May run again: a row that
-/// is there already is set right.
+/// Inserts the first `tutors` tutors, and the first `students` students with their users. Idempotent: existing tutors are
+/// updated, existing students and users are kept.
 pub async fn seed(pool: &PgPool, tutors: u32, students: u32) -> Result<(), sqlx::Error> {
     let tutors = self::tutors(tutors);
     let ids: Vec<i64> = tutors.iter().map(|tutor| tutor.id).collect();
@@ -142,7 +143,7 @@ pub async fn seed(pool: &PgPool, tutors: u32, students: u32) -> Result<(), sqlx:
     transaction.commit().await
 }
 
-/// One hash for all seeded users: their password is public, and hashing it once for each would take seconds.
+/// Returns one hash for all seeded users. Their password is public, and one hash for each user would take seconds.
 fn seeded_hash() -> String {
     SaltString::encode_b64(b"tutoring workbench")
         .and_then(|salt| {
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_originals_tutors_come_first() {
+    fn the_tutors_of_the_original_system_come_first() {
         let tutors = tutors(1000);
         assert_eq!(
             (tutors[0].name.as_str(), tutors[0].subject.as_str(), tutors[0].rating),
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_is_ordered_and_its_ratings_differ() {
+    fn a_search_is_sorted_and_its_ratings_differ() {
         let found = search(1000, "Math");
         assert!(found.is_sorted_by(|a, b| a.rating > b.rating || (a.rating == b.rating && a.id < b.id)));
         let distinct: std::collections::BTreeSet<u64> =

@@ -1,12 +1,12 @@
-//! The closed set of error codes, and how each looks on the wire: RFC 9457's `application/problem+json`.
+//! The closed set of error codes and their form on the wire: `application/problem+json` (RFC 9457).
 //!
-//! A 4xx says what the caller can do; a 5xx tells nothing of the inside (the log line does).
+//! A 4xx says what the caller can do. A 5xx contains no internal detail; the log line does.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-/// What went wrong, as a stable name that clients may act upon.
+/// A stable code of an error, for clients to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -14,44 +14,44 @@ pub enum Code {
     MissingCredentials,
     /// Wrong user name or password.
     InvalidCredentials,
-    /// The token does not verify.
+    /// The token has a wrong signature or form.
     InvalidToken,
-    /// The token was good once.
+    /// The token was valid and has expired.
     TokenExpired,
-    /// Booking for somebody else.
+    /// The booking is for another student than the caller.
     ForbiddenStudent,
-    /// A search without a subject.
+    /// The search has no subject.
     MissingSubject,
-    /// A subject that no tutor can have.
+    /// The subject is too long or contains control characters.
     InvalidSubject,
-    /// Not JSON, not a form, not UTF-8.
+    /// The request is not valid JSON, not a valid form or not UTF-8.
     MalformedRequest,
-    /// Well-formed, but a member is missing or of the wrong type.
+    /// The request is well-formed, but a member is missing or has the wrong type.
     InvalidRequest,
     /// No such student.
     StudentNotFound,
     /// No such tutor.
     TutorNotFound,
-    /// No such page, key, task or lease.
+    /// No such path, key, task or lease.
     NotFound,
-    /// The path exists, the method does not.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// More bytes than the endpoint takes.
+    /// The body is larger than the endpoint's limit.
     BodyTooLarge,
-    /// A body of another media type than the endpoint's.
+    /// The endpoint expects another media type.
     UnsupportedMediaType,
-    /// The task queue is full: try again later.
+    /// The task queue is full; retry later.
     QueueFull,
-    /// A part that the answer needs is down: try again later.
+    /// A dependency of the endpoint is down; retry later.
     Unavailable,
-    /// The answer took too long.
+    /// The request was not answered in time.
     Timeout,
-    /// A fault of ours.
+    /// Unexpected failure of the server.
     Internal,
 }
 
 impl Code {
-    /// The HTTP status that goes with the code.
+    /// The HTTP status of the code.
     pub fn status(self) -> StatusCode {
         match self {
             Self::MissingCredentials | Self::InvalidCredentials | Self::InvalidToken | Self::TokenExpired => {
@@ -70,49 +70,49 @@ impl Code {
         }
     }
 
-    /// What a caller reads when the code alone says it all.
+    /// The `detail` of a problem without a more specific one.
     fn default_detail(self) -> &'static str {
         match self {
             Self::MissingCredentials => "Send the token of POST /token as `Authorization: Bearer TOKEN`.",
-            Self::InvalidCredentials => "The user name or the password is wrong.",
+            Self::InvalidCredentials => "Incorrect user name or password.",
             Self::InvalidToken => "The token is not valid; log in again.",
             Self::TokenExpired => "The token has expired; log in again.",
-            Self::ForbiddenStudent => "A booking can be made for your own student only.",
-            Self::MissingSubject => "Say which subject: GET /search?subject=Math",
-            Self::InvalidSubject => "A subject has 1 to 100 characters, none of them a control character.",
-            Self::MalformedRequest => "The request could not be read.",
-            Self::InvalidRequest => "A member is missing or of the wrong type.",
-            Self::StudentNotFound => "There is no such student.",
-            Self::TutorNotFound => "There is no such tutor.",
-            Self::NotFound => "There is nothing here.",
-            Self::MethodNotAllowed => "This path does not take this method.",
-            Self::BodyTooLarge => "The body is larger than this endpoint takes.",
-            Self::UnsupportedMediaType => "The body's media type is not the one this endpoint takes.",
-            Self::QueueFull | Self::Unavailable => "Not possible at the moment; try again later.",
-            Self::Timeout => "The answer took too long; try again later.",
-            Self::Internal => "Something went wrong on our side.",
+            Self::ForbiddenStudent => "You can book only for your own student.",
+            Self::MissingSubject => "Specify a subject, as in GET /search?subject=Math.",
+            Self::InvalidSubject => "The subject must have 1 to 100 characters and no control characters.",
+            Self::MalformedRequest => "The request is malformed.",
+            Self::InvalidRequest => "A member is missing or has the wrong type.",
+            Self::StudentNotFound => "Student not found.",
+            Self::TutorNotFound => "Tutor not found.",
+            Self::NotFound => "Not found.",
+            Self::MethodNotAllowed => "This path does not support this method.",
+            Self::BodyTooLarge => "The body is larger than the limit of this endpoint.",
+            Self::UnsupportedMediaType => "This endpoint does not support the media type of the body.",
+            Self::QueueFull | Self::Unavailable => "Temporarily unavailable; retry later.",
+            Self::Timeout => "The request timed out; retry later.",
+            Self::Internal => "Internal error.",
         }
     }
 }
 
-/// An error on its way to the caller.
+/// An error as the caller receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     code: Code,
     detail: Option<String>,
 }
 
-/// Either the reply or the problem.
+/// A reply or a problem.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 impl Problem {
-    /// A problem whose `detail` tells more than the code. For 4xx only: a 5xx tells nothing of the inside.
+    /// A problem with a specific `detail`. A 5xx ignores it, so that no internal detail leaves the process.
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let detail = (!code.status().is_server_error()).then(|| detail.into());
         Self { code, detail }
     }
 
-    /// Logs the cause, once and here at the boundary, and hides it from the caller.
+    /// Logs `error` with its causes and returns a problem that does not contain them.
     pub fn internal(error: impl std::error::Error) -> Self {
         let mut causes = error.to_string();
         let mut source = error.source();
@@ -125,7 +125,7 @@ impl Problem {
         Code::Internal.into()
     }
 
-    /// The stable code.
+    /// The code.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -175,13 +175,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_5xx_never_carries_a_detail_from_the_inside() {
+    fn a_5xx_has_no_internal_detail() {
         let problem = Problem::with_detail(Code::Internal, "password of the database");
         assert_eq!(problem.detail, None);
     }
 
     #[test]
-    fn a_401_tells_how_to_authenticate() {
+    fn a_401_names_the_authentication_scheme() {
         let response = Problem::from(Code::TokenExpired).into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");

@@ -1,4 +1,4 @@
-//! Requests into typed values; what cannot be read becomes a problem that says why.
+//! Extractors: parse requests into typed values, or reject them with a problem that says why.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use serde_json::error::Category;
 
 use crate::error::{Code, Problem, Result};
 
-/// More than any request from outside needs.
+/// Default limit of a request body, in bytes. No public request needs more.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes.
@@ -29,16 +29,20 @@ impl<S: Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T
         let body = read_body(request.into_body(), LIMIT).await?;
         match parse_json(&body) {
             Err(problem) if problem.code() == Code::MalformedRequest => Err(problem),
-            // A list of the right length would do for an object's members, too.
+            // serde would accept an array of the right length as well.
             _ if !body.trim_ascii_start().starts_with(b"{") => {
-                Err(Problem::with_detail(Code::InvalidRequest, "Send a JSON object."))
+                Err(Problem::with_detail(Code::InvalidRequest, "The body must be a JSON object."))
             }
             parsed => parsed.map(Self),
         }
     }
 }
 
-/// Parses JSON: text that is no JSON is malformed, JSON of another shape is invalid.
+/// Parses JSON.
+///
+/// # Errors
+///
+/// `malformed_request` if the text is not JSON, `invalid_request` if it is JSON of another form.
 pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
         let code =
@@ -47,7 +51,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     })
 }
 
-/// The path's one variable, strictly UTF-8.
+/// The only variable of the path. Must be UTF-8.
 #[derive(Debug)]
 pub(crate) struct Path(pub(crate) String);
 
@@ -60,7 +64,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     }
 }
 
-/// A form body as (name, value) pairs, strictly UTF-8.
+/// A form body as (name, value) pairs. Must be UTF-8.
 #[derive(Debug)]
 pub(crate) struct Form(pub(crate) Vec<(String, String)>);
 
@@ -76,36 +80,36 @@ impl<S: Sync> FromRequest<S> for Form {
 }
 
 impl Form {
-    /// The first value of `name`.
+    /// Returns the first value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         first(&self.0, name)
     }
 }
 
-/// The query's (name, value) pairs, strictly UTF-8.
+/// Parses the query into (name, value) pairs. Must be UTF-8.
 pub(crate) fn query(uri: &axum::http::Uri) -> Result<Vec<(String, String)>> {
     parse_pairs(uri.query().unwrap_or_default())
 }
 
-/// The first value of `name` among pairs.
+/// Returns the first value of `name` in `pairs`.
 pub(crate) fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// The first value of `name` as a number.
+/// Returns the first value of `name` as a number, or `None` if there is no value.
 pub(crate) fn number<T: std::str::FromStr>(pairs: &[(String, String)], name: &str) -> Result<Option<T>> {
     let Some(text) = first(pairs, name) else { return Ok(None) };
-    let number = text.parse().map_err(|_| {
-        Problem::with_detail(Code::MalformedRequest, format!("`{name}` takes a whole number."))
-    })?;
+    let number = text
+        .parse()
+        .map_err(|_| Problem::with_detail(Code::MalformedRequest, format!("`{name}` must be an integer.")))?;
     Ok(Some(number))
 }
 
-/// Reads a body to its end, refusing more than `limit` bytes.
+/// Reads a body to its end. Rejects more than `limit` bytes.
 async fn read_body(mut body: Body, limit: usize) -> Result<Bytes> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| broke_off())?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| incomplete_body())?.into_data() else { continue };
         if read.len() + data.len() > limit {
             return Err(Code::BodyTooLarge.into());
         }
@@ -114,23 +118,27 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Bytes> {
     Ok(read.freeze())
 }
 
-/// The caller went away, or closed its side, before its body was whole.
-pub(crate) fn broke_off() -> Problem {
-    Problem::with_detail(Code::MalformedRequest, "The body broke off.")
+/// The problem of a caller that closes its connection in the middle of the body.
+pub(crate) fn incomplete_body() -> Problem {
+    Problem::with_detail(Code::MalformedRequest, "The body is incomplete.")
 }
 
-/// A missing media type is taken as the right one: the original did not ask for it.
+/// Rejects another media type than `wanted`. A missing one is accepted, because the original system did not require it.
 fn require_media_type(headers: &HeaderMap, wanted: &str) -> Result<()> {
     let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case(wanted) {
         Ok(())
     } else {
-        Err(Problem::with_detail(Code::UnsupportedMediaType, format!("Send the body as {wanted}.")))
+        Err(Problem::with_detail(
+            Code::UnsupportedMediaType,
+            format!("The media type of the body must be {wanted}."),
+        ))
     }
 }
 
-/// `application/x-www-form-urlencoded`; the usual parsers replace what is not UTF-8, which would search for something else.
+/// Parses `application/x-www-form-urlencoded`. Rejects invalid UTF-8, which `form_urlencoded` would replace: a search would
+/// then look for another subject.
 fn parse_pairs(text: &str) -> Result<Vec<(String, String)>> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
@@ -142,8 +150,8 @@ fn parse_pairs(text: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn decode(text: &str) -> Result<String> {
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned).map_err(|_| not_utf8())
+    let with_spaces = text.replace('+', " ");
+    percent_decode_str(&with_spaces).decode_utf8().map(Cow::into_owned).map_err(|_| not_utf8())
 }
 
 fn not_utf8() -> Problem {
@@ -155,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_are_decoded_strictly() {
+    fn pairs_are_decoded_and_must_be_utf8() {
         let pairs = parse_pairs("subject=Computer+Science&x=%C3%A9&empty").unwrap();
         assert_eq!(first(&pairs, "subject"), Some("Computer Science"));
         assert_eq!(first(&pairs, "x"), Some("é"));

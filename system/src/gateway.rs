@@ -1,84 +1,134 @@
-//! Gateway: the balancer sends it every public request.
+//! Gateway: the balancer forwards every public request to it.
 //!
-//! Promises that nothing but a log-in gets past it without a valid token, that a search costs the database one query
-//! at a time for each subject, and that an error is never cached. What it calls being down is 503, slow is 504.
+//! Every request except a log-in needs a valid token. Concurrent searches for one subject share one query, and errors are
+//! not cached. Answers 503 if a role that it calls is down, 504 if that role is too slow.
 
-mod auth;
+mod token;
+mod login;
 mod flight;
 mod search;
-#[cfg(test)]
-mod tests;
-mod token;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use telemetry::server;
+use clap::Args;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::BookRequest;
-use crate::config::{Config, ConfigError};
+use crate::api::{BookRequest, SERVED_BY};
+use crate::app::{self, App, Error};
 use crate::error::{Code, Result};
 use crate::extract::{self, Json};
-use crate::fallback;
-use crate::peer::Peer;
-use crate::service::{Error, Role, always_ready};
-use auth::{Caller, Tokens};
+use crate::middleware;
+use crate::peer::{BaseUrl, Peer};
+use crate::role::Role;
+use crate::settings::{self, Secret, seconds};
 use flight::Flights;
+use token::{Caller, TokenKeys};
 
-const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
-
-/// A cache that takes longer is no help: search is asked instead.
+/// Maximum wait for the cache; after it the gateway calls search.
 const CACHE_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Password checks at once: each takes 7 MiB and a core.
+/// Maximum number of concurrent password checks; each uses 7 MiB and a core.
 const PASSWORD_CHECKS: usize = 2;
 
+/// Minimum length of the key that signs tokens, in bytes.
+const MIN_SECRET_BYTES: usize = 32;
+const SECRET_HINT: &str =
+    "set it (or JWT_SECRET_FILE) to at least 32 random bytes, the same for every gateway";
+
+/// Settings of a gateway.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Gateway)))]
+pub struct Settings {
+    /// Key that signs the tokens: at least 32 bytes, the same for every gateway
+    #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    jwt_secret: Option<Secret>,
+    /// File that contains the key that signs the tokens; takes precedence over --jwt-secret
+    #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE")]
+    jwt_secret_file: Option<PathBuf>,
+    /// Base URL of the cache
+    #[arg(long, env = "CACHE_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Cache))]
+    cache_url: BaseUrl,
+    /// Base URL of the search service
+    #[arg(long, env = "SEARCH_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Search))]
+    search_url: BaseUrl,
+    /// Base URL of the booking service
+    #[arg(long, env = "BOOKING_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Booking))]
+    booking_url: BaseUrl,
+    /// Time to live of a cached search result, in seconds
+    #[arg(
+        id = "search_cache_ttl_seconds", long = "search-cache-ttl-seconds", env = "SEARCH_CACHE_TTL_SECONDS",
+        value_name = "SECONDS", default_value = "30", value_parser = seconds
+    )]
+    search_cache_ttl: Duration,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
+}
+
+impl Settings {
+    fn jwt_secret(&self) -> Result<Secret, settings::Error> {
+        const NAME: &str = "JWT_SECRET";
+        let (value, file) = (self.jwt_secret.as_ref(), self.jwt_secret_file.as_deref());
+        let secret = settings::secret(NAME, value, file, SECRET_HINT)?;
+        if secret.expose().len() < MIN_SECRET_BYTES {
+            let reason = format!("shorter than {MIN_SECRET_BYTES} bytes");
+            return Err(settings::Error::Invalid { name: NAME, reason });
+        }
+        Ok(secret)
+    }
+}
+
 struct Gateway {
-    tokens: Tokens,
+    tokens: TokenKeys,
     cache: Peer,
     search: Peer,
     booking: Peer,
     flights: Flights,
     search_ttl_seconds: u64,
-    password_checks: Arc<tokio::sync::Semaphore>,
+    password_checks: Arc<Semaphore>,
 }
 
-pub(crate) fn role(config: &Config) -> Result<Role, Error> {
+/// The gateway's app.
+pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
+    let limit = settings.process.request_timeout;
     let gateway = Gateway {
-        tokens: Tokens::new(config.jwt_secret()?),
-        cache: config.prompt_peer("CACHE_URL", &config.peers.cache, CACHE_DEADLINE)?,
-        search: config.peer("SEARCH_URL", &config.peers.search)?,
-        booking: config.peer("BOOKING_URL", &config.peers.booking)?,
+        tokens: TokenKeys::new(settings.jwt_secret()?.expose()),
+        cache: Peer::new(&settings.cache_url, CACHE_DEADLINE),
+        search: Peer::new(&settings.search_url, limit),
+        booking: Peer::new(&settings.booking_url, limit),
         flights: Flights::default(),
-        search_ttl_seconds: config.search_cache_ttl.as_secs(),
-        password_checks: Arc::new(tokio::sync::Semaphore::new(PASSWORD_CHECKS)),
+        search_ttl_seconds: settings.search_cache_ttl.as_secs(),
+        password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
     };
-    let served_by = HeaderValue::from_str(&config.instance).map_err(|_| ConfigError::Invalid {
+    let instance = HeaderValue::from_str(&settings.process.service_instance_id);
+    let instance = instance.map_err(|_| settings::Error::Invalid {
         name: "SERVICE_INSTANCE_ID",
-        reason: "not usable in a header".into(),
+        reason: "must contain only visible ASCII characters, for the header x-served-by".into(),
     })?;
-    let routes = fallback::bounded(router(gateway), config.request_timeout);
-    let routes =
-        server::traced(routes).layer(axum::middleware::map_response(move |mut response: Response| {
-            response.headers_mut().insert(SERVED_BY, served_by.clone());
-            std::future::ready(response)
-        }));
-    Ok(Role { routes, ready: always_ready() })
+    let served_by = axum::middleware::map_response(move |mut response: Response| {
+        response.headers_mut().insert(SERVED_BY, instance.clone());
+        std::future::ready(response)
+    });
+    Ok(App::new(middleware::requests(router(gateway), limit).layer(served_by)))
 }
 
 fn router(gateway: Gateway) -> Router {
     let router = Router::new()
-        .route("/token", post(token::log_in))
+        .route("/token", post(login::log_in))
         .route("/search", get(search::search))
         .route("/book", post(book))
         .route("/bookings", get(bookings));
-    fallback::problems(router).with_state(Arc::new(gateway))
+    middleware::problems(router).with_state(Arc::new(gateway))
 }
 
 async fn book(
@@ -90,7 +140,7 @@ async fn book(
         return Err(Code::ForbiddenStudent.into());
     }
     let reply = gateway.booking.post("/book", "/book", &request).await?;
-    // Read, not only passed on: what is no booking must not look like one.
+    // Parsed as a check: a reply that is not a booking must not reach the caller as a success.
     reply.json::<crate::api::BookReply>()?;
     Ok(json(reply.body))
 }
@@ -110,3 +160,6 @@ async fn bookings(State(gateway): State<Arc<Gateway>>, caller: Caller, uri: Uri)
 fn json(body: impl Into<Bytes>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
+
+#[cfg(test)]
+mod tests;

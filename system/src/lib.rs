@@ -1,4 +1,4 @@
-//! The tutoring marketplace, in the order in which a request meets its roles:
+//! The tutoring marketplace, in the order in which a request passes through its roles:
 //!
 //! ```text
 //! browser ─▶ frontend (the page)
@@ -9,15 +9,35 @@
 //! every role ─▶ collector (spans over OTLP)
 //! ```
 //!
-//! Invariants: a role imports `api`, `config`, `error`, `peer` and their like, never another role: they meet on the
-//! wire alone. Only `config` reads the environment.
+//! [`serve::run`] runs one role. Each role is a module with its `Settings`, which clap reads from flags or variables, and
+//! `app(settings, shutdown)`, which returns its routes, its readiness and its work to finish on shutdown.
+//!
+//! Invariants:
+//!
+//! - A module uses only modules above it in the list below.
+//! - A role never uses another role: roles communicate over HTTP only, with the types of [`api`].
+//! - No module reads the environment: clap does.
 
+// Wire contract.
+pub mod role;
 pub mod api;
-pub mod config;
-pub mod dataset;
 pub mod error;
-pub mod service;
 
+// What every role is made of.
+pub mod settings;
+pub mod app;
+mod extract;
+mod unread;
+mod middleware;
+
+// What roles call.
+mod peer;
+pub mod database;
+mod password;
+pub mod dataset;
+
+// The roles, in path order.
+mod frontend;
 mod balancer;
 mod gateway;
 mod cache;
@@ -26,9 +46,5 @@ mod booking;
 mod queue;
 mod notification;
 
-pub mod database;
-mod drain;
-mod extract;
-mod fallback;
-mod password;
-mod peer;
+// What runs them.
+pub mod serve;

@@ -1,18 +1,18 @@
-//! Notification: leases tasks from the queue and tells student and tutor of their booking.
+//! Notification: leases tasks from the queue and notifies student and tutor of their booking. No role calls it.
 //!
-//! Promises that a notification is recorded once for each booking, however often its task arrives, and that a task is
-//! acknowledged only when that is done. It is called by nobody; when the queue or the database is gone it waits. On
-//! shutdown it finishes what it holds, and gives back what takes too long.
+//! A notification is recorded once for each booking, even if its task is delivered several times, and a task is acknowledged
+//! only after that. If the queue or the database is down, the worker retries. On shutdown it finishes the tasks in flight and
+//! returns those that take too long.
 
+mod queue_client;
 mod delivery;
-mod tasks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use clap::Args;
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use opentelemetry::trace::{FutureExt as _, Link, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use sqlx::PgPool;
@@ -21,123 +21,151 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::api::LeasedTask;
+use crate::app::{self, App, Error};
 use crate::database;
-use crate::service::{Error, Role};
-use tasks::{LONG_POLL, Leased, Tasks};
+use crate::peer::{BaseUrl, Peer};
+use crate::role::Role;
+use crate::settings::milliseconds;
+use queue_client::{LONG_POLL, QueueClient};
 
-/// Pause before the queue is asked again after a failure; doubled with each failure in a row, up to the longest.
+/// Pause after a failed call to the queue; doubled with each further failure, up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// A task that failed is not tried again at once: what it failed for is likely to be there still.
+/// Delay before a task that failed is redelivered: its cause is unlikely to go away at once.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How long tasks in flight may take to end once the role stops, and then to be given back.
+/// Maximum time on shutdown for the tasks in flight to finish, and then for returning the others.
 const GRACE: Duration = Duration::from_secs(4);
-const GIVE_BACK: Duration = Duration::from_secs(1);
+const RETURN_GRACE: Duration = Duration::from_secs(1);
+
+/// Settings of the notification service.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Notification)))]
+pub struct Settings {
+    /// Base URL of the queue
+    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Queue))]
+    queue_url: BaseUrl,
+    /// Simulated time to send a notification, in milliseconds (0 to 20000, less than the lease of 30 s)
+    #[arg(
+        id = "notification_delay_ms", long = "notification-delay-ms", env = "NOTIFICATION_DELAY_MS",
+        value_name = "MS", default_value = "20", value_parser = milliseconds(0..=20_000)
+    )]
+    notification_delay: Duration,
+    /// Maximum number of notifications that are sent concurrently (1 to 1000)
+    #[arg(
+        long, env = "NOTIFICATION_CONCURRENCY", value_name = "N", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    notification_concurrency: u32,
+    /// Database.
+    #[command(flatten)]
+    database: database::Settings,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
+}
 
 struct Worker {
-    tasks: Tasks,
+    queue: QueueClient,
     pool: PgPool,
     delay: Duration,
     /// One permit for each task in flight.
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     concurrency: u32,
     grace: Duration,
-    /// Fires when tasks in flight have had their time.
-    give_up: CancellationToken,
+    /// Fires when the grace period of the tasks in flight is over.
+    grace_is_over: CancellationToken,
 }
 
-/// The role, and its work: that ends after `stop` fires, and the process must not end before it.
-pub(crate) async fn role(
-    config: &Config,
-    stop: CancellationToken,
-) -> Result<(Role, BoxFuture<'static, ()>), Error> {
-    let pool = database::connect(config.database_url()?).await?;
+/// The app of the notification service. It is ready while the database answers, and finishes when its worker has stopped.
+pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
+    let pool = settings.database.connect().await?;
     let ready = database::readiness(&pool);
-    let worker = Worker::new(config, pool)?;
-    let work = tokio::spawn(work(Arc::new(worker), stop));
-    // When it failed, there is nothing left to wait for.
-    Ok((Role { routes: Router::new(), ready }, work.map(drop).boxed()))
+    let work = tokio::spawn(work(Arc::new(Worker::new(settings, pool)), shutdown));
+    // A worker that panicked has nothing left to finish.
+    Ok(App { routes: Router::new(), ready, finish: work.map(drop).boxed() })
 }
 
 impl Worker {
-    fn new(config: &Config, pool: PgPool) -> Result<Self, Error> {
-        let concurrency = u32::try_from(config.notification_concurrency).unwrap_or(u32::MAX);
-        Ok(Self {
-            tasks: Tasks::new(config.peer("QUEUE_URL", &config.peers.queue)?),
+    fn new(settings: &Settings, pool: PgPool) -> Self {
+        let concurrency = settings.notification_concurrency;
+        Self {
+            queue: QueueClient::new(Peer::new(&settings.queue_url, settings.process.request_timeout)),
             pool,
-            delay: config.notification_delay,
-            slots: Arc::new(Semaphore::new(concurrency as usize)),
+            delay: settings.notification_delay,
+            permits: Arc::new(Semaphore::new(concurrency as usize)),
             concurrency,
             grace: GRACE,
-            give_up: CancellationToken::new(),
-        })
+            grace_is_over: CancellationToken::new(),
+        }
     }
 
-    /// At least one slot, and all others that are free.
-    async fn free_slots(&self) -> Vec<OwnedSemaphorePermit> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        let others = std::iter::from_fn(|| Arc::clone(&self.slots).try_acquire_owned().ok());
-        slot.into_iter().chain(others).collect()
+    /// Waits for one permit and takes all others that are available.
+    async fn acquire_permits(&self) -> Vec<OwnedSemaphorePermit> {
+        let first = Arc::clone(&self.permits).acquire_owned().await.ok();
+        let others = std::iter::from_fn(|| Arc::clone(&self.permits).try_acquire_owned().ok());
+        first.into_iter().chain(others).collect()
     }
 
-    /// Returns when nothing is in flight.
+    /// Waits until no task is in flight.
     async fn idle(&self) {
-        let _all = self.slots.acquire_many(self.concurrency).await;
+        let _all = self.permits.acquire_many(self.concurrency).await;
     }
 }
 
-/// Leases no more than there are free slots, so that no leased task waits for one while its lease runs.
-async fn work(worker: Arc<Worker>, stop: CancellationToken) {
+/// Leases and handles tasks until `shutdown`, then waits for the tasks in flight. Leases at most one task for each permit, so
+/// that no task waits for a permit while its lease runs.
+async fn work(worker: Arc<Worker>, shutdown: CancellationToken) {
     let mut pause = FIRST_PAUSE;
-    while !stop.is_cancelled() {
+    while !shutdown.is_cancelled() {
         let permits = tokio::select! {
-            permits = worker.free_slots() => permits,
-            () = stop.cancelled() => break,
+            permits = worker.acquire_permits() => permits,
+            () = shutdown.cancelled() => break,
         };
-        // A poll that has begun may have been given tasks already: it is not dropped but waited for.
+        // On shutdown a running poll is awaited: it may already have leased tasks.
         let leased = tokio::select! {
-            leased = worker.tasks.lease(permits.len()) => leased,
-            () = async { stop.cancelled().await; sleep(LONG_POLL).await } => break,
+            leased = worker.queue.lease(permits.len()) => leased,
+            () = async { shutdown.cancelled().await; sleep(LONG_POLL).await } => break,
         };
         match leased {
             Ok(tasks) => {
                 pause = FIRST_PAUSE;
                 for (task, permit) in tasks.into_iter().zip(permits) {
                     let worker = Arc::clone(&worker);
-                    if stop.is_cancelled() {
-                        tokio::spawn(give_back(worker, task, permit));
+                    if shutdown.is_cancelled() {
+                        tokio::spawn(return_task(worker, task, permit));
                     } else {
                         tokio::spawn(handle(worker, task, permit));
                     }
                 }
             }
-            // Whoever called has logged why.
+            // The failed call has logged its error.
             Err(_) => {
-                let _stopped = timeout(pause, stop.cancelled()).await;
-                pause = (2 * pause).min(LONGEST_PAUSE);
+                let _stopped = timeout(pause, shutdown.cancelled()).await;
+                pause = (2 * pause).min(MAX_PAUSE);
             }
         }
     }
     if timeout(worker.grace, worker.idle()).await.is_err() {
-        tracing::warn!("tasks in flight take too long and are given back");
-        worker.give_up.cancel();
-        let _given_back = timeout(GIVE_BACK, worker.idle()).await;
+        tracing::warn!("returning tasks that did not finish in time");
+        worker.grace_is_over.cancel();
+        let _returned = timeout(RETURN_GRACE, worker.idle()).await;
     }
 }
 
-/// A task that came too late: somebody else may have it at once.
-async fn give_back(worker: Arc<Worker>, task: Leased, permit: OwnedSemaphorePermit) {
+/// Returns a task that was leased during shutdown, for immediate redelivery.
+async fn return_task(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePermit) {
     let sender = propagation::extract_map(&task.otel);
-    // When the queue does not hear it, the lease runs out.
-    let _heard = worker.tasks.nack(&task, Duration::ZERO).with_context(sender).await;
+    // If the call fails, the task is redelivered when its lease expires.
+    let _result = worker.queue.nack(&task, Duration::ZERO).with_context(sender).await;
     drop(permit);
 }
 
-/// One task inside its CONSUMER span: a child of the sender's, and linked to it as batches would be.
-async fn handle(worker: Arc<Worker>, task: Leased, permit: OwnedSemaphorePermit) {
+/// Processes and settles one task in a CONSUMER span, a child of the sender's span.
+async fn handle(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePermit) {
     let sender = propagation::extract_map(&task.otel);
     let tracer = telemetry::tracer();
     let builder = tracer
@@ -153,20 +181,20 @@ async fn handle(worker: Arc<Worker>, task: Leased, permit: OwnedSemaphorePermit)
         ]);
     let cx = sender.with_span(tracer.build_with_context(builder, &sender));
     async {
-        let again_in = tokio::select! {
+        let retry_in = tokio::select! {
             processed = delivery::process(&worker.pool, worker.delay, &task) => processed.is_err().then_some(RETRY_DELAY),
-            () = worker.give_up.cancelled() => Some(Duration::ZERO),
+            () = worker.grace_is_over.cancelled() => Some(Duration::ZERO),
         };
-        let settled = match again_in {
-            None => worker.tasks.ack(&task).await,
+        let settled = match retry_in {
+            None => worker.queue.ack(&task).await,
             Some(delay) => {
                 cx.span().set_status(Status::error("not processed"));
-                worker.tasks.nack(&task, delay).await
+                worker.queue.nack(&task, delay).await
             }
         };
         if settled.is_err() {
-            // The lease runs out and the task comes again; if it was recorded, that will be found.
-            tracing::warn!(task_id = task.id, "the queue did not hear what became of a task");
+            // The lease expires and the task is redelivered; recording is idempotent.
+            tracing::warn!(task_id = task.id, "cannot settle a task: it will be redelivered");
         }
     }
     .with_context(cx.clone())
@@ -175,7 +203,7 @@ async fn handle(worker: Arc<Worker>, task: Leased, permit: OwnedSemaphorePermit)
     drop(permit);
 }
 
-/// To the sender, if it was traced.
+/// Returns a link to the sender if it was traced.
 fn links(sender: &Context) -> Vec<Link> {
     let sender = sender.span().span_context().clone();
     if sender.is_valid() { vec![Link::new(sender, Vec::new(), 0)] } else { Vec::new() }

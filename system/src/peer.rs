@@ -1,10 +1,10 @@
 //! Calls from one role to another: pooled connections, a deadline, a retry budget, the trace context.
 //!
-//! A call that never reached the peer is tried once more, and so is a broken GET, while the budget lasts: retries must
-//! not multiply the load of a peer that is already in trouble.
+//! A call that did not reach the peer is retried once, and so is a GET whose connection broke, within a budget: one retry
+//! for every ten calls, and one a second on top. Without the budget, retries would multiply the load of an overloaded peer.
 
-mod budget;
-
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,42 +17,82 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use telemetry::arguments::{ParseError, base_url};
 use telemetry::client::{ClientSpan, Target};
+use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::error::{Code, Problem};
-use budget::RetryBudget;
+use crate::role::Role;
 
-/// Larger than any reply of this system.
+/// Maximum size of a reply; no reply of this system is larger.
 pub(crate) const MAX_REPLY_BYTES: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Shorter than any server's own limit, so that the pool rarely hands out a connection that the peer is closing.
+/// Shorter than the idle timeout of any server here, so that the pool rarely returns a connection that the peer is closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One role, as another one calls it.
+/// Period over which retries are compared with calls.
+const BUDGET_PERIOD: Duration = Duration::from_secs(10);
+/// Retries a second that do not depend on the number of calls.
+const BUDGET_MIN_PER_SECOND: u32 = 1;
+/// Retries for each call.
+const BUDGET_RATIO: f32 = 0.1;
+
+/// Base URL of a peer, `http://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BaseUrl(Authority);
+
+impl BaseUrl {
+    /// The default URL of `role`: its default port on this machine.
+    pub(crate) fn default_of(role: Role) -> String {
+        format!("http://{}", role.address())
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.0
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let url = base_url(text)?;
+        url.trim_start_matches("http://").parse().map(Self).map_err(|_| ParseError::BaseUrl)
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}
+
+/// A role as seen by its caller.
 #[derive(Debug)]
 pub(crate) struct Peer {
     authority: Authority,
     client: Client<HttpConnector, Full<Bytes>>,
     deadline: Duration,
-    budget: RetryBudget,
+    budget: TpsBudget,
 }
 
 /// Why there is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PeerError {
-    /// No connection.
-    #[error("the peer is not reachable")]
+    /// No connection could be opened.
+    #[error("cannot connect to the peer")]
     Unreachable,
-    /// The connection broke before the reply was whole.
-    #[error("the peer broke off")]
+    /// The connection broke before the reply was complete.
+    #[error("the connection to the peer broke")]
     Broken,
     /// The deadline passed.
-    #[error("the peer took too long")]
+    #[error("the peer did not answer in time")]
     Timeout,
 }
 
 impl PeerError {
-    /// `error.type` of the span, and what the log line says.
+    /// `error.type` of the span, and `error` of the log line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -71,7 +111,7 @@ impl From<PeerError> for Problem {
     }
 }
 
-/// A whole reply.
+/// A complete reply.
 #[derive(Debug)]
 pub(crate) struct Reply {
     /// Its status.
@@ -81,7 +121,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The value of a 200; a problem of the peer's is passed on when the caller can act upon it.
+    /// Returns the value of a 200 reply.
+    ///
+    /// # Errors
+    ///
+    /// Any other status becomes the problem with the peer's code.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         if self.status != StatusCode::OK {
             return Err(self.problem());
@@ -97,7 +141,10 @@ impl Reply {
         match serde_json::from_slice::<Body>(&self.body) {
             Ok(Body { code }) => code.into(),
             Err(_) => {
-                tracing::error!(status = self.status.as_u16(), "a peer's reply is not understood");
+                tracing::error!(
+                    status = self.status.as_u16(),
+                    "the reply of a peer is neither a success nor a problem"
+                );
                 Code::Internal.into()
             }
         }
@@ -105,18 +152,18 @@ impl Reply {
 }
 
 impl Peer {
-    /// A peer at `base`, `http://host:port`. Connects when first called.
-    pub(crate) fn new(base: &str, deadline: Duration) -> Result<Self, http::uri::InvalidUri> {
-        let authority = base.trim_start_matches("http://").trim_end_matches('/').parse()?;
-        Ok(Self { authority, client: client(), deadline, budget: RetryBudget::default() })
+    /// A peer at `base` whose calls take at most `deadline`, retries included. Connects at the first call.
+    pub(crate) fn new(base: &BaseUrl, deadline: Duration) -> Self {
+        let budget = TpsBudget::new(BUDGET_PERIOD, BUDGET_MIN_PER_SECOND, BUDGET_RATIO);
+        Self { authority: base.0.clone(), client: client(), deadline, budget }
     }
 
-    /// `GET`; `route` is the peer's template of `path`, for the span.
+    /// Sends a `GET`; `route` is the peer's template of `path`, for the span.
     pub(crate) async fn get(&self, route: &'static str, path: &str) -> Result<Reply, PeerError> {
         self.send(Method::GET, route, path, Bytes::new(), true).await
     }
 
-    /// `POST` with a JSON body.
+    /// Sends a `POST` with a JSON body.
     pub(crate) async fn post<T: Serialize>(
         &self,
         route: &'static str,
@@ -127,7 +174,7 @@ impl Peer {
         Ok(self.send(Method::POST, route, path, body.into(), true).await?)
     }
 
-    /// `POST` without a span, for polls that belong to no request.
+    /// Sends a `POST` without a span, for polls that belong to no request.
     pub(crate) async fn poll<T: Serialize>(&self, path: &str, body: &T) -> Result<Reply, Problem> {
         let body = serde_json::to_vec(body).map_err(Problem::internal)?;
         Ok(self.send(Method::POST, "", path, body.into(), false).await?)
@@ -143,7 +190,7 @@ impl Peer {
     ) -> Result<Reply, PeerError> {
         let give_up = tokio::time::Instant::now() + self.deadline;
         self.budget.deposit();
-        let mut tried_again = false;
+        let mut retried = false;
         loop {
             let attempt = self.attempt(&method, route, path, body.clone(), traced);
             let error = match tokio::time::timeout_at(give_up, attempt).await {
@@ -153,11 +200,11 @@ impl Peer {
             };
             let safe =
                 error == PeerError::Unreachable || (error == PeerError::Broken && method == Method::GET);
-            if tried_again || !safe || !self.budget.withdraw() {
+            if retried || !safe || !self.budget.withdraw() {
                 tracing::warn!(peer = %self.authority, error = error.name(), "call failed");
                 return Err(error);
             }
-            tried_again = true;
+            retried = true;
         }
     }
 
@@ -170,7 +217,7 @@ impl Peer {
         traced: bool,
     ) -> Result<Reply, PeerError> {
         let uri = uri(&self.authority, path).ok_or(PeerError::Broken)?;
-        let mut span = Deadline::new(traced.then(|| {
+        let mut span = CallSpan(traced.then(|| {
             let target = Target {
                 method: if *method == Method::GET { "GET" } else { "POST" },
                 route,
@@ -212,14 +259,10 @@ impl Peer {
     }
 }
 
-/// A CLIENT span that says `timeout` when the deadline drops the call half-way.
-struct Deadline(Option<ClientSpan>);
+/// A CLIENT span that ends with the error `timeout` if the deadline drops the call.
+struct CallSpan(Option<ClientSpan>);
 
-impl Deadline {
-    fn new(span: Option<ClientSpan>) -> Self {
-        Self(span)
-    }
-
+impl CallSpan {
     fn finish(&mut self, status: StatusCode, headers: &HeaderMap) {
         if let Some(span) = self.0.take() {
             span.finish(status, headers);
@@ -233,13 +276,13 @@ impl Deadline {
     }
 }
 
-impl Drop for Deadline {
+impl Drop for CallSpan {
     fn drop(&mut self) {
         self.fail("timeout");
     }
 }
 
-/// An HTTP/1 client whose pool suits calls within one network.
+/// Returns an HTTP/1 client with a connection pool for calls within one network.
 pub(crate) fn client<B>() -> Client<HttpConnector, B>
 where
     B: http_body::Body + Send,
@@ -260,4 +303,18 @@ fn uri(authority: &Authority, path: &str) -> Option<Uri> {
     parts.authority = Some(authority.clone());
     parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_are_limited_by_the_number_of_calls() {
+        let peer = Peer::new(&"http://a:1".parse().unwrap(), Duration::from_secs(1));
+        let retries = || std::iter::repeat_with(|| peer.budget.withdraw()).take_while(|ok| *ok).count();
+        assert_eq!(retries(), 10, "one a second over the period");
+        (0..25).for_each(|_| peer.budget.deposit());
+        assert_eq!(retries(), 2, "one for every ten calls");
+    }
 }

@@ -1,96 +1,119 @@
-//! Queue: booking puts tasks in, notification leases them.
+//! Queue: booking enqueues tasks, notification leases them.
 //!
-//! Promises first come first served, a bound (503 `queue_full` beyond it), and that a task whose holder neither
-//! acknowledges nor gives it back in time is handed out again. Tasks do not survive a restart.
+//! Tasks are leased in the order of arrival. A task that is neither acknowledged nor returned before its lease expires is
+//! redelivered. A full queue answers 503 `queue_full`. A restart empties the queue.
 
-mod line;
+mod policy;
+mod shared;
 mod metrics;
-mod waiting;
-mod wire;
 
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TraceContextExt as _;
-use serde_json::{Value, json};
-use telemetry::{propagation, server};
+use telemetry::propagation;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{EnqueueReply, EnqueueRequest};
-use crate::config::Config;
+use crate::api::{
+    DequeueReply, EnqueueReply, EnqueueRequest, LeaseReply, LeaseRequest, LeasedTask, SettleRequest,
+    StatusReply,
+};
+use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract;
-use crate::fallback;
-use crate::service::{Role, always_ready};
-use line::Handout;
-use waiting::Queue;
-use wire::{Dequeued, LeaseReply, LeaseRequest, MAX_WAIT, Settlement, Task};
+use crate::middleware;
+use crate::role::Role;
+use policy::{Delivery, LeaseId, Task, TaskId};
+use shared::SharedQueue;
 
-/// A task handed out by `/dequeue` is acknowledged in the same breath.
-const AT_ONCE: Duration = Duration::from_millis(1);
+/// Maximum number of tasks in one reply of `POST /lease`.
+const MAX_TASKS: usize = 1000;
 
-pub(crate) fn role(config: &Config, stop: CancellationToken) -> Role {
-    let queue = Queue::open(config.queue_capacity, stop);
-    telemetry::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
-    let traced = fallback::bounded(traced(queue.clone()), config.request_timeout);
-    // A long poll may wait for longer than a request may take.
-    let polled = fallback::bounded(polled(queue), MAX_WAIT + config.request_timeout);
-    Role { routes: server::traced(traced).merge(server::logged(polled)), ready: always_ready() }
+/// Maximum wait of `POST /lease` for a task.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Maximum length of a lease and of a delay, in milliseconds.
+const MAX_HOLD_MS: u64 = 600_000;
+
+/// Length of the lease of `GET /dequeue`, which is acknowledged at once.
+const DEQUEUE_LEASE: Duration = Duration::from_millis(1);
+
+/// Settings of the queue.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Queue)))]
+pub struct Settings {
+    /// Maximum number of tasks, leased ones included
+    #[arg(
+        long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+    )]
+    queue_capacity: usize,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
 }
 
-fn traced(queue: Queue) -> Router {
+/// The queue's app.
+pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
+    let limit = settings.process.request_timeout;
+    let queue = SharedQueue::open(settings.queue_capacity, shutdown);
+    telemetry::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
+    let requests = middleware::requests(request_routes(queue.clone()), limit);
+    // A long poll may last longer than a request.
+    let polls = middleware::polls(poll_routes(queue), MAX_WAIT + limit);
+    Ok(App::new(requests.merge(polls)))
+}
+
+fn request_routes(queue: SharedQueue) -> Router {
     let router =
         Router::new().route("/enqueue", post(enqueue)).route("/ack", post(ack)).route("/nack", post(nack));
-    fallback::problems(router).with_state(queue)
+    middleware::problems(router).with_state(queue)
 }
 
-/// Polls belong to no request: what they hand out does, and that is told by the `wait lease` span.
-fn polled(queue: Queue) -> Router {
-    // A HEAD would be answered by GET's handler, and its task handed to nobody.
+/// Polls have no span, because they belong to no request. The `wait lease` span of each task shows its delivery.
+fn poll_routes(queue: SharedQueue) -> Router {
+    // Otherwise GET's handler would answer a HEAD and the task would be lost.
     let dequeue = get(dequeue).head(|| async { Problem::from(Code::MethodNotAllowed) });
     let router = Router::new().route("/lease", post(lease)).route("/dequeue", dequeue);
-    // Unknown paths are answered by the other router: two that are merged cannot both do so.
+    // Only one of two merged routers can have a fallback for unknown paths: it is in `request_routes`.
     router.method_not_allowed_fallback(|| async { Problem::from(Code::MethodNotAllowed) }).with_state(queue)
 }
 
 async fn enqueue(
-    State(queue): State<Queue>,
+    State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<EnqueueRequest>,
 ) -> Result<Json<EnqueueReply>> {
     let EnqueueRequest { task_type, payload, otel } = request;
     let message = propagation::extract_map(&otel);
-    let task = Task {
-        id: 0,
-        task_type: task_type.clone(),
-        payload,
-        otel,
-        attempts: 0,
-        enqueued_at: SystemTime::now(),
-    };
+    let task = Task::new(task_type.clone(), payload, otel);
     let id = queue.lock().enqueue(task, Instant::now()).ok_or(Code::QueueFull)?;
-    queue.arrivals.notify_one();
+    queue.available.notify_one();
     let task_id = id.to_string();
-    // The line belongs to the message's trace, which need not be the request's.
-    let _in_its_trace = message.has_active_span().then(|| message.attach());
+    // The log line belongs to the trace of the message, which may differ from that of the request.
+    let _entered = message.has_active_span().then(|| message.attach());
     tracing::info!(task_id, task_type, "enqueue");
     Ok(Json(EnqueueReply { task_id }))
 }
 
-async fn dequeue(State(queue): State<Queue>) -> Result<Json<Dequeued>> {
-    let handout = {
-        let mut line = queue.lock();
+async fn dequeue(State(queue): State<SharedQueue>) -> Result<Json<DequeueReply>> {
+    let delivery = {
+        let mut queue = queue.lock();
         let now = Instant::now();
-        let handout = line.lease(1, AT_ONCE, now).pop();
-        handout.inspect(|handout| _ = line.ack(handout.task.id, handout.lease, now))
+        let delivery = queue.lease(1, DEQUEUE_LEASE, now).pop();
+        delivery.inspect(|delivery| _ = queue.ack(delivery.task.id, delivery.lease, now))
     };
-    match handout {
-        Some(handout) => {
-            handed_out(&handout);
-            Ok(Json(handout.task.into()))
+    match delivery {
+        Some(delivery) => {
+            record(&delivery);
+            let Task { id, task_type, payload, otel, .. } = delivery.task;
+            Ok(Json(DequeueReply { id: id.to_string(), task_type, payload, otel }))
         }
         None => {
             tracing::info!(status = 404, "dequeue");
@@ -100,53 +123,77 @@ async fn dequeue(State(queue): State<Queue>) -> Result<Json<Dequeued>> {
 }
 
 async fn lease(
-    State(queue): State<Queue>,
+    State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<LeaseRequest>,
 ) -> Result<Json<LeaseReply>> {
-    request.check()?;
+    check(&request)?;
     let visibility = Duration::from_millis(request.visibility_ms);
     let wait_until = Instant::now() + Duration::from_millis(request.wait_ms);
-    let handouts = queue.wait_and_lease(request.max, visibility, wait_until).await;
-    handouts.iter().for_each(handed_out);
-    if handouts.is_empty() {
+    let deliveries = queue.wait_and_lease(request.max, visibility, wait_until).await;
+    deliveries.iter().for_each(record);
+    if deliveries.is_empty() {
         tracing::info!(status = 404, "dequeue");
     }
-    Ok(Json(LeaseReply { tasks: handouts.into_iter().map(Into::into).collect() }))
+    Ok(Json(LeaseReply { tasks: deliveries.into_iter().map(leased_task).collect() }))
+}
+
+fn check(request: &LeaseRequest) -> Result<()> {
+    let is_valid = (1..=MAX_TASKS).contains(&request.max)
+        && (1..=MAX_HOLD_MS).contains(&request.visibility_ms)
+        && Duration::from_millis(request.wait_ms) <= MAX_WAIT;
+    let limits = "`max` must be 1 to 1000, `visibility_ms` 1 to 600000, `wait_ms` at most 30000.";
+    if is_valid { Ok(()) } else { Err(Problem::with_detail(Code::InvalidRequest, limits)) }
+}
+
+fn leased_task(Delivery { task, lease, .. }: Delivery) -> LeasedTask {
+    LeasedTask {
+        id: task.id.to_string(),
+        lease: lease.to_string(),
+        task_type: task.task_type,
+        payload: task.payload,
+        otel: task.otel,
+        attempts: task.attempts,
+        enqueued_at: task.enqueued_at.into(),
+    }
 }
 
 async fn ack(
-    State(queue): State<Queue>,
-    extract::Json(settled): extract::Json<Settlement>,
-) -> Result<Json<Value>> {
-    let (id, lease) = settled.held()?;
-    let held = queue.lock().ack(id, lease, Instant::now());
-    settled_reply(held)
+    State(queue): State<SharedQueue>,
+    extract::Json(request): extract::Json<SettleRequest>,
+) -> Result<Json<StatusReply>> {
+    let (id, lease) = ids(&request)?;
+    if queue.lock().ack(id, lease, Instant::now()) { Ok(Json(StatusReply::ok())) } else { Err(expired()) }
 }
 
 async fn nack(
-    State(queue): State<Queue>,
-    extract::Json(settled): extract::Json<Settlement>,
-) -> Result<Json<Value>> {
-    let delay = settled.delay()?;
-    let (id, lease) = settled.held()?;
-    let held = queue.returning(|line| line.nack(id, lease, delay, Instant::now()));
-    settled_reply(held)
-}
-
-fn settled_reply(held: bool) -> Result<Json<Value>> {
-    if held {
-        Ok(Json(json!({ "status": "ok" })))
-    } else {
-        Err(Problem::with_detail(Code::NotFound, "This lease is not held."))
+    State(queue): State<SharedQueue>,
+    extract::Json(request): extract::Json<SettleRequest>,
+) -> Result<Json<StatusReply>> {
+    if request.delay_ms > MAX_HOLD_MS {
+        return Err(Problem::with_detail(Code::InvalidRequest, "`delay_ms` must be at most 600000."));
     }
+    let delay = Duration::from_millis(request.delay_ms);
+    let (id, lease) = ids(&request)?;
+    let returned = queue.update(|queue| queue.nack(id, lease, delay, Instant::now()));
+    if returned { Ok(Json(StatusReply::ok())) } else { Err(expired()) }
 }
 
-/// Records that a task left the queue: a `wait lease` span and a log line, both in the task's own trace.
-fn handed_out(handout: &Handout) {
-    let task = &handout.task;
+/// Parses the ids of a request. They are opaque to consumers, so an invalid id is an unknown one.
+fn ids(request: &SettleRequest) -> Result<(TaskId, LeaseId)> {
+    request.id.parse().ok().zip(request.lease.parse().ok()).ok_or_else(expired)
+}
+
+/// An unknown lease is reported as an expired one.
+fn expired() -> Problem {
+    Problem::with_detail(Code::NotFound, "The lease has expired.")
+}
+
+/// Records the delivery of a task with a log line and a `wait lease` span, both in the trace of the task.
+fn record(delivery: &Delivery) {
+    let task = &delivery.task;
     let parent = propagation::extract_map(&task.otel);
     let now = SystemTime::now();
-    let since = now.checked_sub(handout.waited).unwrap_or(now);
+    let since = now.checked_sub(delivery.waited).unwrap_or(now);
     let attributes = [
         KeyValue::new("messaging.system", "workbench"),
         KeyValue::new("messaging.destination.name", "notifications"),
@@ -154,7 +201,7 @@ fn handed_out(handout: &Handout) {
         KeyValue::new("messaging.message.attempts", i64::from(task.attempts)),
     ];
     telemetry::wait::record("wait lease", since, attributes, &parent);
-    let _in_its_trace = parent.attach();
+    let _entered = parent.attach();
     tracing::info!(status = 200, task_id = task.id.to_string(), attempts = task.attempts, "dequeue");
 }
 

@@ -1,39 +1,53 @@
-//! Search: the gateways ask it for the tutors of one subject when the cache cannot answer.
+//! Search: the gateways call it for the tutors of a subject that the cache does not have.
 //!
-//! Promises an answer in one indexed query, in a fixed order. Fails with 503 when the database is gone.
+//! Answers with one indexed query, in a fixed order. Answers 503 if the database is not available.
 
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::get;
 use axum::{Json, Router};
+use clap::Args;
 use sqlx::PgPool;
-use telemetry::server;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Tutor, Tutors};
-use crate::config::Config;
+use crate::app::{self, App, Error};
 use crate::error::{Code, Result};
-use crate::service::{Error, Role};
-use crate::{database, extract, fallback};
+use crate::role::Role;
+use crate::{database, extract, middleware};
 
 const BY_SUBJECT: &str =
     "SELECT id, name, subject, rating FROM tutors WHERE subject = $1 ORDER BY rating DESC, id";
 
-pub(crate) async fn role(config: &Config) -> Result<Role, Error> {
-    let pool = database::connect(config.database_url()?).await?;
-    let ready = database::readiness(&pool);
-    let routes = fallback::bounded(router(pool), config.request_timeout);
-    Ok(Role { routes: server::traced(routes), ready })
+/// Settings of the search service.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+#[command(mut_args(app::Settings::defaults(Role::Search)))]
+pub struct Settings {
+    /// Database.
+    #[command(flatten)]
+    database: database::Settings,
+    /// Process.
+    #[command(flatten)]
+    pub(crate) process: app::Settings,
 }
 
-/// Search's routes.
+/// The app of the search service. It is ready while the database answers.
+pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
+    let pool = settings.database.connect().await?;
+    let ready = database::readiness(&pool);
+    let routes = middleware::requests(router(pool), settings.process.request_timeout);
+    Ok(App { ready, ..App::new(routes) })
+}
+
 fn router(pool: PgPool) -> Router {
-    fallback::problems(Router::new().route("/search", get(search))).with_state(pool)
+    middleware::problems(Router::new().route("/search", get(search))).with_state(pool)
 }
 
 async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
     let query = extract::query(&uri)?;
     let subject = extract::first(&query, "subject").ok_or(Code::MissingSubject)?;
-    // PostgreSQL's text holds no NUL.
+    // PostgreSQL's `text` cannot contain NUL.
     if subject.contains('\0') {
         return Err(Code::InvalidSubject.into());
     }

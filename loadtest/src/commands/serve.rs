@@ -1,111 +1,103 @@
-//! `workbench serve ROLE`: one role, in this process. `serve collector --open RUN` shows a run's traces instead.
+//! `workbench serve ROLE`: one role, in this process. `serve collector --open RUN` shows the traces of a run instead.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
-use collector::{Listeners, Snapshot};
-use system::config::Config;
-use system::service::{self, Service};
-use telemetry::arguments::ignore_empty_variables;
+use clap::builder::FalseyValueParser;
+use clap::{Args, Subcommand};
+use collector::Listeners;
+use system::role::Role;
+use telemetry::{Endpoint, LogFilter};
+use tokio_util::sync::CancellationToken;
 
 use crate::bundle::collector_files;
 use crate::stop;
 use crate::usage::UsageError;
 
-/// What may still run after the role has stopped (a DNS look-up, a blocking call) does not hold the process up.
-const LEFT_OVERS: Duration = Duration::from_secs(1);
+/// Maximum time that work in progress, such as a DNS look-up, may delay the end of the process.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The arguments of `workbench serve`.
+/// The roles of `workbench serve`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Serve {
+    #[command(flatten)]
+    Role(system::serve::Settings),
+    /// Receive spans over OTLP, keep traces, answer queries
+    Collector(Collector),
+}
+
+/// The collector's settings as a process.
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Which one
-    pub(crate) role: Service,
-    /// Collector: host the Jaeger UI in this folder, the unpacked assets.tar.gz of one of jaeger-ui's releases [env: COLLECTOR_JAEGER_UI]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) jaeger_ui: Option<PathBuf>,
-    /// Collector: what a browser sees is below this path, such as /jaeger [env: COLLECTOR_BASE_PATH]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) base_path: Option<String>,
-    /// Collector: show what it had at the end of this run, and take no spans
-    #[arg(long, value_name = "RUN")]
-    pub(crate) open: Option<PathBuf>,
-}
-
-/// Serves until SIGTERM, SIGINT or, if the environment says so, the end of stdin.
-pub(crate) fn serve(arguments: &Serve) -> anyhow::Result<ExitCode> {
-    let service = arguments.role;
-    check(arguments).map_err(UsageError)?;
-    let config = Config::from_env(service)?;
-    let collector = (service == Service::Collector).then(|| CollectorSettings::parse(arguments));
-    let opened = arguments.open.as_deref().map(collector_files::open).transpose().map_err(UsageError)?;
-    // Lives longer than the runtime, so that the spans of the last request are flushed too.
-    let _telemetry = telemetry::init(service.name(), &config.instance, &config.telemetry(service))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(run(service, config, collector, opened));
-    runtime.shutdown_timeout(LEFT_OVERS);
-    served.map(|()| ExitCode::SUCCESS)
-}
-
-/// Nobody is left to believe that a flag did something.
-fn check(arguments: &Serve) -> anyhow::Result<()> {
-    let is_collector = arguments.role == Service::Collector;
-    ensure!(
-        is_collector || arguments.open.is_none(),
-        "only the collector opens a run: serve collector --open RUN"
-    );
-    for (flag, is_given) in
-        [("--jaeger-ui", arguments.jaeger_ui.is_some()), ("--base-path", arguments.base_path.is_some())]
-    {
-        ensure!(is_collector || !is_given, "only the collector has a {flag}: serve collector {flag}");
-    }
-    Ok(())
-}
-
-async fn run(
-    service: Service,
-    config: Config,
-    collector: Option<collector::Settings>,
-    opened: Option<Snapshot>,
-) -> anyhow::Result<()> {
-    let stop = stop::on_signal()?;
-    if config.stop_with_stdin {
-        stop::with_stdin(stop.clone())?;
-    }
-    let Some(settings) = collector else {
-        let listener = service::listen("LISTEN", &config.listen).await?;
-        return Ok(service::run(service, listener, config, stop).await?);
-    };
-    match opened {
-        Some(snapshot) => {
-            let listener = service::listen("LISTEN", &settings.listen).await?;
-            tracing::info!(address = %listener.local_addr()?, traces = snapshot.traces(), "showing a run");
-            Ok(snapshot.serve(listener, &settings, stop).await?)
-        }
-        None => Ok(collector::run(Listeners::bind(&settings).await?, &settings, stop).await?),
-    }
-}
-
-/// The collector's settings, from its variables and from the flags of `serve`.
-#[derive(Debug, Parser)]
-struct CollectorSettings {
+#[group(skip)]
+pub(crate) struct Collector {
     #[command(flatten)]
     settings: collector::Settings,
+    /// Show the traces of the run in this folder, and receive no spans
+    #[arg(long, value_name = "RUN")]
+    open: Option<PathBuf>,
+    /// `service.instance.id` of the log lines
+    #[arg(long, env = "SERVICE_INSTANCE_ID", value_name = "NAME", default_value = Role::Collector.service_name())]
+    service_instance_id: String,
+    /// Stop when standard input closes, so that a parent process that is killed leaves no child behind
+    #[arg(long, env = "STOP_WITH_STDIN", value_parser = FalseyValueParser::new())]
+    stop_with_stdin: bool,
+    /// Filter of log lines, in the syntax of tracing-subscriber's EnvFilter
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value_t)]
+    log_filter: LogFilter,
 }
 
-impl CollectorSettings {
-    fn parse(arguments: &Serve) -> collector::Settings {
-        let command = ignore_empty_variables(Self::command(), &[]);
-        let mut line = vec!["collector".into()];
-        if let Some(folder) = &arguments.jaeger_ui {
-            line.extend(["--jaeger-ui".into(), folder.clone().into_os_string()]);
-        }
-        if let Some(path) = &arguments.base_path {
-            line.extend(["--base-path".into(), path.into()]);
-        }
-        let parsed = Self::from_arg_matches(&command.get_matches_from(line));
-        parsed.unwrap_or_else(|error| error.exit()).settings
+/// Serves until SIGTERM, SIGINT or, with `--stop-with-stdin`, the end of standard input.
+pub(crate) fn serve(serve: Serve) -> anyhow::Result<ExitCode> {
+    match serve {
+        Serve::Role(settings) => serve_role(settings),
+        Serve::Collector(settings) => serve_collector(&settings),
     }
+}
+
+fn serve_role(settings: system::serve::Settings) -> anyhow::Result<ExitCode> {
+    let (name, process) = (settings.role().service_name(), settings.process().clone());
+    // Dropped after the runtime has stopped, so that the spans of the last request are exported.
+    let _telemetry = telemetry::init(name, &process.service_instance_id, &process.telemetry)?;
+    until_stopped(process.stop_with_stdin, async |stop| {
+        let listener = system::serve::listen("LISTEN", &process.listen).await?;
+        Ok(system::serve::run(settings, listener, stop).await?)
+    })
+}
+
+fn serve_collector(arguments: &Collector) -> anyhow::Result<ExitCode> {
+    let Collector { settings, open, service_instance_id, stop_with_stdin, log_filter } = arguments;
+    let snapshot = open.as_deref().map(collector_files::open).transpose().map_err(UsageError)?;
+    // Without spans: the collector would trace its own export.
+    let telemetry = telemetry::Settings {
+        otlp_endpoint: Endpoint::Off,
+        log_filter: log_filter.clone(),
+        ..telemetry::Settings::default()
+    };
+    let _telemetry = telemetry::init(Role::Collector.service_name(), service_instance_id, &telemetry)?;
+    until_stopped(*stop_with_stdin, async |stop| {
+        let Some(snapshot) = snapshot else {
+            return Ok(collector::run(Listeners::bind(settings).await?, settings, stop).await?);
+        };
+        let listener = system::serve::listen("LISTEN", &settings.listen).await?;
+        tracing::info!(address = %listener.local_addr()?, traces = snapshot.traces(), "showing a run");
+        Ok(snapshot.serve(listener, settings, stop).await?)
+    })
+}
+
+/// Runs `serve` on a multi-threaded runtime. Its argument fires when the process should stop.
+fn until_stopped(
+    with_stdin: bool,
+    serve: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let stop = stop::on_signal()?;
+        if with_stdin {
+            stop::with_stdin(stop.clone())?;
+        }
+        serve(stop).await
+    });
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    served.map(|()| ExitCode::SUCCESS)
 }

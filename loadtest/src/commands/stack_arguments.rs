@@ -21,6 +21,9 @@ pub(crate) struct StackArgs {
     /// Sign tokens with this secret, of at least 32 bytes, instead of a random one
     #[arg(long, value_name = "SECRET", env = "JWT_SECRET", hide_env_values = true)]
     jwt_secret: Option<String>,
+    /// Number of worker threads of each role, which tokio reads from the environment itself
+    #[arg(long, value_name = "N", env = "TOKIO_WORKER_THREADS", hide = true)]
+    worker_threads: Option<String>,
     #[command(flatten)]
     pub(crate) data: DataSet,
 }
@@ -33,6 +36,7 @@ impl StackArgs {
             database_url: self.database_url.clone(),
             postgres_bin: self.postgres_bin.clone(),
             jwt_secret: self.jwt_secret.clone(),
+            worker_threads: self.worker_threads.clone(),
             export_to: None,
             data: self.data,
         }

@@ -33,6 +33,8 @@ pub(crate) struct Shape {
     /// Print run.json instead of the report
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sampling: telemetry::Sampling,
 }
 
 /// What to load.

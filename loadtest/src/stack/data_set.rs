@@ -1,7 +1,7 @@
 //! The deterministic data of the system: how much of it there is, and writing it into a database.
 
 use clap::Args;
-use system::{database, dataset, service};
+use system::{app, database, dataset};
 
 /// How much of the deterministic data there is.
 #[derive(Clone, Copy, Debug, Args)]
@@ -15,7 +15,7 @@ pub(crate) struct DataSet {
 }
 
 /// Brings the schema up to date and puts the data into the database at `url`. May run again.
-pub(crate) async fn seed(url: &str, data: DataSet) -> Result<(), service::Error> {
+pub(crate) async fn seed(url: &str, data: DataSet) -> Result<(), app::Error> {
     let pool = database::connect(url).await?;
     dataset::seed(&pool, data.tutors, data.students).await?;
     pool.close().await;

@@ -28,6 +28,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) jwt_secret: &'a str,
     /// Where the spans go.
     pub(crate) export_to: &'a str,
+    /// Worker threads of each role instead of the number that the stack chooses.
+    pub(crate) worker_threads: Option<&'a str>,
 }
 
 /// The depth of the process that keeps the folder and the database.
@@ -77,12 +79,14 @@ pub(crate) fn all(ports: &Ports, around: &Surroundings<'_>) -> Vec<Role> {
     for role in &mut roles {
         role.environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT", around.export_to.to_owned()));
     }
-    if !system::config::is_set(WORKERS) {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = cores.div_ceil(CORES_A_WORKER).to_string();
-        // The collector takes everybody's spans, and answers queries meanwhile.
-        for role in roles.iter_mut().filter(|role| role.serve != "collector") {
-            role.environment.push((WORKERS, workers.clone()));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let chosen = cores.div_ceil(CORES_A_WORKER).to_string();
+    for role in &mut roles {
+        match around.worker_threads {
+            Some(given) => role.environment.push((WORKERS, given.to_owned())),
+            // The collector receives the spans of all roles and answers queries meanwhile: tokio's own default.
+            None if role.serve == "collector" => {}
+            None => role.environment.push((WORKERS, chosen.clone())),
         }
     }
     roles

@@ -44,14 +44,18 @@ async fn redelivered_task_is_recorded_once() {
     for _ in 0..2 {
         enqueue(&stack, "booking_notification", payload(booking_id)).await;
     }
-    eventually("both duplicates were recognised", || logged("notification sent before") == 2);
+    eventually("both duplicates were recognised", || logged("notification already sent") == 2);
 
     // Tasks of deleted bookings and of an unknown type are not redelivered either.
     enqueue(&stack, "booking_notification", payload(i64::MAX)).await;
-    eventually("the deleted booking was recognised", || logged("the booking was taken back") == 1);
+    eventually("the deleted booking was recognised", || {
+        logged("notification skipped: the booking was rolled back") == 1
+    });
     assert_eq!(logged("notification sent"), 1, "a deleted booking is not notified");
     enqueue(&stack, "newsletter", json!({})).await;
-    eventually("the unknown task was dropped", || logged("a task that nobody understands is let go") == 1);
+    eventually("the unknown task was dropped", || {
+        logged("task discarded: unknown type or invalid payload") == 1
+    });
 
     queue_is_drained(&stack, 5).await;
     let rows: Vec<(i64, i32)> = sqlx::query_as("SELECT booking_id, deliveries FROM notifications")

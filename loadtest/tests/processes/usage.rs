@@ -1,6 +1,7 @@
 //! Usage and configuration errors: exit code 2 and one message that names the argument or the setting.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use crate::harness::{run, workbench};
 
@@ -9,22 +10,24 @@ fn rejects_invalid_settings() {
     let secret = "x".repeat(32);
     for (role, variable, value, message) in [
         ("gateway", "JWT_SECRET", "", "JWT_SECRET is not set"),
-        ("gateway", "JWT_SECRET", "short", "shorter than 32 bytes"),
-        ("gateway", "CACHE_URL", "http://", "CACHE_URL is not usable"),
-        ("cache", "LISTEN", "nonsense", "LISTEN is not usable: must be HOST:PORT"),
-        ("cache", "RUST_LOG", "=", "RUST_LOG is not a valid filter"),
-        ("cache", "OTEL_TRACES_SAMPLER", "banana", "must be one of always_on"),
-        ("cache", "OTEL_TRACES_SAMPLER_ARG", "two", "OTEL_TRACES_SAMPLER_ARG is not usable"),
-        ("cache", "OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense", "must be a URL such as http://HOST:PORT"),
-        ("balancer", "GATEWAY_URLS", "nonsense", "GATEWAY_URLS is not usable"),
+        ("gateway", "JWT_SECRET", "short", "JWT_SECRET is invalid: shorter than 32 bytes"),
+        ("gateway", "JWT_SECRET_FILE", "/nonexistent", "JWT_SECRET_FILE=/nonexistent: cannot read the file"),
+        ("queue", "QUEUE_CAPACITY", "0", "0 is not in 1.."),
+        ("gateway", "CACHE_URL", "http://", "--cache-url <URL>': expected a URL such as http://HOST:PORT"),
+        ("cache", "LISTEN", "nonsense", "--listen <HOST:PORT>': expected HOST:PORT"),
+        ("cache", "RUST_LOG", "=", "--log-filter <FILTER>'"),
+        ("cache", "OTEL_TRACES_SAMPLER", "banana", "possible values: always_on"),
+        ("cache", "OTEL_TRACES_SAMPLER_ARG", "two", "--traces-sampler-arg <RATIO>'"),
+        ("cache", "OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense", "--otlp-endpoint <URL>'"),
+        ("balancer", "GATEWAY_URLS", "nonsense", "--gateway-urls <URLS>': expected a URL"),
         ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
-        ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is not usable"),
+        ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is invalid: must be a URL such as"),
         ("collector", "COLLECTOR_JAEGER_UI", "/nonexistent", "/nonexistent/index.html is not readable"),
         ("collector", "COLLECTOR_BASE_PATH", "nonsense", "\"nonsense\" is not a base path"),
         ("collector", "JAEGER_UI", "/nonexistent", "JAEGER_UI was renamed: set COLLECTOR_JAEGER_UI instead"),
         ("collector", "BASE_PATH", "/jaeger", "BASE_PATH was renamed: set COLLECTOR_BASE_PATH instead"),
         ("collector", "STORE_MAX_BYTES", "1", "STORE_MAX_BYTES was renamed: set COLLECTOR_STORE_MAX_BYTES"),
-        ("notification", "NOTIFICATION_CONCURRENCY", "0", "must be in 1 to 1000"),
+        ("notification", "NOTIFICATION_CONCURRENCY", "0", "0 is not in 1..=1000"),
     ] {
         let mut serve = workbench();
         serve
@@ -33,6 +36,29 @@ fn rejects_invalid_settings() {
             .env("OTEL_TRACES_SAMPLER", "traceidratio")
             .env("JWT_SECRET", &secret);
         run(serve.env(variable, value)).failed(2, message);
+    }
+}
+
+#[test]
+fn a_role_ignores_the_settings_of_others() {
+    let mut serve = workbench();
+    serve.args(["serve", "cache", "--stop-with-stdin"]).stdin(Stdio::null());
+    serve.env("LISTEN", "127.0.0.1:0").env("QUEUE_CAPACITY", "none").env("CACHE_MAX_BYTES", "");
+    let output = serve.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_error_does_not_show_a_secret() {
+    for (variable, value) in [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "hunter2://")] {
+        for role in ["gateway", "search"] {
+            let output =
+                workbench().args(["serve", role]).env("LISTEN", "127.0.0.1:0").env(variable, value).output();
+            let output = output.unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            let printed = [output.stdout, output.stderr].concat();
+            assert!(!String::from_utf8_lossy(&printed).contains("hunter2"), "{role} with {variable}");
+        }
     }
 }
 
@@ -59,10 +85,10 @@ fn rejects_invalid_arguments() {
         (vec!["load", "--duration", "1h"], "at most 50 minutes"),
         (vec!["load", "--otlp", "nonsense"], "an OTLP/gRPC address is http://HOST:PORT"),
         (vec!["load", "--rate", "0"], "a rate is a number"),
-        (vec!["serve", "queue", "--jaeger-ui", "/ui"], "only the collector has a --jaeger-ui"),
-        (vec!["serve", "queue", "--base-path", "/jaeger"], "only the collector has a --base-path"),
-        (vec!["serve", "queue", "--open", "/run"], "only the collector opens a run"),
-        (vec!["serve", "kitchen"], "invalid value 'kitchen'"),
+        (vec!["serve", "queue", "--jaeger-ui", "/ui"], "unexpected argument '--jaeger-ui'"),
+        (vec!["serve", "queue", "--base-path", "/jaeger"], "unexpected argument '--base-path'"),
+        (vec!["serve", "queue", "--open", "/run"], "unexpected argument '--open'"),
+        (vec!["serve", "kitchen"], "unrecognized subcommand 'kitchen'"),
     ] {
         run(workbench().args(&arguments)).failed(2, message);
     }

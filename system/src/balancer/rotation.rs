@@ -8,14 +8,14 @@ use axum::body::Body;
 use axum::http::Request;
 use futures::future::join_all;
 use http::Uri;
-use http::uri::{Authority, InvalidUri, Scheme};
+use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer;
+use crate::peer::{self, BaseUrl};
 
-/// A probe that takes longer counts as not ready.
+/// A gateway that does not answer a probe in this time is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -25,9 +25,8 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) fn parse(url: &str) -> Result<Self, InvalidUri> {
-        let authority = url.trim_start_matches("http://").trim_end_matches('/').parse()?;
-        Ok(Self { authority, up: AtomicBool::new(true) })
+    pub(super) fn new(url: &BaseUrl) -> Self {
+        Self { authority: url.authority().clone(), up: AtomicBool::new(true) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -42,7 +41,7 @@ impl Gateway {
         self.authority.port_u16().unwrap_or(80)
     }
 
-    /// The request's own path and query, at this gateway.
+    /// Returns the path and query of `request` at this gateway.
     pub(super) fn uri(&self, request: &Uri) -> Option<Uri> {
         let mut parts = request.clone().into_parts();
         parts.scheme = Some(Scheme::HTTP);
@@ -50,7 +49,7 @@ impl Gateway {
         Uri::from_parts(parts).ok()
     }
 
-    /// It refused a connection; the probe brings it back.
+    /// Takes the gateway out of the rotation after it refused a connection, until a probe succeeds.
     pub(super) fn mark_down(&self) {
         self.set_up(false);
     }
@@ -65,7 +64,7 @@ impl Gateway {
 
     fn set_up(&self, up: bool) {
         if self.up.swap(up, Relaxed) != up {
-            tracing::info!(upstream = self.name(), up, "gateway");
+            tracing::info!(upstream = self.name(), up, "gateway changed");
         }
     }
 }
@@ -85,9 +84,9 @@ impl Rotation {
         self.gateways.iter().any(|gateway| gateway.up.load(Relaxed))
     }
 
-    /// The gateways to try for one request: the one whose turn it is, then the others that are up.
+    /// Returns the gateways to try for one request: the next one in turn, then the others that are up.
     ///
-    /// The turn goes round among those that are up, so that one being down leaves the others with equal shares.
+    /// Only gateways that are up take turns, so each of them gets an equal share.
     pub(super) fn candidates(&self) -> impl Iterator<Item = &Gateway> {
         let up: Vec<&Gateway> = self.gateways.iter().filter(|gateway| gateway.up.load(Relaxed)).collect();
         let first = self.turn.fetch_add(1, Relaxed) % up.len().max(1);
@@ -95,17 +94,17 @@ impl Rotation {
     }
 }
 
-/// Asks each gateway again and again whether it is ready, so that one that stops is skipped before it refuses, and one
-/// that is back is used again.
-pub(super) async fn probe(rotation: Arc<Rotation>, every: Duration, stop: CancellationToken) {
+/// Probes the readiness of every gateway at each `interval`, so that a gateway that is stopping leaves the rotation before
+/// it refuses connections, and joins it again when it is ready.
+pub(super) async fn probe(rotation: Arc<Rotation>, interval: Duration, stop: CancellationToken) {
     let client = peer::client::<Body>();
-    let mut ticks = tokio::time::interval(every);
+    let mut ticks = tokio::time::interval(interval);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
-        // At once: one that hangs must not keep the news of the others.
+        // In parallel: a gateway that hangs must not delay the probes of the others.
         join_all(rotation.gateways.iter().map(|gateway| gateway.probe(&client))).await;
     }
 }

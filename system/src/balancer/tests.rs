@@ -9,14 +9,15 @@ use futures::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use telemetry::server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::service::Service;
+use crate::app::parse;
 
-/// A gateway that says who it is and echoes what it got.
+/// A gateway that returns its name and echoes the request.
 fn gateway_router(name: &'static str) -> Router {
     Router::new()
         .route("/health/ready", get(|| async { "ready" }))
@@ -26,10 +27,10 @@ fn gateway_router(name: &'static str) -> Router {
                 let text = |name: &str| {
                     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned()
                 };
-                ([("x-served-by", name)], format!("{}|{}", text("x-forwarded-for"), text("traceparent")))
+                ([(SERVED_BY, name)], format!("{}|{}", text("x-forwarded-for"), text("traceparent")))
             }),
         )
-        .route("/book", post(move |body: Body| async move { ([("x-served-by", name)], body) }))
+        .route("/book", post(move |body: Body| async move { ([(SERVED_BY, name)], body) }))
 }
 
 struct Running {
@@ -59,9 +60,9 @@ impl Running {
 
 async fn balancer_over(gateways: &[SocketAddr]) -> Running {
     let urls = gateways.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(",");
-    let config = Config::for_test(Service::Balancer, &[("GATEWAY_URLS", &urls)]);
-    let role = role(&config, CancellationToken::new()).unwrap();
-    Running::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), role.routes).await
+    let settings = parse(&["--gateway-urls", &urls]).unwrap();
+    let app = app(&settings, CancellationToken::new()).await.unwrap();
+    Running::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), app.routes).await
 }
 
 struct Answer {
@@ -72,7 +73,7 @@ struct Answer {
 
 impl Answer {
     fn served_by(&self) -> &str {
-        self.headers.get("x-served-by").map_or("-", |name| name.to_str().unwrap())
+        self.headers.get(&SERVED_BY).map_or("-", |name| name.to_str().unwrap())
     }
 }
 
@@ -89,7 +90,7 @@ fn request(method: &str, at: SocketAddr, path: &str, body: &str) -> Request<Full
 }
 
 #[tokio::test]
-async fn requests_take_turns_and_carry_who_asked_and_in_which_trace() {
+async fn gateways_take_turns_and_receive_the_client_address_and_the_trace_context() {
     let gateways = [Running::gateway("one").await, Running::gateway("two").await];
     let balancer = balancer_over(&[gateways[0].address, gateways[1].address]).await;
     let mut served = Vec::new();
@@ -104,7 +105,7 @@ async fn requests_take_turns_and_carry_who_asked_and_in_which_trace() {
         assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{trace}");
         assert!(
             !trace.contains("b7ad6b7169203331"),
-            "the gateway's parent is the balancer's span, not the caller's"
+            "the parent of the gateway's span must be the balancer's span, not the caller's"
         );
         served.push(answer.served_by().to_owned());
     }
@@ -113,7 +114,7 @@ async fn requests_take_turns_and_carry_who_asked_and_in_which_trace() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_refuses_is_skipped_without_losing_the_request_and_comes_back() {
+async fn a_gateway_that_refuses_connections_is_skipped_until_it_is_ready_again() {
     let (one, two) = (Running::gateway("one").await, Running::gateway("two").await);
     let balancer = balancer_over(&[one.address, two.address]).await;
     let address = one.stop().await;
@@ -123,16 +124,18 @@ async fn a_gateway_that_refuses_is_skipped_without_losing_the_request_and_comes_
         assert_eq!(answer.body, format!("booking {n}"));
     }
     let _one = Running::start(TcpListener::bind(address).await.unwrap(), gateway_router("one")).await;
-    let back = async {
+    let used_again = async {
         while call(request("GET", balancer.address, "/search", "")).await.served_by() != "one" {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), back).await.expect("the gateway is used again");
+    tokio::time::timeout(Duration::from_secs(10), used_again)
+        .await
+        .expect("the gateway should be used again");
 }
 
 #[tokio::test]
-async fn a_body_streams_through_both_ways() {
+async fn bodies_are_streamed_in_both_directions() {
     let gateway = Running::gateway("one").await;
     let balancer = balancer_over(&[gateway.address]).await;
     let (mut sender, chunks) = futures::channel::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
@@ -143,7 +146,11 @@ async fn a_body_streams_through_both_ways() {
     sender.send(Ok(Frame::data(Bytes::from_static(b"first")))).await.unwrap();
     let response = peer::client().request(upload).await.unwrap();
     let mut echo = response.into_body().into_data_stream();
-    assert_eq!(echo.next().await.unwrap().unwrap(), "first", "before the upload has ended");
+    assert_eq!(
+        echo.next().await.unwrap().unwrap(),
+        "first",
+        "the echo must arrive before the upload has ended"
+    );
     sender.send(Ok(Frame::data(Bytes::from_static(b"second")))).await.unwrap();
     drop(sender);
     assert_eq!(echo.next().await.unwrap().unwrap(), "second");
@@ -151,7 +158,7 @@ async fn a_body_streams_through_both_ways() {
 }
 
 #[tokio::test]
-async fn without_a_gateway_the_answer_is_503_as_a_problem() {
+async fn without_a_gateway_the_reply_is_a_503_problem() {
     let gateway = Running::gateway("one").await;
     let balancer = balancer_over(&[gateway.address]).await;
     gateway.stop().await;
@@ -162,7 +169,7 @@ async fn without_a_gateway_the_answer_is_503_as_a_problem() {
 }
 
 #[tokio::test]
-async fn a_huge_body_is_refused_before_a_gateway_sees_it() {
+async fn a_body_that_is_too_large_is_rejected() {
     let gateway = Running::gateway("one").await;
     let balancer = balancer_over(&[gateway.address]).await;
     let huge = "x".repeat(MAX_BODY_BYTES as usize + 1);
@@ -171,7 +178,7 @@ async fn a_huge_body_is_refused_before_a_gateway_sees_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_the_caller_breaks_off_is_the_callers_fault() {
+async fn an_incomplete_body_is_a_400() {
     let gateway = Running::gateway("one").await;
     let balancer = balancer_over(&[gateway.address]).await;
     let mut stream = TcpStream::connect(balancer.address).await.unwrap();
@@ -183,7 +190,7 @@ async fn a_body_that_the_caller_breaks_off_is_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn a_tunnel_is_refused() {
+async fn connect_is_rejected() {
     let gateway = Running::gateway("one").await;
     let balancer = balancer_over(&[gateway.address]).await;
     let mut stream = TcpStream::connect(balancer.address).await.unwrap();
@@ -194,7 +201,7 @@ async fn a_tunnel_is_refused() {
 }
 
 #[test]
-fn what_is_meant_for_one_connection_is_not_passed_on() {
+fn headers_of_one_connection_are_not_forwarded() {
     let mut headers = HeaderMap::new();
     for (name, value) in
         [("connection", "x-mine, close"), ("x-mine", "1"), ("keep-alive", "timeout=5"), ("x-yours", "1")]
@@ -206,7 +213,7 @@ fn what_is_meant_for_one_connection_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_frontend_may_call_and_another_may_not() {
+async fn cors_allows_the_origins_of_the_frontend_only() {
     let gateway = Running::gateway("one").await;
     let balancer = balancer_over(&[gateway.address]).await;
     for (origin, allowed) in [("http://localhost:8080", true), ("http://evil.example", false)] {
@@ -217,4 +224,13 @@ async fn a_page_of_the_frontend_may_call_and_another_may_not() {
         let answer = call(preflight).await;
         assert_eq!(answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), allowed, "{origin}");
     }
+}
+
+#[test]
+fn gateway_urls_are_a_list_of_at_least_one_url() {
+    for bad in ["", ",", "http://127.0.0.1:8001,nonsense"] {
+        assert!(parse::<Settings>(&["--gateway-urls", bad]).is_err(), "{bad}");
+    }
+    let settings: Settings = parse(&["--gateway-urls", "http://a:1, http://b:2"]).unwrap();
+    assert_eq!(settings.gateway_urls.0.len(), 2);
 }

@@ -1,4 +1,4 @@
-//! A request's body on its way to a gateway, and to the next one if the first refuses.
+//! The body of a request that is sent to a gateway, or to the next one if the first refuses the connection.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,14 +8,15 @@ use std::task::{self, Poll};
 use axum::body::{Body, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
 
-/// A request's body as all attempts to send it share it.
+/// A request body, shared by all attempts to send it.
 pub(super) struct Upload {
-    pub(super) unseen: Mutex<Option<Body>>,
-    /// The caller's connection failed in the middle of it.
-    pub(super) broke_off: AtomicBool,
+    /// The body, until an attempt starts to send it.
+    pub(super) unsent: Mutex<Option<Body>>,
+    /// Whether the caller's connection failed in the middle of the body.
+    pub(super) incomplete: AtomicBool,
 }
 
-/// A request body that is taken at its first poll: until then it can still go to another gateway.
+/// The body of one attempt. Takes the shared body at its first poll; until then another attempt can send it.
 pub(super) struct Replayable {
     shared: Arc<Upload>,
     taken: Option<Body>,
@@ -24,7 +25,7 @@ pub(super) struct Replayable {
 
 impl Replayable {
     pub(super) fn new(shared: &Arc<Upload>) -> Self {
-        let size = shared.unseen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Body::size_hint);
+        let size = shared.unsent.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Body::size_hint);
         Self { shared: Arc::clone(shared), taken: None, size: size.unwrap_or_default() }
     }
 }
@@ -38,14 +39,14 @@ impl http_body::Body for Replayable {
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.taken.is_none() {
-            let body = self.shared.unseen.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let body = self.shared.unsent.lock().unwrap_or_else(PoisonError::into_inner).take();
             self.taken = body;
         }
         match &mut self.taken {
             Some(body) => {
                 let polled = Pin::new(body).poll_frame(cx);
                 if matches!(polled, Poll::Ready(Some(Err(_)))) {
-                    self.shared.broke_off.store(true, Relaxed);
+                    self.shared.incomplete.store(true, Relaxed);
                 }
                 polled
             }

@@ -13,7 +13,7 @@ async fn call(router: &Router, method: &str, path: &str, body: &str) -> (StatusC
 }
 
 #[tokio::test]
-async fn what_was_set_is_got_and_what_was_not_is_404() {
+async fn returns_a_stored_value_and_404_for_a_miss() {
     let router = router(1 << 20);
     assert_eq!(call(&router, "GET", "/get/search%3AMath", "").await.0, StatusCode::NOT_FOUND);
     let (status, _) = call(&router, "POST", "/set/search%3AMath", r#"{"value":[{"id":1}]}"#).await;
@@ -23,14 +23,14 @@ async fn what_was_set_is_got_and_what_was_not_is_404() {
 }
 
 #[tokio::test]
-async fn a_value_of_no_time_to_live_is_not_served() {
+async fn a_value_with_a_time_to_live_of_zero_is_not_returned() {
     let router = router(1 << 20);
     call(&router, "POST", "/set/k", r#"{"value":1,"ttl_seconds":0}"#).await;
     assert_eq!(call(&router, "GET", "/get/k", "").await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
-async fn what_is_no_entry_is_refused() {
+async fn rejects_invalid_entries() {
     let router = router(1 << 20);
     assert_eq!(call(&router, "POST", "/set/k", r#"{"value":"#).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(call(&router, "POST", "/set/k", "{}").await.0, StatusCode::UNPROCESSABLE_ENTITY);

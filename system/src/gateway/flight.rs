@@ -1,4 +1,4 @@
-//! Single flight: those who miss the cache for one key at one time share one query.
+//! Single flight: concurrent requests that miss the cache for the same key share one query.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,19 +9,19 @@ use tokio::sync::OnceCell;
 
 use crate::error::Problem;
 
-/// The queries under way, by key.
+/// The running queries, by key.
 #[derive(Debug, Default)]
 pub(super) struct Flights(Mutex<HashMap<String, Arc<Flight>>>);
 
-/// One query that several requests may wait for. Joined before the cache is asked: whoever missed the cache while the
-/// query was under way then finds its answer here, and does not ask again.
+/// One query that several requests may wait for. A request joins before it reads the cache: if it misses the cache while the
+/// query is running, it finds the result here and does not query again.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     answer: OnceCell<Bytes>,
-    under_way: AtomicBool,
+    running: AtomicBool,
 }
 
-/// A request's part in a flight, given up when it is dropped: also when the request itself is, half-way.
+/// The participation of a request in a flight. Ends when it is dropped, also if the request is cancelled.
 #[derive(Debug)]
 pub(super) struct Seat<'a> {
     flights: &'a Flights,
@@ -30,7 +30,7 @@ pub(super) struct Seat<'a> {
 }
 
 impl Flights {
-    /// A seat on the flight that a request for `key` belongs to.
+    /// Joins the flight of `key`, or starts one.
     pub(super) fn join<'a>(&'a self, key: &'a str) -> Seat<'a> {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = match flights.get(key) {
@@ -42,12 +42,11 @@ impl Flights {
 }
 
 impl Drop for Seat<'_> {
-    /// The key is forgotten once its answer is there (later requests must ask afresh) or when nobody else is on the
-    /// flight.
+    /// Removes the flight once it has its result, so that later requests query again, or when the last request leaves it.
     fn drop(&mut self) {
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         let current = flights.get(self.key).is_some_and(|current| Arc::ptr_eq(current, &self.flight));
-        // Two: the map's own and this seat's.
+        // Two references: the map's and this seat's.
         if current && (self.flight.answer.initialized() || Arc::strong_count(&self.flight) <= 2) {
             flights.remove(self.key);
         }
@@ -55,17 +54,18 @@ impl Drop for Seat<'_> {
 }
 
 impl Flight {
-    /// The flight's answer; the first to come asks, the others wait. After an error the next one in line asks.
+    /// Returns the result of the query. The first request runs `query`, the others wait for its result. After an error the
+    /// next request in line runs its own.
     pub(super) async fn answer(
         &self,
-        ask: impl Future<Output = Result<Bytes, Problem>>,
+        query: impl Future<Output = Result<Bytes, Problem>>,
     ) -> Result<Bytes, Problem> {
-        let follows = self.under_way.load(Relaxed) && !self.answer.initialized();
+        let follows = self.running.load(Relaxed) && !self.answer.initialized();
         let mut wait = follows.then(|| telemetry::wait_span!("wait flight"));
         let answer = self.answer.get_or_try_init(|| {
             wait = None;
-            self.under_way.store(true, Relaxed);
-            ask
+            self.running.store(true, Relaxed);
+            query
         });
         answer.await.cloned()
     }

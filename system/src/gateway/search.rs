@@ -1,4 +1,4 @@
-//! Cache-aside search: the cache first, then search, then the cache is told.
+//! Cache-aside search: reads the cache first; on a miss, calls search and stores the result in the cache.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 
-use super::auth::Caller;
 use super::flight::Flight;
+use super::token::Caller;
 use super::{Gateway, json};
 use crate::api::{CacheEntry, SearchReply, Tutors};
 use crate::error::{Code, Problem, Result};
@@ -22,7 +22,7 @@ pub(super) async fn search(State(gateway): State<Arc<Gateway>>, _: Caller, uri: 
     let query = extract::query(&uri)?;
     let subject = subject(&query)?;
     let seat = gateway.flights.join(subject);
-    cached_or_found(&gateway, subject, &seat.flight).await
+    cached_or_queried(&gateway, subject, &seat.flight).await
 }
 
 fn subject(query: &[(String, String)]) -> Result<&str> {
@@ -34,17 +34,17 @@ fn subject(query: &[(String, String)]) -> Result<&str> {
     Ok(subject)
 }
 
-async fn cached_or_found(gateway: &Gateway, subject: &str, flight: &Flight) -> Result<Response> {
+async fn cached_or_queried(gateway: &Gateway, subject: &str, flight: &Flight) -> Result<Response> {
     let key = utf8_percent_encode(&format!("search:{subject}"), NON_ALPHANUMERIC).to_string();
     if let Some(tutors) = cached(gateway, &key).await {
         return reply(true, &tutors);
     }
-    let found = flight.answer(find(gateway, subject, &key)).await?;
-    let tutors: Tutors<&RawValue> = serde_json::from_slice(&found).map_err(Problem::internal)?;
+    let queried = flight.answer(query_tutors(gateway, subject, &key)).await?;
+    let tutors: Tutors<&RawValue> = serde_json::from_slice(&queried).map_err(Problem::internal)?;
     reply(false, tutors.data)
 }
 
-/// The tutors as the cache holds them. A cache that fails is a slower search, not a failed one.
+/// Returns the cached tutors. A cache that fails counts as a miss: the search is slower, but does not fail.
 async fn cached(gateway: &Gateway, key: &str) -> Option<Box<RawValue>> {
     let reply = gateway.cache.get("/get/{key}", &format!("/get/{key}")).await.ok()?;
     if reply.status != StatusCode::OK {
@@ -53,21 +53,21 @@ async fn cached(gateway: &Gateway, key: &str) -> Option<Box<RawValue>> {
     serde_json::from_slice::<CacheEntry>(&reply.body).ok().map(|entry| entry.value)
 }
 
-async fn find(gateway: &Gateway, subject: &str, key: &str) -> Result<Bytes> {
+async fn query_tutors(gateway: &Gateway, subject: &str, key: &str) -> Result<Bytes> {
     let query = utf8_percent_encode(subject, NON_ALPHANUMERIC);
-    let found = gateway.search.get("/search", &format!("/search?subject={query}")).await?;
-    let tutors: Tutors<&RawValue> = match found.status {
-        StatusCode::OK => serde_json::from_slice(&found.body).map_err(Problem::internal)?,
-        _ => return Err(found.json::<serde::de::IgnoredAny>().err().unwrap_or(Code::Internal.into())),
+    let result = gateway.search.get("/search", &format!("/search?subject={query}")).await?;
+    let tutors: Tutors<&RawValue> = match result.status {
+        StatusCode::OK => serde_json::from_slice(&result.body).map_err(Problem::internal)?,
+        _ => return Err(result.json::<serde::de::IgnoredAny>().err().unwrap_or(Code::Internal.into())),
     };
     let entry = CacheEntry { value: tutors.data, ttl_seconds: Some(gateway.search_ttl_seconds) };
-    // Without its answer in the cache the next search asks again; this one is answered all the same.
+    // If the cache does not store the result, the next search queries again; this one still succeeds.
     if let Ok(reply) = gateway.cache.post("/set/{key}", &format!("/set/{key}"), &entry).await
         && reply.status != StatusCode::OK
     {
-        tracing::warn!(status = reply.status.as_u16(), subject, "the cache did not take an answer");
+        tracing::warn!(status = reply.status.as_u16(), subject, "the cache did not store a result");
     }
-    Ok(found.body)
+    Ok(result.body)
 }
 
 fn reply(cached: bool, tutors: &RawValue) -> Result<Response> {

@@ -1,4 +1,4 @@
-//! The gateway over real sockets, with the real cache and a search that counts and can be made to fail.
+//! The gateway over real sockets, with the real cache and a search service that counts queries and can fail.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -6,13 +6,13 @@ use axum::extract::Request as Incoming;
 use axum::middleware::{self, Next};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use telemetry::server;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::api::{SearchReply, Tutor, Tutors};
-use crate::service::Service;
+use crate::app::parse;
 use crate::{cache, dataset, peer};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -20,9 +20,9 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 struct Search {
     queries: AtomicUsize,
     fails: AtomicBool,
-    /// Reads that the cache has seen.
+    /// Number of reads that the cache has received.
     reads: watch::Sender<usize>,
-    /// No query is answered before the cache has seen so many.
+    /// Number of cache reads before which no query is answered.
     hold_until: AtomicUsize,
 }
 
@@ -77,7 +77,8 @@ impl Setup {
             seen.send_modify(|reads| *reads += usize::from(request.method() == http::Method::GET));
             next.run(request)
         });
-        let cache = cache::role(&Config::for_test(Service::Cache, &[])).routes.layer(count);
+        let cache =
+            cache::app(&parse(&[]).unwrap(), CancellationToken::new()).await.unwrap().routes.layer(count);
         Self::with_cache(&serve(cache).await, reads).await
     }
 
@@ -90,9 +91,10 @@ impl Setup {
         };
         let search = Arc::new(search);
         let search_url = serve(search.router()).await;
-        let settings = [("JWT_SECRET", KEY), ("CACHE_URL", cache), ("SEARCH_URL", &search_url)];
-        let gateway = serve(role(&Config::for_test(Service::Gateway, &settings)).unwrap().routes).await;
-        let token = Tokens::new(KEY).issue(Caller { username: "student1".into(), student_id: 1 }).unwrap();
+        let settings = ["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
+        let app = app(&parse(&settings).unwrap(), CancellationToken::new()).await.unwrap();
+        let gateway = serve(app.routes).await;
+        let token = TokenKeys::new(KEY).issue(Caller { username: "student1".into(), student_id: 1 }).unwrap();
         Self { gateway, search, token }
     }
 
@@ -118,7 +120,7 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn a_burst_of_misses_is_one_query_and_then_the_cache_answers() {
+async fn concurrent_misses_cost_one_query_and_fill_the_cache() {
     let setup = Setup::new().await;
     setup.search.hold_until.store(20, SeqCst);
     let burst = futures::future::join_all((0..20).map(|_| setup.search("Math"))).await;
@@ -131,7 +133,7 @@ async fn a_burst_of_misses_is_one_query_and_then_the_cache_answers() {
 }
 
 #[tokio::test]
-async fn an_empty_result_is_cached_too() {
+async fn an_empty_result_is_cached() {
     let setup = Setup::new().await;
     assert_eq!(setup.search("Alchemy").await, SearchReply { cached: false, data: vec![] });
     assert_eq!(setup.search("Alchemy").await, SearchReply { cached: true, data: vec![] });
@@ -139,31 +141,28 @@ async fn an_empty_result_is_cached_too() {
 }
 
 #[tokio::test]
-async fn an_error_is_never_cached_and_tells_nothing() {
+async fn an_error_is_not_cached_and_has_no_internal_detail() {
     let setup = Setup::new().await;
     setup.search.fails.store(true, SeqCst);
     let (status, body) = setup.get("/search?subject=Math", &format!("Bearer {}", setup.token)).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(
-        (&problem["code"], &problem["detail"]),
-        (&"internal".into(), &"Something went wrong on our side.".into())
-    );
+    assert_eq!((&problem["code"], &problem["detail"]), (&"internal".into(), &"Internal error.".into()));
     setup.search.fails.store(false, SeqCst);
     assert!(!setup.search("Math").await.cached);
 }
 
 #[tokio::test]
-async fn a_cache_that_hangs_holds_a_search_up_and_does_not_fail_it() {
-    // Accepts connections, and never answers.
-    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", hangs.local_addr().unwrap());
+async fn a_cache_that_hangs_does_not_fail_a_search() {
+    // Accepts connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
     let setup = Setup::with_cache(&address, watch::Sender::new(0)).await;
     assert!(!setup.search("Math").await.cached);
 }
 
 #[tokio::test]
-async fn without_the_cache_a_search_is_slower_not_failed() {
+async fn a_search_succeeds_without_the_cache() {
     let setup = Setup::with_cache("http://127.0.0.1:1", watch::Sender::new(0)).await;
     assert!(!setup.search("Math").await.cached);
     assert!(!setup.search("Math").await.cached);
@@ -171,10 +170,10 @@ async fn without_the_cache_a_search_is_slower_not_failed() {
 }
 
 #[tokio::test]
-async fn every_wrong_token_is_refused_with_its_own_code() {
+async fn invalid_credentials_are_rejected_with_their_own_code() {
     let setup = Setup::new().await;
     let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJzdHVkZW50MSIsInN0dWRlbnRfaWQiOjEsImlhdCI6MSwiZXhwIjo5OTk5OTk5OTk5fQ.";
-    let foreign = Tokens::new("ffffffffffffffffffffffffffffffff")
+    let foreign = TokenKeys::new("ffffffffffffffffffffffffffffffff")
         .issue(Caller { username: "student1".into(), student_id: 1 })
         .unwrap();
     for (authorization, code) in [
@@ -193,7 +192,7 @@ async fn every_wrong_token_is_refused_with_its_own_code() {
 }
 
 #[tokio::test]
-async fn a_subject_that_nobody_can_teach_is_a_bad_request() {
+async fn an_invalid_subject_is_a_400() {
     let setup = Setup::new().await;
     let long = format!("/search?subject={}", "x".repeat(101));
     for (path, code) in [
@@ -209,4 +208,16 @@ async fn a_subject_that_nobody_can_teach_is_a_bad_request() {
         assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &code.into()), "{path}");
     }
     assert_eq!(setup.queries(), 0);
+}
+
+#[tokio::test]
+async fn a_missing_or_short_secret_is_rejected_without_showing_it() {
+    let error = |arguments: &[&str]| {
+        let settings: Settings = parse(arguments).unwrap();
+        settings.jwt_secret().unwrap_err().to_string()
+    };
+    assert!(error(&[]).starts_with("JWT_SECRET is not set: "));
+    assert_eq!(error(&["--jwt-secret", "hunter2"]), "JWT_SECRET is invalid: shorter than 32 bytes");
+    let settings: Settings = parse(&["--jwt-secret", "hunter2"]).unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
 }

@@ -1,60 +1,110 @@
-//! `POST /token`: user name and password in, a bearer token out.
+//! Bearer tokens: JWTs signed with HS256 and a key that all gateways share.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::task::spawn_blocking;
-use tracing::Instrument as _;
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
 
 use super::Gateway;
-use super::auth::{Caller, LIFETIME};
-use crate::api::{Token, User};
 use crate::error::{Code, Problem, Result};
-use crate::extract::Form;
-use crate::password;
 
-/// Longer ones are nobody's, and hashing them would be work for nothing.
-const MAX_CREDENTIAL_BYTES: usize = 256;
+/// Lifetime of a token.
+pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
-pub(super) async fn log_in(State(gateway): State<Arc<Gateway>>, form: Form) -> Result<Json<Token>> {
-    let (Some(username), Some(password)) = (form.get("username"), form.get("password")) else {
-        return Err(Problem::with_detail(Code::InvalidRequest, "The form needs `username` and `password`."));
-    };
-    let usable = |text: &str| !text.is_empty() && text.len() <= MAX_CREDENTIAL_BYTES && !text.contains('\0');
-    if !usable(username) || !usable(password) {
-        return Err(Code::InvalidCredentials.into());
+pub(super) struct TokenKeys {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// The sender of a request, from the claims of its token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Caller {
+    #[serde(rename = "sub")]
+    pub(super) username: String,
+    pub(super) student_id: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Claims {
+    #[serde(flatten)]
+    caller: Caller,
+    iat: u64,
+    exp: u64,
+}
+
+impl TokenKeys {
+    pub(super) fn new(secret: &str) -> Self {
+        // Only HS256: the algorithm that a token names itself, such as `none`, is not trusted.
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        Self {
+            encoding: EncodingKey::from_secret(secret.as_bytes()),
+            decoding: DecodingKey::from_secret(secret.as_bytes()),
+            validation,
+        }
     }
-    let user = find_user(&gateway, username).await?;
-    let hash = user.as_ref().map_or(password::NOBODY, |user| &user.password_hash);
-    let matches = check_password(&gateway, password.to_owned(), hash.to_owned()).await?;
-    let Some(user) = user.filter(|_| matches) else {
-        return Err(Code::InvalidCredentials.into());
-    };
-    let caller = Caller { username: username.to_owned(), student_id: user.student_id };
-    Ok(Json(Token {
-        access_token: gateway.tokens.issue(caller)?,
-        token_type: "bearer".into(),
-        expires_in: LIFETIME.as_secs(),
-    }))
+
+    pub(super) fn issue(&self, caller: Caller) -> Result<String> {
+        let iat = SystemTime::now().duration_since(UNIX_EPOCH).map_err(Problem::internal)?.as_secs();
+        let claims = Claims { caller, iat, exp: iat + LIFETIME.as_secs() };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
+            .map_err(Problem::internal)
+    }
+
+    fn verify(&self, token: &str) -> Result<Caller> {
+        // `decode` checks the expiry as well.
+        match jsonwebtoken::decode::<Caller>(token, &self.decoding, &self.validation) {
+            Ok(data) => Ok(data.claims),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(Code::TokenExpired.into()),
+            Err(_) => Err(Code::InvalidToken.into()),
+        }
+    }
 }
 
-async fn find_user(gateway: &Gateway, username: &str) -> Result<Option<User>> {
-    let path = format!("/users/{}", utf8_percent_encode(username, NON_ALPHANUMERIC));
-    let reply = gateway.booking.get("/users/{username}", &path).await?;
-    if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { reply.json().map(Some) }
+impl FromRequestParts<Arc<Gateway>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self> {
+        let header = parts.headers.get(header::AUTHORIZATION).ok_or(Code::MissingCredentials)?;
+        let header = header.to_str().map_err(|_| Code::InvalidToken)?;
+        let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
+            return Err(Code::MissingCredentials.into());
+        }
+        gateway.tokens.verify(token.trim())
+    }
 }
 
-/// Hashing is a core's work for milliseconds: off the async threads, and only a few at once.
-async fn check_password(gateway: &Gateway, password: String, hash: String) -> Result<bool> {
-    let wait = telemetry::wait_span!("wait permit");
-    let permit = Arc::clone(&gateway.password_checks).acquire_owned().await.map_err(Problem::internal)?;
-    drop(wait);
-    let verified = spawn_blocking(move || {
-        let _permit = permit;
-        password::verify(&password, &hash)
-    });
-    verified.instrument(tracing::info_span!("verify password")).await.map_err(Problem::internal)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    fn caller() -> Caller {
+        Caller { username: "student1".into(), student_id: 1 }
+    }
+
+    #[test]
+    fn an_issued_token_contains_its_caller() {
+        let tokens = TokenKeys::new(KEY);
+        let token = tokens.issue(caller()).unwrap();
+        assert_eq!(tokens.verify(&token).unwrap().student_id, 1);
+    }
+
+    #[test]
+    fn rejects_tokens_of_another_key_and_expired_tokens() {
+        let tokens = TokenKeys::new(KEY);
+        let foreign = TokenKeys::new("ffffffffffffffffffffffffffffffff").issue(caller()).unwrap();
+        assert_eq!(tokens.verify(&foreign).unwrap_err().code(), Code::InvalidToken);
+        let old = Claims { caller: caller(), iat: 1, exp: 2 };
+        let old = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &old, &tokens.encoding).unwrap();
+        assert_eq!(tokens.verify(&old).unwrap_err().code(), Code::TokenExpired);
+    }
 }

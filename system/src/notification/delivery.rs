@@ -1,4 +1,4 @@
-//! What is done about one task: send what was not sent yet, and record that it was.
+//! Processes one task: sends the notification unless it was sent before, and records that it was sent.
 
 use std::time::Duration;
 
@@ -7,58 +7,60 @@ use opentelemetry::trace::{Status, TraceContextExt as _};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
-use super::tasks::Leased;
-use crate::api::{BOOKING_NOTIFICATION, BookingNotification};
+use crate::api::{BOOKING_NOTIFICATION, BookingNotification, LeasedTask};
 use crate::database;
 use crate::error::{Problem, Result};
 
-const STATE: &str = "SELECT EXISTS (SELECT FROM bookings WHERE id = $1),
+const FIND: &str = "SELECT EXISTS (SELECT FROM bookings WHERE id = $1),
     EXISTS (SELECT FROM notifications WHERE booking_id = $1)";
 const RECORD: &str = "INSERT INTO notifications (booking_id) VALUES ($1)
     ON CONFLICT (booking_id) DO UPDATE SET deliveries = notifications.deliveries + 1";
 
-/// `Ok` when nothing is left to do for the task; an error means that it is worth another try.
-pub(super) async fn process(pool: &PgPool, delay: Duration, task: &Leased) -> Result<()> {
+/// Processes `task`.
+///
+/// # Errors
+///
+/// Fails if the task should be redelivered. A task of an unknown type or with an invalid payload is discarded.
+pub(super) async fn process(pool: &PgPool, delay: Duration, task: &LeasedTask) -> Result<()> {
     let booking = match task.task_type.as_str() {
         BOOKING_NOTIFICATION => serde_json::from_str::<BookingNotification>(task.payload.get()).ok(),
         _ => None,
     };
     let Some(booking) = booking else {
-        // It will be no better the next time.
-        Context::current().span().set_status(Status::error("not understood"));
+        Context::current().span().set_status(Status::error("invalid task"));
         tracing::error!(
             task_id = task.id,
             task_type = task.task_type,
-            "a task that nobody understands is let go"
+            "task discarded: unknown type or invalid payload"
         );
         return Ok(());
     };
-    let (booked, notified) = state(pool, booking.booking_id).await?;
+    let (booked, notified) = find(pool, booking.booking_id).await?;
     if notified {
-        tracing::info!(booking_id = booking.booking_id, "notification sent before");
+        tracing::info!(booking_id = booking.booking_id, "notification already sent");
         return Ok(());
     }
     if !booked {
-        taken_back(&booking);
+        log_rolled_back(&booking);
         return Ok(());
     }
     send(delay, &booking).await;
     record(pool, &booking).await
 }
 
-/// Whether the booking is there, and whether its notification was recorded.
-async fn state(pool: &PgPool, booking_id: i64) -> Result<(bool, bool)> {
+/// Returns whether the booking exists and whether its notification was recorded.
+async fn find(pool: &PgPool, booking_id: i64) -> Result<(bool, bool)> {
     let mut connection = database::acquire(pool).await?;
-    let state = sqlx::query_as(STATE).bind(booking_id).fetch_one(&mut *connection);
-    let state = database::query("SELECT notifications", STATE, state).await;
-    state.map_err(|error| database::problem(&error))
+    let row = sqlx::query_as(FIND).bind(booking_id).fetch_one(&mut *connection);
+    let row = database::query("SELECT notifications", FIND, row).await;
+    row.map_err(|error| database::problem(&error))
 }
 
-fn taken_back(booking: &BookingNotification) {
-    tracing::warn!(booking_id = booking.booking_id, "the booking was taken back");
+fn log_rolled_back(booking: &BookingNotification) {
+    tracing::warn!(booking_id = booking.booking_id, "notification skipped: the booking was rolled back");
 }
 
-/// Simulates the mail provider: takes `delay`, and always succeeds.
+/// Simulates a mail provider that takes `delay` and always succeeds.
 #[tracing::instrument(name = "send notification", skip_all)]
 async fn send(delay: Duration, booking: &BookingNotification) {
     sleep(delay).await;
@@ -72,7 +74,7 @@ async fn record(pool: &PgPool, booking: &BookingNotification) -> Result<()> {
     match database::query("INSERT notifications", RECORD, record).await {
         Ok(_) => Ok(()),
         Err(error) if error.as_database_error().is_some_and(|error| error.is_foreign_key_violation()) => {
-            taken_back(booking);
+            log_rolled_back(booking);
             Ok(())
         }
         Err(error) => Err(Problem::internal(error)),

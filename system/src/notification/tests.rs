@@ -1,5 +1,5 @@
-//! The worker at the real queue, over sockets. Its database is a socket that never answers, or none at all: what is
-//! recorded is tested with real processes.
+//! The worker with the real queue, over sockets. Its database is a socket that never answers, or a closed pool; recording is
+//! tested with real processes.
 
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -11,11 +11,10 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::api::BOOKING_NOTIFICATION;
-use crate::peer::Peer;
+use crate::app::parse;
 use crate::queue;
-use crate::service::Service;
 
-/// The queue's role, and every call that was answered with 200: its path.
+/// The queue, and the path of every call that it answered with 200.
 struct Queue {
     peer: Peer,
     url: String,
@@ -30,22 +29,22 @@ impl Queue {
 
     async fn start_on(listener: TcpListener) -> Self {
         let calls = watch::Sender::new(Vec::new());
-        let seen = calls.clone();
-        let note = middleware::from_fn(move |request: Request, next: Next| {
-            let seen = seen.clone();
+        let answered = calls.clone();
+        let record = middleware::from_fn(move |request: Request, next: Next| {
+            let answered = answered.clone();
             async move {
                 let path = request.uri().path().to_owned();
                 let response: Response = next.run(request).await;
                 if response.status().is_success() {
-                    seen.send_modify(|calls| calls.push(path));
+                    answered.send_modify(|calls| calls.push(path));
                 }
                 response
             }
         });
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let role = queue::role(&Config::for_test(Service::Queue, &[]), CancellationToken::new());
-        tokio::spawn(async move { axum::serve(listener, role.routes.layer(note)).await });
-        Self { peer: Peer::new(&url, Duration::from_secs(5)).unwrap(), url, calls }
+        let app = queue::app(&parse(&[]).unwrap(), CancellationToken::new()).await.unwrap();
+        tokio::spawn(async move { axum::serve(listener, app.routes.layer(record)).await });
+        Self { peer: Peer::new(&url.parse().unwrap(), Duration::from_secs(5)), url, calls }
     }
 
     async fn enqueue(&self, task_type: &str, payload: Value) {
@@ -53,7 +52,7 @@ impl Queue {
         assert_eq!(self.peer.post("/enqueue", "/enqueue", &task).await.unwrap().status, 200);
     }
 
-    /// Waits until `path` has been called so many times.
+    /// Waits until `path` has been called `times` times.
     async fn called(&self, path: &str, times: usize) {
         let mut calls = self.calls.subscribe();
         let enough = |calls: &Vec<String>| calls.iter().filter(|call| *call == path).count() >= times;
@@ -66,21 +65,20 @@ impl Queue {
     }
 }
 
-/// A worker whose database is at `database`.
+/// A worker that uses the database at `database`.
 fn worker(queue_url: &str, database: &TcpListener) -> Worker {
     let url = format!("postgres://nobody@{}/nothing", database.local_addr().unwrap());
     let pool = PgPoolOptions::new().connect_lazy(&url).unwrap();
-    let settings = [("QUEUE_URL", queue_url), ("NOTIFICATION_CONCURRENCY", "2")];
-    Worker::new(&Config::for_test(Service::Notification, &settings), pool).unwrap()
+    Worker::new(&parse(&["--queue-url", queue_url, "--notification-concurrency", "2"]).unwrap(), pool)
 }
 
-/// Takes connections and says nothing.
+/// Accepts connections and never answers.
 async fn silent_database() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {
-    timeout(Duration::from_secs(20), listener.accept()).await.expect("somebody calls").unwrap().0
+    timeout(Duration::from_secs(20), listener.accept()).await.expect("a connection").unwrap().0
 }
 
 fn booking(booking_id: i64) -> Value {
@@ -88,7 +86,7 @@ fn booking(booking_id: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_that_nobody_understands_is_let_go() {
+async fn a_task_of_an_unknown_type_or_form_is_discarded() {
     let (queue, database) = (Queue::start().await, silent_database().await);
     let stop = CancellationToken::new();
     let work = tokio::spawn(work(Arc::new(worker(&queue.url, &database)), stop.clone()));
@@ -102,7 +100,7 @@ async fn a_task_that_nobody_understands_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_task_that_fails_is_given_back_for_later() {
+async fn a_task_that_fails_is_returned_with_a_delay() {
     let (queue, database) = (Queue::start().await, silent_database().await);
     let worker = worker(&queue.url, &database);
     worker.pool.close().await;
@@ -118,7 +116,7 @@ async fn a_task_that_fails_is_given_back_for_later() {
 }
 
 #[tokio::test]
-async fn a_worker_that_stops_gives_back_what_does_not_end_and_leases_no_more() {
+async fn shutdown_returns_unfinished_tasks_and_leases_no_more() {
     let (queue, database) = (Queue::start().await, silent_database().await);
     let mut worker = worker(&queue.url, &database);
     worker.grace = Duration::from_millis(50);
@@ -127,20 +125,20 @@ async fn a_worker_that_stops_gives_back_what_does_not_end_and_leases_no_more() {
     }
     let stop = CancellationToken::new();
     let work = tokio::spawn(work(Arc::new(worker), stop.clone()));
-    // Both slots are taken once the database has been called twice.
+    // Both permits are in use once the database has been called twice.
     let _held = (accept(&database).await, accept(&database).await);
     stop.cancel();
-    timeout(Duration::from_secs(20), work).await.expect("it ends").unwrap();
+    timeout(Duration::from_secs(20), work).await.expect("the worker should stop").unwrap();
     assert_eq!((queue.count("/nack"), queue.count("/ack")), (2, 0));
     let lease = json!({ "max": 10, "visibility_ms": 1000 });
     let tasks: Value = queue.peer.poll("/lease", &lease).await.unwrap().json().unwrap();
     let attempts: Vec<_> =
         tasks["tasks"].as_array().unwrap().iter().map(|task| task["attempts"].clone()).collect();
-    assert_eq!(attempts, [2, 2, 1], "at once, and the third was never leased");
+    assert_eq!(attempts, [2, 2, 1], "the first two are redelivered at once, the third was never leased");
 }
 
 #[tokio::test]
-async fn a_queue_that_is_gone_is_asked_again() {
+async fn retries_while_the_queue_is_down() {
     let database = silent_database().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stop = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! The queue's depth and counts, read from the line when Prometheus asks.
+//! Metrics of the queue, read when Prometheus scrapes them.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -6,25 +6,29 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::waiting::Queue;
+use super::shared::SharedQueue;
 
-impl Collector for Queue {
+impl Collector for SharedQueue {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let ((waiting, leased), counts) = {
-            let line = self.lock();
-            (line.depth(), line.counts())
+            let queue = self.lock();
+            (queue.depth(), queue.counts())
         };
         for (name, help, value) in [
-            ("queue_tasks_waiting", "Tasks that nobody holds", waiting),
-            ("queue_tasks_leased", "Tasks that a consumer holds", leased),
+            ("queue_tasks_waiting", "Number of tasks that are not leased, delayed ones included", waiting),
+            ("queue_tasks_leased", "Number of tasks that are leased", leased),
         ] {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;
         }
         for (name, help, value) in [
-            ("queue_tasks_enqueued", "Tasks taken in", counts.enqueued),
-            ("queue_tasks_acknowledged", "Tasks that a consumer was done with", counts.acknowledged),
-            ("queue_leases_expired", "Leases that ran out before their holder was done", counts.expired),
+            ("queue_tasks_enqueued", "Tasks enqueued", counts.enqueued),
+            ("queue_tasks_acknowledged", "Tasks acknowledged by a consumer", counts.acknowledged),
+            (
+                "queue_leases_expired",
+                "Leases that expired before their task was acknowledged",
+                counts.expired,
+            ),
         ] {
             let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(counter)?;

@@ -3,9 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn rotation(count: usize) -> Rotation {
-    Rotation::new(
-        (0..count).map(|n| Gateway::parse(&format!("http://127.0.0.1:{}", 9000 + n)).unwrap()).collect(),
-    )
+    let urls = (0..count).map(|n| format!("http://127.0.0.1:{}", 9000 + n).parse().unwrap());
+    Rotation::new(urls.map(|url| Gateway::new(&url)).collect())
 }
 
 fn firsts(rotation: &Rotation, requests: usize) -> BTreeMap<u16, usize> {
@@ -17,12 +16,12 @@ fn firsts(rotation: &Rotation, requests: usize) -> BTreeMap<u16, usize> {
 }
 
 #[test]
-fn turns_are_strict() {
+fn gateways_take_turns() {
     assert_eq!(firsts(&rotation(2), 101), BTreeMap::from([(9000, 51), (9001, 50)]));
 }
 
 #[test]
-fn one_that_is_down_is_skipped_and_the_others_share_alike() {
+fn a_gateway_that_is_down_is_skipped_and_the_others_get_equal_shares() {
     let rotation = rotation(3);
     rotation.gateways[1].mark_down();
     assert_eq!(firsts(&rotation, 100), BTreeMap::from([(9000, 50), (9002, 50)]));
@@ -31,7 +30,7 @@ fn one_that_is_down_is_skipped_and_the_others_share_alike() {
 }
 
 #[test]
-fn with_none_up_there_is_nothing_to_try() {
+fn without_a_gateway_there_is_no_candidate() {
     let rotation = rotation(2);
     rotation.gateways.iter().for_each(Gateway::mark_down);
     assert_eq!(rotation.candidates().count(), 0);

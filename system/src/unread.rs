@@ -1,7 +1,7 @@
-//! What a handler leaves unread of a request's body is read all the same, and thrown away.
+//! Reads and discards the part of a request body that its handler leaves unread.
 //!
-//! A reply that is sent while the caller still writes is lost when the connection closes with unread bytes: the caller
-//! sees a reset in place of the 401 or 413 (RFC 9112, section 9.6). The reply itself goes out at once.
+//! If a connection closes while the caller still writes, the caller sees a reset instead of the response, such as a 401 or
+//! 413 (RFC 9112, section 9.6). The response itself is not delayed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,24 +14,24 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 
-/// Beyond either, a caller that goes on writing is cut off.
+/// Limits of what is read and discarded; the connection is closed when either is exceeded.
 const MAX_BYTES: usize = 64 << 20;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// The request, with a body that is read to its end whatever its handler does.
-pub(crate) fn drained(request: Request) -> Request {
-    // Who asks first is not writing yet: unread, the body is never sent.
-    let asks_first = request.headers().contains_key(header::EXPECT);
-    if request.body().is_end_stream() || asks_first {
+/// Returns the request with a body that is read to its end even if the handler drops it.
+pub(crate) fn discard(request: Request) -> Request {
+    // With `Expect: 100-continue` the caller sends the body only when it is first read.
+    let waits = request.headers().contains_key(header::EXPECT);
+    if request.body().is_end_stream() || waits {
         return request;
     }
-    request.map(|body| Body::new(Drained(Some(body))))
+    request.map(|body| Body::new(DiscardOnDrop(Some(body))))
 }
 
-/// A body whose rest is read when it is dropped.
-struct Drained(Option<Body>);
+/// A body whose remainder is read in a task of its own when it is dropped.
+struct DiscardOnDrop(Option<Body>);
 
-impl http_body::Body for Drained {
+impl http_body::Body for DiscardOnDrop {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -56,20 +56,20 @@ impl http_body::Body for Drained {
     }
 }
 
-impl Drop for Drained {
+impl Drop for DiscardOnDrop {
     fn drop(&mut self) {
         let rest = self.0.take().filter(|body| !body.is_end_stream());
         if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(MAX_TIME, discard(rest)));
+            runtime.spawn(tokio::time::timeout(MAX_TIME, read_to_end(rest)));
         }
     }
 }
 
-async fn discard(mut body: Body) {
-    let mut seen = 0;
+async fn read_to_end(mut body: Body) {
+    let mut read = 0;
     while let Some(Ok(frame)) = body.frame().await {
-        seen += frame.data_ref().map_or(0, Bytes::len);
-        if seen > MAX_BYTES {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > MAX_BYTES {
             break;
         }
     }

@@ -1,0 +1,94 @@
+//! The queue as its handlers share it, with long polls, and the timer that wakes them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::policy::{Delivery, LeaseQueue};
+
+/// A handle of the queue; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct SharedQueue {
+    queue: Arc<Mutex<LeaseQueue>>,
+    /// Wakes one long poll: a task is available.
+    pub(super) available: Arc<Notify>,
+    /// Wakes the timer: a task becomes available earlier than expected.
+    rescheduled: Arc<Notify>,
+    /// Ends the long polls and the timer when the role stops.
+    shutdown: CancellationToken,
+}
+
+impl SharedQueue {
+    /// Opens an empty queue and starts its timer, which runs until `shutdown`.
+    pub(super) fn open(capacity: usize, shutdown: CancellationToken) -> Self {
+        let queue = Arc::new(Mutex::new(LeaseQueue::new(capacity)));
+        let shared = Self { queue, available: Arc::default(), rescheduled: Arc::default(), shutdown };
+        tokio::spawn(shared.clone().run_timer());
+        shared
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, LeaseQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies a change that starts or ends leases or delays, and wakes the timer and a long poll if necessary.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut LeaseQueue) -> T) -> T {
+        let mut queue = self.lock();
+        let before = queue.next_change();
+        let result = change(&mut queue);
+        let after = queue.next_change();
+        let has_task = !queue.is_empty();
+        drop(queue);
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.rescheduled.notify_one();
+        }
+        // The long poll that wakes takes what it may and wakes the next one in the same way.
+        if has_task {
+            self.available.notify_one();
+        }
+        result
+    }
+
+    /// Wakes a long poll when a lease or a delay ends: no request announces that.
+    async fn run_timer(self) {
+        loop {
+            let next = self.update(|queue| {
+                queue.advance(Instant::now());
+                queue.next_change()
+            });
+            let due = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.rescheduled.notified() => {}
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Leases up to `max` tasks. If none is available, waits for one until `wait_until`.
+    pub(super) async fn wait_and_lease(
+        &self,
+        max: usize,
+        visibility: Duration,
+        wait_until: Instant,
+    ) -> Vec<Delivery> {
+        loop {
+            let deliveries = self.update(|queue| queue.lease(max, visibility, Instant::now()));
+            if !deliveries.is_empty() || Instant::now() >= wait_until || self.shutdown.is_cancelled() {
+                return deliveries;
+            }
+            tokio::select! {
+                _ = timeout_at(wait_until, self.available.notified()) => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Types of settings that several roles read: secrets, lists, durations.
+//!
+//! clap reads every setting from a flag or from the variable of the same name, as [`crate::serve::Settings`] lists them.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A setting that is missing or that clap cannot check, such as the content of a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A secret without a default is not set.
+    #[error("{name} is not set: {hint}")]
+    Missing {
+        /// The variable.
+        name: &'static str,
+        /// What to set it to.
+        hint: &'static str,
+    },
+    /// A value is out of its range. The reason does not contain the value: it may be a secret.
+    #[error("{name} is invalid: {reason}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// Why the value is invalid.
+        reason: String,
+    },
+    /// The file that holds a secret cannot be read.
+    #[error("{name}_FILE={}: cannot read the file", path.display())]
+    Unreadable {
+        /// The variable of the secret, without `_FILE`.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Text that no log line, error or `Debug` output contains.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    /// Accepts any text: clap quotes a value that its parser rejects, so secrets are checked later.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Returns the secret `name`: the content of `file`, without white space at its end, or else `value`.
+///
+/// # Errors
+///
+/// Fails if neither is set, with `hint`, or if the file cannot be read.
+pub(crate) fn secret(
+    name: &'static str,
+    value: Option<&Secret>,
+    file: Option<&Path>,
+    hint: &'static str,
+) -> Result<Secret, Error> {
+    let Some(path) = file else { return value.cloned().ok_or(Error::Missing { name, hint }) };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Secret(text.trim_end().to_owned())),
+        Err(source) => Err(Error::Unreadable { name, path: path.to_owned(), source }),
+    }
+}
+
+/// A comma-separated list. White space around items and empty items are ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Returns a parser of a number of milliseconds in `range`.
+pub(crate) fn milliseconds(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number: u64 = text.trim().parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+        if range.contains(&number) {
+            Ok(Duration::from_millis(number))
+        } else {
+            Err(format!("must be from {} to {} milliseconds", range.start(), range.end()))
+        }
+    }
+}
+
+/// Parses a number of seconds.
+pub(crate) fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.trim().parse().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_ignores_spaces_and_empty_items() {
+        assert_eq!("1, 2,,".parse::<List<u8>>().unwrap(), List(vec![1, 2]));
+        assert!("1,two".parse::<List<u8>>().is_err());
+    }
+
+    #[test]
+    fn milliseconds_outside_their_range_are_rejected() {
+        let parse = milliseconds(3_000..=600_000);
+        assert_eq!(parse("3000"), Ok(Duration::from_secs(3)));
+        assert_eq!(parse("500").unwrap_err(), "must be from 3000 to 600000 milliseconds");
+        assert!(parse("soon").is_err());
+    }
+
+    #[test]
+    fn the_file_of_a_secret_takes_precedence_over_its_value() {
+        let path = std::env::temp_dir().join(format!("workbench-secret-{}", std::process::id()));
+        std::fs::write(&path, "from the file\n").unwrap();
+        let value = Secret("from the variable".into());
+        let secret = secret("JWT_SECRET", Some(&value), Some(&path), "").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(secret.expose(), "from the file");
+    }
+
+    #[test]
+    fn a_missing_secret_is_named_and_an_unreadable_file_too() {
+        let missing = secret("JWT_SECRET", None, None, "set it").unwrap_err().to_string();
+        assert_eq!(missing, "JWT_SECRET is not set: set it");
+        let unreadable = secret("JWT_SECRET", None, Some(Path::new("/nonexistent")), "").unwrap_err();
+        assert!(unreadable.to_string().starts_with("JWT_SECRET_FILE=/nonexistent"), "{unreadable}");
+    }
+
+    #[test]
+    fn debug_output_hides_a_secret() {
+        assert_eq!(format!("{:?}", Secret("hunter2".into())), "[secret]");
+    }
+}
