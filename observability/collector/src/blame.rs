@@ -1,4 +1,5 @@
-//! Where the time of a request went.
+//! Where the time of a request went: critical path, self time, attribution to hops, and the rows of a waterfall.
 
 pub mod critical_path;
+pub mod attribution;
 pub mod waterfall;

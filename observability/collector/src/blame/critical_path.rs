@@ -1,31 +1,31 @@
-//! Which span the time of a trace belongs to, moment by moment.
+//! The critical path of a trace: which span each moment of the root's duration belongs to.
 //!
-//! Walking back from the root's end, each moment goes to the child that was running then and, among several,
-//! to the one that had been running longest; where no child ran, the moment is the span's own. So the segments
-//! neither overlap nor leave a gap: they sum to the root's duration exactly, whatever the clocks did.
-//! A child counts only inside its parent: what it did before or after, nobody waited for there.
+//! Going back from the end of a span, each moment belongs to the child that was running then; among several, to the one
+//! that started first. A moment without a running child belongs to the span itself. The segments neither overlap nor leave
+//! a gap, so they sum to the root's duration exactly, whatever the clocks reported. A child counts only within the time of
+//! its parent.
 
 use crate::trace::{Kind, Span, Trace};
 
-/// A stretch of time and the span that it belongs to.
+/// A time range and the span that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// Index into the trace's spans.
     pub span: usize,
-    /// Start of the stretch.
+    /// Start of the range, in nanoseconds since the Unix epoch.
     pub start_ns: u64,
-    /// End of the stretch, later than its start.
+    /// End of the range, later than its start.
     pub end_ns: u64,
 }
 
-/// The segments from the root's start to its end, in time order. Empty when there is no root or it took no time.
+/// Returns the segments from the root's start to its end, in time order; none if there is no root or its duration is 0.
 pub fn critical_path(trace: &Trace) -> Vec<Segment> {
     let Some(root) = trace.root() else { return Vec::new() };
     let children = awaited_children(trace);
     let mut segments = Vec::new();
     let whole =
         Segment { span: root, start_ns: trace.spans[root].start_ns, end_ns: trace.spans[root].end_ns };
-    // A stack of our own: traces can be as deep as their sender likes.
+    // Iterative, because a sender can make traces of any depth.
     let mut pending = vec![whole];
     while let Some(window) = pending.pop() {
         for piece in split(trace, &children[window.span], window) {
@@ -40,7 +40,7 @@ pub fn critical_path(trace: &Trace) -> Vec<Segment> {
     segments
 }
 
-/// For each span, the part of its duration in which none of the children it waited for ran.
+/// Returns the self time of each span in nanoseconds: the part of its duration in which no awaited child was running.
 pub fn self_time(trace: &Trace) -> Vec<u64> {
     let children = awaited_children(trace);
     let whole =
@@ -52,13 +52,13 @@ pub fn self_time(trace: &Trace) -> Vec<u64> {
     trace.spans.iter().enumerate().map(own).collect()
 }
 
-/// Cuts a window of a span into its own pieces and its children's. `children` come latest end first.
+/// Divides a time range of a span among the span and its children, which are ordered by end, latest first.
 fn split(trace: &Trace, children: &[usize], window: Segment) -> Vec<Segment> {
     let mut pieces = Vec::new();
     let mut cursor = window.end_ns;
     let mut rest = children.iter().copied().peekable();
     while cursor > window.start_ns {
-        // Of those still running at the cursor, the one that started first: it makes the others irrelevant.
+        // Among the children running at the cursor, the one that started first covers the others.
         let mut longest: Option<usize> = None;
         while let Some(child) = rest.next_if(|&child| trace.spans[child].end_ns >= cursor) {
             if longest.is_none_or(|other| trace.spans[child].start_ns < trace.spans[other].start_ns) {
@@ -78,13 +78,13 @@ fn split(trace: &Trace, children: &[usize], window: Segment) -> Vec<Segment> {
     pieces
 }
 
-/// The children of each span that it may have waited for, latest end first.
+/// Returns the awaited children of each span, ordered by end, latest first.
 fn awaited_children(trace: &Trace) -> Vec<Vec<usize>> {
     let positions = trace.positions();
     let mut children = vec![Vec::new(); trace.spans.len()];
     for (index, span) in trace.spans.iter().enumerate() {
         let parent = span.parent.and_then(|parent| positions.get(&parent).copied());
-        // The second of two spans with one id has no children, and is nobody's child.
+        // Of two spans with the same id, the second is ignored.
         if let Some(parent) = parent
             && positions.get(&span.span_id) == Some(&index)
             && is_awaited(span, &trace.spans[parent])
@@ -98,7 +98,7 @@ fn awaited_children(trace: &Trace) -> Vec<Vec<usize>> {
     children
 }
 
-/// A message's sender does not wait for what others do with the message.
+/// Whether a parent waits for a child: the producer of a message does not wait for its processing.
 fn is_awaited(span: &Span, parent: &Span) -> bool {
     let took_time = span.end_ns > span.start_ns;
     let handed_over = parent.kind == Kind::Producer && span.service() != parent.service();

@@ -1,4 +1,4 @@
-//! The collector's own figures as Prometheus text, before those of the process.
+//! The collector's metrics in Prometheus text format, followed by those of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,44 +15,44 @@ use crate::ingest::Ingest;
 use crate::receive::MemoryBudget;
 use crate::store::EvictionReason;
 
-/// A registry of its own: two collectors may run in one process, as tests do.
+/// Metrics of one collector. They have a separate registry, because tests run several collectors in one process.
 #[derive(Debug, Clone)]
 pub(super) struct Metrics(Arc<Registry>);
 
 impl Metrics {
     pub(super) fn new(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Self {
         let mut registry = Registry::with_prefix("collector");
-        registry.register_collector(Box::new(Figures { ingest, budget }));
+        registry.register_collector(Box::new(Source { ingest, budget }));
         Self(Arc::new(registry))
     }
 
     pub(super) fn render(&self) -> String {
         let mut text = String::new();
-        // Writing into a String fails only when a label's own formatting does, and none of ours can.
+        // Writing to a String cannot fail.
         let _ = encode_registry(&mut text, &self.0);
         text + &telemetry::metrics::render()
     }
 }
 
 #[derive(Debug)]
-struct Figures {
+struct Source {
     ingest: Arc<Ingest>,
     budget: Arc<MemoryBudget>,
 }
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
-impl Collector for Figures {
+impl Collector for Source {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut out = Out(encoder);
-        self.received(&mut out)?;
-        self.kept(&mut out)?;
-        self.passed_on(&mut out)
+        let mut out = Encoder(encoder);
+        self.receive_metrics(&mut out)?;
+        self.store_metrics(&mut out)?;
+        self.forward_metrics(&mut out)
     }
 }
 
-impl Figures {
-    fn received(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+impl Source {
+    fn receive_metrics(&self, out: &mut Encoder<'_>) -> Result<(), std::fmt::Error> {
         let counts = &self.ingest.counts;
         out.counters(
             "received_spans",
@@ -64,18 +64,22 @@ impl Figures {
         )?;
         out.counter(
             "rejected_spans",
-            "Spans refused, alone, for what is wrong with them",
+            "Invalid spans rejected from accepted messages",
             counts.rejected_spans.get(),
         )?;
         out.counters(
             "refused_requests",
-            "Messages refused as a whole",
+            "Messages refused entirely",
             [
                 (&[("reason", "invalid")][..], counts.refused_requests.get()),
                 (&[("reason", "overloaded")], self.budget.refused()),
             ],
         )?;
-        out.gauge("inflight_bytes", "Bytes of messages in flight", self.budget.reserved() as u64)?;
+        out.gauge(
+            "inflight_bytes",
+            "Memory reserved for messages being received, in bytes",
+            self.budget.reserved() as u64,
+        )?;
         let losses: Vec<_> = {
             let losses = self.ingest.losses();
             losses
@@ -87,35 +91,43 @@ impl Figures {
             losses.iter().map(|(service, reason, _)| [("service", &**service), ("reason", &**reason)]);
         let labels: Vec<_> = labels.collect();
         let counts = labels.iter().zip(&losses).map(|(labels, (_, _, count))| (&labels[..], *count));
-        out.counters("exporter_dropped_spans", "Spans that exporters reported as dropped", counts)
+        out.counters("exporter_dropped_spans", "Spans reported as dropped by their exporters", counts)
     }
 
-    fn kept(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+    fn store_metrics(&self, out: &mut Encoder<'_>) -> Result<(), std::fmt::Error> {
         let stats = self.ingest.store.stats();
-        out.gauge("store_bytes", "Bytes of the kept traces", stats.bytes as u64)?;
-        out.gauge("store_traces", "Traces kept", stats.traces as u64)?;
-        out.gauge("store_spans", "Spans kept", stats.spans)?;
+        out.gauge("store_bytes", "Size of the stored traces, in bytes", stats.bytes as u64)?;
+        out.gauge("store_traces", "Stored traces", stats.traces as u64)?;
+        out.gauge("store_spans", "Stored spans", stats.spans)?;
         let labels = EvictionReason::ALL.map(|reason| [("reason", reason.as_str())]);
         let evicted = labels.iter().zip(stats.evicted_traces).map(|(labels, count)| (&labels[..], count));
-        out.counters("evicted_traces", "Traces that left to make room", evicted)?;
-        out.counter("evicted_spans", "Spans that left with their trace", stats.evicted_spans)?;
-        out.counter("late_spans", "Spans that came after their trace had left", stats.late_spans)?;
+        out.counters("evicted_traces", "Traces evicted from the store", evicted)?;
+        out.counter("evicted_spans", "Spans of evicted traces", stats.evicted_spans)?;
+        out.counter("late_spans", "Spans received after the eviction of their trace", stats.late_spans)?;
         out.counter("duplicate_spans", "Spans received more than once", stats.duplicate_spans)?;
         let (series, overflow) = {
             let latencies = self.ingest.latencies();
             (latencies.series(), latencies.overflow())
         };
-        out.gauge("latency_series", "Histograms kept", series as u64)?;
-        out.counter("latency_overflow_spans", "Spans that no histogram had room for", overflow)
+        out.gauge("latency_series", "Latency histograms", series as u64)?;
+        out.counter(
+            "latency_overflow_spans",
+            "Spans not recorded because the memory for histograms was full",
+            overflow,
+        )
     }
 
-    fn passed_on(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+    fn forward_metrics(&self, out: &mut Encoder<'_>) -> Result<(), std::fmt::Error> {
         let Some(forward) = &self.ingest.forward else { return Ok(()) };
         let counts = forward.counts();
         let (bytes, spans) = forward.queued();
-        out.gauge("forward_queue_bytes", "Bytes that wait to be passed on", bytes as u64)?;
-        out.gauge("forward_queue_spans", "Spans that wait to be passed on", spans)?;
-        out.counter("forwarded_spans", "Spans passed on", counts.sent.load(Ordering::Relaxed))?;
+        out.gauge("forward_queue_bytes", "Size of the forward queue, in bytes", bytes as u64)?;
+        out.gauge("forward_queue_spans", "Spans in the forward queue", spans)?;
+        out.counter(
+            "forwarded_spans",
+            "Spans forwarded to the second backend",
+            counts.sent.load(Ordering::Relaxed),
+        )?;
         let by_reason = [
             ("queue_full", &counts.queue_full),
             ("refused", &counts.refused),
@@ -126,13 +138,13 @@ impl Figures {
         let labels = by_reason.map(|(reason, _)| [("reason", reason)]);
         let counts =
             labels.iter().zip(by_reason).map(|(l, (_, count))| (&l[..], count.load(Ordering::Relaxed)));
-        out.counters("forward_dropped_spans", "Spans that could not be passed on", counts)
+        out.counters("forward_dropped_spans", "Spans that could not be forwarded", counts)
     }
 }
 
-struct Out<'a>(DescriptorEncoder<'a>);
+struct Encoder<'a>(DescriptorEncoder<'a>);
 
-impl Out<'_> {
+impl Encoder<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
         let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
         gauge.encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
