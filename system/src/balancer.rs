@@ -25,7 +25,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::Context;
 use telemetry::arguments::ParseError;
-use telemetry::client::{ClientSpan, Target};
+use telemetry::client::{ClientRequest, ClientSpan};
 use telemetry::contract;
 use telemetry::server::Upstream;
 use tokio_util::sync::CancellationToken;
@@ -217,8 +217,8 @@ impl Balancer {
     }
 }
 
-fn target<'a>(gateway: &'a Gateway, head: &'a http::request::Parts, uri: &'a Uri) -> Target<'a> {
-    Target {
+fn target<'a>(gateway: &'a Gateway, head: &'a http::request::Parts, uri: &'a Uri) -> ClientRequest<'a> {
+    ClientRequest {
         method: match head.method {
             http::Method::GET => "GET",
             http::Method::POST => "POST",

@@ -18,7 +18,7 @@ use opentelemetry::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use telemetry::arguments::{ParseError, base_url};
-use telemetry::client::{ClientSpan, Target};
+use telemetry::client::{ClientRequest, ClientSpan};
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::error::{Code, Problem};
@@ -218,7 +218,7 @@ impl Peer {
     ) -> Result<Reply, PeerError> {
         let uri = uri(&self.authority, path).ok_or(PeerError::Broken)?;
         let mut span = CallSpan(traced.then(|| {
-            let target = Target {
+            let target = ClientRequest {
                 method: if *method == Method::GET { "GET" } else { "POST" },
                 route,
                 host: self.authority.host(),

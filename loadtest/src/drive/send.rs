@@ -87,7 +87,7 @@ pub(super) async fn send(
 fn open_span(target: &Target, call: &Call) -> ClientSpan {
     let (method, route) = call.name.route().split_once(' ').unwrap_or(("GET", "/"));
     let url = format!("{}{}", target.base, call.path);
-    let target = client::Target { method, route, host: &target.host, port: target.port, url: &url };
+    let target = client::ClientRequest { method, route, host: &target.host, port: target.port, url: &url };
     ClientSpan::start(&target, &Context::new())
 }
 

@@ -9,55 +9,56 @@ use opentelemetry::{Context, KeyValue};
 use crate::tracer::tracer;
 use crate::{contract, propagation};
 
-/// Where a request goes, as the conventions want it told.
+/// An outbound request, as the semantic conventions describe it.
 #[derive(Clone)]
-pub struct Target<'a> {
+pub struct ClientRequest<'a> {
     /// Request method.
     pub method: &'static str,
-    /// The peer's route template, for the span's name.
+    /// Route template of the peer, for the name of the span.
     pub route: &'a str,
     /// `server.address`.
     pub host: &'a str,
     /// `server.port`.
     pub port: u16,
-    /// `url.full`; written out only when somebody records it.
+    /// `url.full`; formatted only if the span is sampled.
     pub url: &'a dyn fmt::Display,
 }
 
-/// An open CLIENT span. Ends when finished, failed or dropped (a caller that went away).
+/// An open CLIENT span. Ends when it is finished, failed or dropped (because the caller was cancelled).
 #[derive(Debug)]
 pub struct ClientSpan {
     cx: Context,
 }
 
 impl ClientSpan {
-    /// Opens the span as a child of `parent`.
-    pub fn start(target: &Target<'_>, parent: &Context) -> Self {
-        let builder =
-            tracer().span_builder(format!("{} {}", target.method, target.route)).with_kind(SpanKind::Client);
+    /// Starts the span as a child of `parent`.
+    pub fn start(request: &ClientRequest<'_>, parent: &Context) -> Self {
+        let builder = tracer()
+            .span_builder(format!("{} {}", request.method, request.route))
+            .with_kind(SpanKind::Client);
         let mut span = tracer().build_with_context(builder, parent);
         if span.is_recording() {
             span.set_attributes([
-                KeyValue::new("http.request.method", target.method),
-                KeyValue::new("server.address", target.host.to_owned()),
-                KeyValue::new("server.port", i64::from(target.port)),
-                KeyValue::new("url.full", target.url.to_string()),
+                KeyValue::new("http.request.method", request.method),
+                KeyValue::new("server.address", request.host.to_owned()),
+                KeyValue::new("server.port", i64::from(request.port)),
+                KeyValue::new("url.full", request.url.to_string()),
             ]);
         }
         Self { cx: parent.with_span(span) }
     }
 
-    /// The span's context, to send on and to log with.
+    /// Returns the context of the span.
     pub fn context(&self) -> &Context {
         &self.cx
     }
 
-    /// Puts the span's context into the request's headers.
+    /// Writes the context of the span to the headers of the request.
     pub fn inject(&self, headers: &mut HeaderMap) {
         propagation::inject(&self.cx, headers);
     }
 
-    /// The peer answered.
+    /// Ends the span with the status and headers of the response.
     pub fn finish(self, status: StatusCode, headers: &HeaderMap) {
         let span = self.cx.span();
         if span.is_recording() {
@@ -73,7 +74,7 @@ impl ClientSpan {
         span.end();
     }
 
-    /// No answer came; `error_type` is a low-cardinality name such as `timeout`.
+    /// Ends the span of a request without a response. `error_type` is a low-cardinality name such as `timeout`.
     pub fn fail(self, error_type: &'static str) {
         let span = self.cx.span();
         span.set_attribute(KeyValue::new("error.type", error_type));

@@ -1,7 +1,7 @@
 //! The span processor: a bounded queue and one thread that exports batches over OTLP/gRPC.
 //!
-//! The SDK's own batch processor only logs what it drops. This one counts every span (queued, exported, dropped and
-//! why) and reports which traces lost spans, so that the ledger can name the loss.
+//! The batch processor of opentelemetry_sdk was considered: it only logs what it drops. This one counts every span that
+//! ended, was exported or was dropped, and reports which traces lost spans, so that the collector's ledger can name them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ mod loss;
 
 use crate::contract::DropReason;
 use crate::settings::Settings;
-use loss::Losses;
+use loss::DroppedSpans;
 
-/// How long one batch is tried before its spans count as lost: long enough for a collector to restart.
-const RETRY_FOR: Duration = Duration::from_secs(10);
+/// Maximum time to retry one batch before its spans are dropped; enough for a collector to restart.
+const RETRY_DEADLINE: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,20 +38,20 @@ struct Counters {
     export_failed: AtomicU64,
 }
 
-/// What became of this process's sampled spans since it started.
+/// Counts of this process's sampled spans since it started.
 #[derive(Debug, Clone, Copy)]
 pub struct SpanCounts {
-    /// Spans that ended and were sampled.
+    /// Spans that ended.
     pub ended: u64,
     /// Spans that the backend acknowledged.
     pub exported: u64,
     /// Spans dropped because the queue was full.
     pub queue_full: u64,
-    /// Spans given up because the backend did not take them.
+    /// Spans dropped because the backend did not acknowledge them before the retry deadline.
     pub export_failed: u64,
 }
 
-/// Reads the process's span counters.
+/// Returns the counts of this process's sampled spans.
 pub fn span_counts() -> SpanCounts {
     SpanCounts {
         ended: COUNTS.ended.load(Relaxed),
@@ -61,17 +61,18 @@ pub fn span_counts() -> SpanCounts {
     }
 }
 
+/// Queues ended spans for export.
 #[derive(Debug)]
-pub(super) struct BatchProcessor {
+pub(crate) struct BatchProcessor {
     queue: Arc<Queue>,
 }
 
 #[derive(Debug)]
 struct Queue {
-    state: Mutex<State>,
-    /// Wakes the exporting thread: a batch is full, or somebody waits for a flush.
+    pending: Mutex<Pending>,
+    /// Wakes the exporting thread: a batch is full, or a flush was requested.
     work: Condvar,
-    /// Wakes those who wait for a flush.
+    /// Wakes the callers of a flush.
     idle: Condvar,
     capacity: usize,
     batch: usize,
@@ -79,9 +80,9 @@ struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Pending {
     spans: Vec<SpanData>,
-    losses: Losses,
+    dropped: DroppedSpans,
     resource: Option<Resource>,
     exporting: bool,
     flush: bool,
@@ -89,9 +90,9 @@ struct State {
 }
 
 impl BatchProcessor {
-    pub(super) fn start(endpoint: String, settings: &Settings) -> std::io::Result<Self> {
+    pub(crate) fn start(endpoint: String, settings: &Settings) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
-            state: Mutex::default(),
+            pending: Mutex::default(),
             work: Condvar::new(),
             idle: Condvar::new(),
             capacity: settings.span_queue_size.max(1),
@@ -112,15 +113,15 @@ impl SpanProcessor for BatchProcessor {
             return;
         }
         COUNTS.ended.fetch_add(1, Relaxed);
-        let mut state = self.queue.lock();
-        if state.spans.len() >= self.queue.capacity || state.stop {
+        let mut pending = self.queue.lock();
+        if pending.spans.len() >= self.queue.capacity || pending.stop {
             COUNTS.queue_full.fetch_add(1, Relaxed);
-            state.losses.record(DropReason::QueueFull, span.span_context.trace_id());
+            pending.dropped.record(DropReason::QueueFull, span.span_context.trace_id());
             return;
         }
-        state.spans.push(span);
-        // The thread wakes by itself after the delay; a wake-up for every span would cost more than the span.
-        if state.spans.len() == self.queue.batch {
+        pending.spans.push(span);
+        // The thread also wakes after the delay. A wake-up for each span would cost more than the span.
+        if pending.spans.len() == self.queue.batch {
             self.queue.work.notify_one();
         }
     }
@@ -140,25 +141,26 @@ impl SpanProcessor for BatchProcessor {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_until_empty(&self, timeout: Duration) -> OTelSdkResult {
-        let mut state = self.lock();
-        state.flush = true;
+        let mut pending = self.lock();
+        pending.flush = true;
         self.work.notify_one();
-        let (_state, waited) = self
+        let (_pending, waited) = self
             .idle
-            .wait_timeout_while(state, timeout, |state| state.exporting || !state.spans.is_empty())
+            .wait_timeout_while(pending, timeout, |pending| pending.exporting || !pending.spans.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() { Err(OTelSdkError::Timeout(timeout)) } else { Ok(()) }
     }
 
-    /// The exporting thread. Its runtime is its own, so that a busy service cannot delay the export, nor be delayed.
+    /// Exports until the processor stops. Uses a runtime of its own, so that the service and the export do not delay each
+    /// other.
     fn run(&self, endpoint: &str) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-            tracing::error!("no runtime for the span exporter: spans are dropped");
+            tracing::error!("cannot start the runtime of the span exporter: all spans are dropped");
             return;
         };
         let _runtime = runtime.enter();
@@ -167,25 +169,25 @@ impl Queue {
         let mut exporter = match exporter {
             Ok(exporter) => exporter,
             Err(error) => {
-                tracing::error!(%error, "no span exporter: spans are dropped");
+                tracing::error!(%error, "cannot start the span exporter: all spans are dropped");
                 return;
             }
         };
         loop {
             let (batch, stopping) = self.next_batch();
-            // The provider tells its resource after this thread started, but before there is a span.
+            // The provider sets the resource after this thread started and before the first span ends.
             if let Some(resource) = self.lock().resource.take() {
                 exporter.set_resource(&resource);
             }
             if batch.is_empty() {
-                runtime.block_on(self.report_losses(&exporter));
+                runtime.block_on(self.report_dropped(&exporter));
             } else {
                 runtime.block_on(self.export(&exporter, batch));
             }
-            let mut state = self.lock();
-            state.exporting = false;
-            if state.spans.is_empty() {
-                state.flush = false;
+            let mut pending = self.lock();
+            pending.exporting = false;
+            if pending.spans.is_empty() {
+                pending.flush = false;
                 self.idle.notify_all();
                 if stopping {
                     return;
@@ -194,35 +196,35 @@ impl Queue {
         }
     }
 
-    /// Waits for a full batch, the delay or a flush; the batch may be empty.
+    /// Waits for a full batch, the delay or a flush, and returns the batch, which may be empty, and whether to stop.
     fn next_batch(&self) -> (Vec<SpanData>, bool) {
-        let (mut state, _) = self
+        let (mut pending, _) = self
             .work
-            .wait_timeout_while(self.lock(), self.delay, |state| {
-                state.spans.len() < self.batch && !state.flush && !state.stop
+            .wait_timeout_while(self.lock(), self.delay, |pending| {
+                pending.spans.len() < self.batch && !pending.flush && !pending.stop
             })
             .unwrap_or_else(PoisonError::into_inner);
-        let take = state.spans.len().min(self.batch);
-        let batch: Vec<SpanData> = state.spans.drain(..take).collect();
-        state.exporting = !batch.is_empty();
-        (batch, state.stop)
+        let length = pending.spans.len().min(self.batch);
+        let batch: Vec<SpanData> = pending.spans.drain(..length).collect();
+        pending.exporting = !batch.is_empty();
+        (batch, pending.stop)
     }
 
     async fn export(&self, exporter: &OtlpExporter, batch: Vec<SpanData>) {
         let spans = batch.len() as u64;
-        let give_up = Instant::now() + RETRY_FOR;
+        let deadline = Instant::now() + RETRY_DEADLINE;
         loop {
             match exporter.export(batch.clone()).await {
                 Ok(()) => {
                     COUNTS.exported.fetch_add(spans, Relaxed);
-                    return self.report_losses(exporter).await;
+                    return self.report_dropped(exporter).await;
                 }
-                Err(error) if Instant::now() >= give_up || self.lock().stop => {
+                Err(error) if Instant::now() >= deadline || self.lock().stop => {
                     COUNTS.export_failed.fetch_add(spans, Relaxed);
-                    tracing::warn!(%error, spans, "spans dropped: the backend did not take them");
-                    let mut state = self.lock();
+                    tracing::warn!(%error, spans, "spans dropped: the backend did not acknowledge them");
+                    let mut pending = self.lock();
                     for span in &batch {
-                        state.losses.record(DropReason::ExportFailed, span.span_context.trace_id());
+                        pending.dropped.record(DropReason::ExportFailed, span.span_context.trace_id());
                     }
                     return;
                 }
@@ -231,14 +233,14 @@ impl Queue {
         }
     }
 
-    /// The backend takes spans again: tell it which traces lost some.
-    async fn report_losses(&self, exporter: &OtlpExporter) {
-        let losses = std::mem::take(&mut self.lock().losses);
-        if losses.is_empty() {
+    /// Reports to the backend which traces lost spans. Called when the backend is likely to accept spans.
+    async fn report_dropped(&self, exporter: &OtlpExporter) {
+        let dropped = std::mem::take(&mut self.lock().dropped);
+        if dropped.is_empty() {
             return;
         }
-        if exporter.export(losses.spans()).await.is_err() {
-            self.lock().losses.merge(losses);
+        if exporter.export(dropped.report()).await.is_err() {
+            self.lock().dropped.merge(dropped);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Prometheus text for one process: request durations, what became of its spans, CPU and memory.
+//! Metrics of one process as OpenMetrics text: request durations, counts of spans, CPU time and memory.
 //!
-//! Names follow OpenTelemetry's semantic conventions, in their Prometheus spelling.
+//! Names and help texts follow the semantic conventions of OpenTelemetry, in their Prometheus spelling.
 
 mod process;
 
@@ -18,13 +18,13 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::contract::DropReason;
 use crate::span_counts;
 
-/// The boundaries that the conventions advise for HTTP durations, in seconds, with finer ones below.
+/// Bucket boundaries in seconds: those that the conventions recommend for HTTP durations, and finer ones below 5 ms.
 const DURATION_BUCKETS: [f64; 17] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
     10.0,
 ];
 
-/// Content type of [`render`]'s text.
+/// Content type of the text that [`render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -58,7 +58,7 @@ impl Metrics {
     }
 }
 
-/// Counts one served request. `route` is the template, or empty when none matched.
+/// Records one served request. `route` is the route template, or empty if no route matched.
 pub fn observe_request(method: &'static str, route: &str, status: u16, seconds: f64) {
     let labels = HttpLabels {
         http_request_method: method,
@@ -68,21 +68,21 @@ pub fn observe_request(method: &'static str, route: &str, status: u16, seconds: 
     METRICS.server_duration.get_or_create(&labels).observe(seconds);
 }
 
-/// Adds a role's own metrics to the process's registry.
+/// Calls `add` with the process's registry, to register further metrics.
 pub fn register(add: impl FnOnce(&mut Registry)) {
     add(&mut METRICS.registry.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// All metrics of the process as OpenMetrics text, which Prometheus reads.
+/// Returns all metrics of the process as OpenMetrics text.
 pub fn render() -> String {
     let mut text = String::new();
     let registry = METRICS.registry.lock().unwrap_or_else(PoisonError::into_inner);
-    // Writing into a String fails only when a label's own formatting does, and none of ours can.
+    // Writing to a `String` cannot fail.
     let _ = encode(&mut text, &registry);
     text
 }
 
-/// What became of this process's spans.
+/// Counts of this process's spans.
 #[derive(Debug)]
 struct SpanMetrics;
 
@@ -96,7 +96,7 @@ impl Collector for SpanMetrics {
         let counts = span_counts();
         let mut processed = encoder.encode_descriptor(
             "otel_sdk_processor_span_processed",
-            "Spans that ended; error_type says why one was dropped",
+            "Spans for which the processing has finished, either successfully or with the error in error_type",
             None,
             MetricType::Counter,
         )?;
@@ -107,7 +107,7 @@ impl Collector for SpanMetrics {
         }
         let mut exported = encoder.encode_descriptor(
             "otel_sdk_exporter_span_exported",
-            "Spans that left the process; error_type says why one did not",
+            "Spans for which the export has finished, either successfully or with the error in error_type",
             None,
             MetricType::Counter,
         )?;
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_served_request_stands_in_the_text() {
+    fn renders_a_served_request() {
         observe_request("GET", "/metrics-test", 200, 0.002);
         let text = render();
         let line = r#"http_server_request_duration_seconds_count{http_request_method="GET",http_route="/metrics-test",http_response_status_code="200"} 1"#;

@@ -1,4 +1,4 @@
-//! W3C trace context in and out of HTTP headers and of task messages.
+//! W3C Trace Context in HTTP headers and in task messages.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use crate::contract::{TRACEPARENT, TRACERESPONSE};
 
-/// Writes the context's span into the headers of an outbound request.
+/// Writes the span of `cx` to the headers of an outbound request.
 pub fn inject(cx: &Context, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(cx, &mut Headers(headers));
 }
 
-/// The caller's context; an empty one when there is no valid `traceparent`.
+/// Returns the caller's context, or an empty one without a valid `traceparent`.
 pub fn extract(headers: &HeaderMap) -> Context {
     if !headers.contains_key(TRACEPARENT) {
         return Context::new();
@@ -23,27 +23,27 @@ pub fn extract(headers: &HeaderMap) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &HeadersRef(headers))
 }
 
-/// The context as the string map that travels in a task message.
+/// Returns `cx` as the string map of a task message.
 pub fn inject_map(cx: &Context) -> BTreeMap<String, String> {
     let mut carrier = std::collections::HashMap::new();
     global::get_text_map_propagator(|propagator| propagator.inject_context(cx, &mut carrier));
     carrier.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
-/// The context that [`inject_map`] wrote.
+/// Returns the context that [`inject_map`] wrote.
 pub fn extract_map(carrier: &BTreeMap<String, String>) -> Context {
     let carrier: std::collections::HashMap<String, String> =
         carrier.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &carrier))
 }
 
-/// The value of `traceresponse` for a server's span.
+/// Returns the value of `traceresponse` for a SERVER span.
 pub fn traceresponse(span: &SpanContext) -> Option<HeaderValue> {
     let value = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags());
     HeaderValue::from_str(&value).ok()
 }
 
-/// The span that answered, if the peer is traced and sampled the request.
+/// Returns the SERVER span that answered, if the peer sampled the request.
 pub fn answering_span(headers: &HeaderMap) -> Option<SpanId> {
     let value = headers.get(TRACERESPONSE)?.to_str().ok()?;
     let mut parts = value.split('-').skip(2);

@@ -1,6 +1,6 @@
-//! What every HTTP server of a role does for each request: SERVER span, log line, duration.
+//! An HTTP/1.1 server, and the SERVER span, log line and duration metric of each request.
 //!
-//! Apply [`traced`] to routes that belong to a request's path and [`logged`] to those that are only polled.
+//! Apply [`traced`] to routes that serve requests of users, and [`logged`] to routes that are polled.
 
 mod listener;
 
@@ -22,11 +22,11 @@ use crate::{contract, metrics, propagation};
 
 pub use listener::{DRAIN_DEADLINE, serve};
 
-/// A response extension: the upstream that answered, for the log line of a proxy.
+/// Response extension of a proxy: the upstream that answered, for the log line.
 #[derive(Debug, Clone)]
 pub struct Upstream(pub String);
 
-/// Traces, logs and measures each request of `router`, unmatched ones included.
+/// Traces, logs and measures each request of `router`, including requests without a matching route.
 pub fn traced(router: Router) -> Router {
     router.layer(middleware::from_fn(trace))
 }
@@ -36,7 +36,7 @@ pub fn logged(router: Router) -> Router {
     router.layer(middleware::from_fn(log))
 }
 
-/// `GET /metrics` and `GET /health/live`.
+/// Returns the routes `GET /metrics` and `GET /health/live`.
 pub fn operations() -> Router {
     Router::new().route("/health/live", get(|| async { "live\n" })).route(
         "/metrics",
@@ -49,7 +49,7 @@ async fn trace(request: Request, next: Next) -> Response {
     let method = known_method(request.method());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("", MatchedPath::as_str);
-    let path = shown_path(&request).to_owned();
+    let path = truncated_path(&request).to_owned();
     let mut span = ServerSpan::start(&request, method, route);
     let cx = span.cx.clone();
     let mut response = next.run(request).with_context(cx.clone()).await;
@@ -68,7 +68,7 @@ async fn log(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
     let route = route(&request).to_owned();
-    let path = shown_path(&request).to_owned();
+    let path = truncated_path(&request).to_owned();
     let response = next.run(request).await;
     record(method, &route, &path, &response, started);
     response
@@ -85,7 +85,7 @@ fn record(method: &'static str, route: &str, path: &str, response: &Response, st
     }
 }
 
-/// Ends the span even when the caller goes away and the handler is dropped half-way.
+/// A SERVER span that also ends if the caller disconnects and the handler is dropped.
 struct ServerSpan {
     cx: Context,
     finished: bool,
@@ -123,7 +123,7 @@ impl Drop for ServerSpan {
         if !self.finished {
             let span = self.cx.span();
             span.set_attribute(KeyValue::new("error.type", "cancelled"));
-            span.set_status(Status::error("the caller went away"));
+            span.set_status(Status::error("the caller disconnected"));
             span.end();
         }
     }
@@ -132,7 +132,7 @@ impl Drop for ServerSpan {
 fn attributes(request: &Request, method: &'static str, route: &str) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(10);
     attributes.push(KeyValue::new("http.request.method", method));
-    attributes.push(KeyValue::new("url.path", shown_path(request).to_owned()));
+    attributes.push(KeyValue::new("url.path", truncated_path(request).to_owned()));
     attributes.push(KeyValue::new("url.scheme", "http"));
     if !route.is_empty() {
         attributes.push(KeyValue::new("http.route", route.to_owned()));
@@ -158,7 +158,7 @@ fn host(headers: &HeaderMap) -> Option<(&str, u16)> {
     }
 }
 
-/// The first address of `X-Forwarded-For`, else the connection's.
+/// Returns the first address of `X-Forwarded-For`, or the peer address of the connection without that header.
 fn client_address(request: &Request) -> Option<String> {
     let forwarded = request.headers().get("x-forwarded-for").and_then(|value| value.to_str().ok());
     if let Some(first) = forwarded.and_then(|list| list.split(',').next()) {
@@ -171,13 +171,13 @@ fn route(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str)
 }
 
-/// A path is the caller's text: keep log lines and spans of a bounded size.
-fn shown_path(request: &Request) -> &str {
+/// Returns the first 256 bytes of the path, which the caller chose, to bound the size of log lines and spans.
+fn truncated_path(request: &Request) -> &str {
     let path = request.uri().path();
     &path[..path.floor_char_boundary(256)]
 }
 
-/// The conventions' closed set of methods.
+/// Returns the method if the semantic conventions know it, otherwise `_OTHER`.
 fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -1,6 +1,4 @@
-//! Which traces lost spans here, reported as spans that link to them.
-//!
-//! Links are plain OTLP, so any backend shows the report; the collector's ledger reads it.
+//! Counts the spans that this process dropped and reports them, as [`contract`](crate::contract) describes.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -11,24 +9,24 @@ use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, Sp
 
 use crate::contract::{self, DropReason};
 
-/// Traces remembered between two reports; beyond it only the count is right.
+/// Maximum number of traces in one report. Spans of further traces are only counted.
 const MAX_TRACES: usize = 100_000;
-/// The SDK's and the specification's default limit of links in one span.
+/// Default limit of links in one span, by the specification.
 const LINKS_PER_SPAN: usize = 128;
 
 #[derive(Debug, Default)]
-pub(super) struct Losses {
-    queue_full: Loss,
-    export_failed: Loss,
+pub(super) struct DroppedSpans {
+    queue_full: Dropped,
+    export_failed: Dropped,
 }
 
 #[derive(Debug, Default)]
-struct Loss {
+struct Dropped {
     spans: u64,
     traces: HashSet<TraceId>,
 }
 
-impl Losses {
+impl DroppedSpans {
     pub(super) fn record(&mut self, reason: DropReason, trace: TraceId) {
         let loss = match reason {
             DropReason::QueueFull => &mut self.queue_full,
@@ -44,38 +42,39 @@ impl Losses {
         self.queue_full.spans + self.export_failed.spans == 0
     }
 
-    /// Takes back a report that could not be sent.
-    pub(super) fn merge(&mut self, unsent: Losses) {
+    /// Adds the contents of a report that could not be sent.
+    pub(super) fn merge(&mut self, unsent: DroppedSpans) {
         self.queue_full.merge(unsent.queue_full);
         self.export_failed.merge(unsent.export_failed);
     }
 
-    pub(super) fn spans(&self) -> Vec<SpanData> {
+    /// Returns the spans of the report.
+    pub(super) fn report(&self) -> Vec<SpanData> {
         let mut spans = self.queue_full.spans(DropReason::QueueFull);
         spans.extend(self.export_failed.spans(DropReason::ExportFailed));
         spans
     }
 }
 
-impl Loss {
-    fn merge(&mut self, unsent: Loss) {
+impl Dropped {
+    fn merge(&mut self, unsent: Dropped) {
         self.spans += unsent.spans;
         self.traces.extend(unsent.traces);
     }
 
-    /// The first span carries the count, so that the counts of a report add up.
+    /// Returns spans of up to 128 links each. The first has the count, the others 0, so that the counts of a report add up.
     fn spans(&self, reason: DropReason) -> Vec<SpanData> {
         let traces: Vec<TraceId> = self.traces.iter().copied().collect();
         let counts = std::iter::once(self.spans).chain(std::iter::repeat(0));
         traces
             .chunks(LINKS_PER_SPAN)
             .zip(counts)
-            .map(|(traces, count)| report(reason, count, traces))
+            .map(|(traces, count)| report_span(reason, count, traces))
             .collect()
     }
 }
 
-fn report(reason: DropReason, count: u64, traces: &[TraceId]) -> SpanData {
+fn report_span(reason: DropReason, count: u64, traces: &[TraceId]) -> SpanData {
     let ids = RandomIdGenerator::default();
     let now = SystemTime::now();
     let mut links = SpanLinks::default();
@@ -100,7 +99,7 @@ fn report(reason: DropReason, count: u64, traces: &[TraceId]) -> SpanData {
     }
 }
 
-/// The dropped span's own id is not kept; a link needs one that is valid.
+/// Returns a link to `trace`. The id of the dropped span is not kept; `span` only makes the link valid.
 fn link(trace: TraceId, span: SpanId) -> Link {
     Link::new(context(trace, span), Vec::new(), 0)
 }
@@ -114,13 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_names_every_trace_once_and_counts_every_span() {
-        let mut losses = Losses::default();
+    fn reports_each_trace_once_and_counts_every_span() {
+        let mut dropped = DroppedSpans::default();
         for n in 0..300u128 {
-            losses.record(DropReason::QueueFull, TraceId::from(n % 200 + 1));
+            dropped.record(DropReason::QueueFull, TraceId::from(n % 200 + 1));
         }
-        losses.record(DropReason::ExportFailed, TraceId::from(7));
-        let spans = losses.spans();
+        dropped.record(DropReason::ExportFailed, TraceId::from(7));
+        let spans = dropped.report();
         assert_eq!(spans.len(), 3, "200 traces in spans of at most 128 links, and one for the failed export");
         let linked: usize = spans.iter().map(|span| span.links.len()).sum();
         assert_eq!(linked, 201);

@@ -1,4 +1,7 @@
-//! CPU time and memory of this process, read from Linux's /proc; absent elsewhere.
+//! CPU time and memory of this process, read from /proc. On systems other than Linux these metrics are absent.
+//!
+//! The `process` collector of the prometheus crate was considered: prometheus-client has none, and a second metrics crate
+//! for two values is not worth its build time.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -6,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Clock ticks and page size that Linux reports to user space on every platform this runs on.
+/// Clock ticks a second (`USER_HZ`) and page size on x86-64 Linux and on most arm64 systems.
 const TICKS_PER_SECOND: f64 = 100.0;
 const PAGE_BYTES: i64 = 4096;
 
@@ -18,7 +21,7 @@ impl Collector for ProcessMetrics {
         if let Some(seconds) = cpu_seconds() {
             let cpu = encoder.encode_descriptor(
                 "process_cpu_seconds",
-                "User and system CPU time",
+                "Total user and system CPU time spent",
                 None,
                 MetricType::Counter,
             )?;
@@ -27,7 +30,7 @@ impl Collector for ProcessMetrics {
         if let Some(bytes) = resident_bytes() {
             let memory = encoder.encode_descriptor(
                 "process_resident_memory_bytes",
-                "Resident memory",
+                "Resident memory size",
                 None,
                 MetricType::Gauge,
             )?;
@@ -37,7 +40,8 @@ impl Collector for ProcessMetrics {
     }
 }
 
-/// Fields 14 and 15 of proc(5)'s `stat`; the name in field 2 may hold spaces, so count from its closing bracket.
+/// Returns the sum of the fields 14 and 15 of /proc/self/stat, see proc(5). Counts from the closing bracket of field 2,
+/// because the name in it may contain spaces.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);

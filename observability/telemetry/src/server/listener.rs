@@ -1,4 +1,7 @@
-//! Accepts connections until told to stop, then lets those in flight finish.
+//! Accepts connections until shutdown, then waits for the requests in flight.
+//!
+//! `axum::serve` was considered: it sets no timeout for reading a request's head or writing a response, and its graceful
+//! shutdown has no deadline.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,20 +20,21 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-/// How long requests in flight may take to finish after the listener closed.
+/// Maximum time for requests in flight to finish after the listener closed.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
-/// A peer that has not sent its next request's head by then is let go. That counts from the previous reply, so it must
-/// be longer than any client keeps an idle connection: one that is closed just as it is used again fails a request.
+/// Maximum time from the previous response to the end of the next request's head. Longer than clients keep idle
+/// connections: a request fails if its connection is closed just as it is sent.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A peer that reads nothing of its reply for so long is let go: what it was to get is kept in memory until it has it.
+/// Maximum time without progress while writing a response. Bounds how long a response to a stalled peer stays in memory.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// When the process is out of file descriptors, accepting again at once would spin.
+/// Pause after a failed accept. Without it the loop would spin while no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `shutdown` fires; returns when the last request is done or [`DRAIN_DEADLINE`] passed.
+/// Serves `router` on `listener` until `shutdown` is cancelled, then returns when the last request is done, at the latest
+/// after [`DRAIN_DEADLINE`].
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let connections = GracefulShutdown::new();
     loop {
@@ -41,20 +45,20 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         match accepted {
             Ok((stream, peer)) => spawn_connection(stream, peer, router.clone(), &connections),
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_DEADLINE, connections.shutdown()).await.is_err() {
-        tracing::warn!("requests still in flight were cut off");
+        tracing::warn!("requests still in flight at the drain deadline were aborted");
     }
     Ok(())
 }
 
 fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connections: &GracefulShutdown) {
-    // Small replies must not wait for the peer's acknowledgement; a socket that refuses is closing anyway.
+    // Small responses must not wait for acknowledgements. The call fails only on a socket that is closing.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -68,7 +72,7 @@ fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connect
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
-        // A peer that breaks off is its own affair, and common under load.
+        // Peers that disconnect are common under load.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection ended early");
         }
@@ -88,17 +92,17 @@ mod tests {
 
     use super::*;
 
-    /// The clock leaps to the next timer whenever everybody waits.
+    // With a paused clock, time advances to the next timer whenever all tasks wait.
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_on_is_let_go_and_what_was_kept_for_it_too() {
+    async fn closes_the_connection_of_a_stalled_reader_and_drops_its_response() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (kept, mut let_go) = mpsc::channel::<()>(1);
-        let kept = Arc::new(Mutex::new(Some(kept)));
+        let (held, mut released) = mpsc::channel::<()>(1);
+        let held = Arc::new(Mutex::new(Some(held)));
         let endless = async move || {
-            let kept = kept.lock().unwrap().take();
+            let held = held.lock().unwrap().take();
             Body::from_stream(stream::repeat_with(move || {
-                assert!(kept.is_some());
+                assert!(held.is_some());
                 Ok::<_, io::Error>(Bytes::from_static(&[0; 65_536]))
             }))
         };
@@ -107,10 +111,10 @@ mod tests {
         let server = tokio::spawn(serve(listener, router, shutdown.clone()));
 
         let mut peer = TcpStream::connect(address).await.unwrap();
-        peer.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
-        let asked = Instant::now();
-        assert_eq!(tokio::time::timeout(2 * WRITE_TIMEOUT, let_go.recv()).await, Ok(None));
-        assert_eq!(asked.elapsed().as_secs(), WRITE_TIMEOUT.as_secs());
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let sent = Instant::now();
+        assert_eq!(tokio::time::timeout(2 * WRITE_TIMEOUT, released.recv()).await, Ok(None));
+        assert_eq!(sent.elapsed().as_secs(), WRITE_TIMEOUT.as_secs());
         shutdown.cancel();
         server.await.unwrap().unwrap();
     }
