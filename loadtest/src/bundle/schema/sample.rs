@@ -104,3 +104,8 @@ fn finding() -> Finding {
         trace_id: TraceId(5),
     }
 }
+
+#[test]
+fn run_json_matches_the_snapshot() {
+    insta::assert_json_snapshot!("run_json", sample());
+}
