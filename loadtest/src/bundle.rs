@@ -12,14 +12,14 @@ pub(crate) mod collector_files;
 mod latency_files;
 pub(crate) mod schema;
 
-use crate::drive::Aftermath;
-use crate::measure::Name;
-use collector_files::Kept;
+use crate::drive::DriveOutcome;
+use crate::measure::RequestKind;
+use collector_files::CollectorArchive;
 use latency_files::{exemplars, interval_log, percentile_file, slug};
 use schema::{Phase, Run, SCHEMA};
 
-/// Makes the folder in which the runs' folders are made, and tries whether it can be written to.
-pub(crate) fn make_room(out: &Path) -> anyhow::Result<()> {
+/// Creates the folder that holds the bundles and checks that it is writable.
+pub(crate) fn create_parent(out: &Path) -> anyhow::Result<()> {
     let made = fs::create_dir_all(out).and_then(|()| tempfile::tempfile_in(out));
     made.map(drop)
         .with_context(|| format!("cannot write to the folder {}; --out names another", out.display()))
@@ -62,7 +62,12 @@ impl Bundle {
     }
 
     /// Writes every file, then gives the folder its name: a bundle is there whole or not at all.
-    pub(crate) fn write(&self, after: &Aftermath, kept: &Kept, html: &str) -> anyhow::Result<()> {
+    pub(crate) fn write(
+        &self,
+        after: &DriveOutcome,
+        kept: &CollectorArchive,
+        html: &str,
+    ) -> anyhow::Result<()> {
         let out = self.folder.parent().unwrap_or(Path::new("."));
         let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out)?;
         self.write_files(unfinished.path(), after, kept, html)
@@ -76,14 +81,20 @@ impl Bundle {
         Ok(())
     }
 
-    fn write_files(&self, folder: &Path, after: &Aftermath, kept: &Kept, html: &str) -> anyhow::Result<()> {
+    fn write_files(
+        &self,
+        folder: &Path,
+        after: &DriveOutcome,
+        kept: &CollectorArchive,
+        html: &str,
+    ) -> anyhow::Result<()> {
         let measured = &after.measured;
         let write = |name: &str, content: &[u8]| {
             fs::write(folder.join(name), content).with_context(|| name.to_owned())
         };
         write("run.json", (self.json()? + "\n").as_bytes())?;
         for row in self.run.requests.iter().filter(|row| row.phase == Phase::Schedule) {
-            if let Some(name) = Name::ALL.into_iter().find(|name| name.as_str() == row.name) {
+            if let Some(name) = RequestKind::ALL.into_iter().find(|name| name.as_str() == row.name) {
                 let file = format!("{}.hgrm", slug(&row.name));
                 write(&file, percentile_file(&measured.latency(Some(name))).as_bytes())?;
             }

@@ -1,62 +1,65 @@
-//! The planned journeys, executed by goose.
+//! Sends the planned requests with goose.
 //!
-//! One goose scenario for each kind of journey. A user logs in once, then takes the next planned journey of its
-//! kind whenever it is free, and sends each request at its due instant; a request that is held back is sent late
-//! and measured from its due instant, so a stall of the system shows in every request it delayed.
+//! There is one goose scenario for each kind of journey. A user logs in once, then repeatedly takes the next planned
+//! journey of its kind and sends each request at its due instant. A delayed request is still measured from its due
+//! instant, so a stall of the system shows in every request that it delayed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use ::goose::prelude::*;
 use anyhow::Context as _;
+use goose::prelude::*;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::measure::{Held, Measured, Recorder};
+use crate::measure::{DelayCause, Measured, Recorder};
 use crate::plan::{self, Journey, PlannedJourney};
 
-mod goose;
+mod driver;
 pub(crate) mod oracle;
 mod pacer;
 mod request;
 mod send;
 
-pub(crate) use self::goose::attack;
+pub(crate) use driver::Driver;
 use oracle::Oracle;
 use pacer::Pacer;
-use request::Call;
+use request::Request;
 
-/// Between two log-ins: a password hash takes a CPU some 20 ms, and the warm-up is not to be a burst of them.
-const LOG_IN_EVERY: Duration = Duration::from_millis(40);
-/// From the first sign of life to the first log-in, and from the end of the warm-up to time zero.
+/// Interval between two log-ins. Verifying a password takes about 20 ms of CPU time; a burst of log-ins would distort
+/// the warm-up.
+const LOG_IN_INTERVAL: Duration = Duration::from_millis(40);
+/// Delay before the first log-in, and between the end of the warm-up and time zero.
 const HEAD_START: Duration = Duration::from_millis(300);
-/// What a reply is allowed to take before a journey can find no free user.
+/// Assumed maximum reply time when the number of users is derived from the plan.
 const REPLY_ALLOWANCE: Duration = Duration::from_secs(1);
-/// Idle connections are closed before any server does: one that is closed just as it is used again fails a request.
-const IDLE_CONNECTION: Duration = Duration::from_secs(15);
-/// How often a user without a journey asks whether goose wants it to stop.
-const IDLE: Duration = Duration::from_millis(50);
+/// Idle connections are closed after this time, before any server closes them: reusing a connection at the moment
+/// the server closes it fails the request.
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause of a user that has no journey, after which goose can stop it.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is sent, and to whom.
-pub(crate) struct Attack {
+/// The requests to send and the system that receives them.
+pub(crate) struct Workload {
     /// Base URL of the balancer.
     pub(crate) target: String,
-    /// The schedule.
+    /// The planned journeys.
     pub(crate) plan: Vec<PlannedJourney>,
-    /// The right answers.
+    /// The expected replies.
     pub(crate) oracle: Oracle,
-    /// Students 1 to this are seeded.
+    /// Number of seeded students; their ids start at 1.
     pub(crate) students: u32,
-    /// Goose users, instead of as many as the schedule needs.
+    /// Number of goose users; `None` derives it from the plan.
     pub(crate) users: Option<usize>,
-    /// A request without a complete reply after this has failed.
+    /// Time after which a request without a complete reply has failed.
     pub(crate) timeout: Duration,
 }
 
-impl Attack {
-    /// Goose users for each journey: as many as are under way at one time when every reply takes a second.
+impl Workload {
+    /// Returns the number of goose users for each journey: the maximum number of concurrent journeys if every reply
+    /// takes one second.
     pub(crate) fn users(&self) -> [usize; 3] {
         let needed = Journey::ALL.map(|journey| plan::concurrency(&self.plan, journey, REPLY_ALLOWANCE));
         let sum = needed.iter().sum::<usize>().max(1);
@@ -67,33 +70,33 @@ impl Attack {
     }
 }
 
-/// What an attack leaves behind.
-pub(crate) struct Aftermath {
-    /// Everything measured.
+/// Measurements and facts of a finished load.
+pub(crate) struct DriveOutcome {
+    /// The merged measurements of all users.
     pub(crate) measured: Measured,
-    /// A bearer token for each student that acted.
+    /// A bearer token for each student that logged in.
     pub(crate) tokens: BTreeMap<i64, Arc<str>>,
-    /// When time zero was, if the schedule began at all.
+    /// Wall-clock time zero of the plan; `None` if the run was stopped during the warm-up.
     pub(crate) zero: Option<SystemTime>,
-    /// From time zero to the last reply.
+    /// Time from time zero to the last reply.
     pub(crate) lasted: Duration,
-    /// Stopped before the schedule was done.
+    /// Whether the run was stopped before all planned requests were sent.
     pub(crate) interrupted: bool,
 }
 
-/// What is going on now, for the progress display.
+/// Figures for the progress display, updated while the load runs.
 #[derive(Default)]
-pub(crate) struct Live {
-    /// Log-ins done and to be done.
+pub(crate) struct DriveProgress {
+    /// Users that have finished their log-in.
     pub(crate) logged_in: AtomicUsize,
-    /// Goose users in all.
+    /// Goose users in total.
     pub(crate) users: AtomicUsize,
-    /// Latencies from the due instant since somebody last took them.
+    /// Latencies from the due instant in nanoseconds, since the display last took them.
     pub(crate) latencies_ns: Mutex<Vec<u64>>,
 }
 
-/// Shared by all users.
-struct Load {
+/// Distributes the planned journeys to the users; shared by all of them.
+struct Dispatcher {
     target: send::Target,
     http: reqwest::Client,
     oracle: Oracle,
@@ -104,15 +107,15 @@ struct Load {
     started: Instant,
     zero: watch::Sender<Option<Instant>>,
     logged_in: watch::Sender<usize>,
-    walked: watch::Sender<usize>,
+    completed: watch::Sender<usize>,
     recorders: Mutex<Vec<Recorder>>,
     tokens: Mutex<BTreeMap<i64, Arc<str>>>,
     pacer: Pacer,
     stop: CancellationToken,
-    live: Arc<Live>,
+    progress: Arc<DriveProgress>,
 }
 
-/// What one user keeps from journey to journey.
+/// The data that a user keeps between journeys.
 #[derive(Clone)]
 struct Session {
     student: i64,
@@ -120,35 +123,39 @@ struct Session {
     recorder: Recorder,
 }
 
-impl Load {
-    fn new(attack: Attack, stop: CancellationToken, live: Arc<Live>) -> anyhow::Result<Self> {
-        let users = attack.users().iter().sum();
-        live.users.store(users, Ordering::Relaxed);
+impl Dispatcher {
+    fn new(
+        workload: Workload,
+        stop: CancellationToken,
+        progress: Arc<DriveProgress>,
+    ) -> anyhow::Result<Self> {
+        let users = workload.users().iter().sum();
+        progress.users.store(users, Ordering::Relaxed);
         let mut queues: [VecDeque<PlannedJourney>; 3] = Default::default();
-        for planned in attack.plan {
+        for planned in workload.plan {
             queues[planned.journey as usize].push_back(planned);
         }
-        Ok(Load {
-            target: send::Target::parse(&attack.target)?,
-            http: http(attack.timeout)?,
-            oracle: attack.oracle,
-            students: i64::from(attack.students.max(1)),
+        Ok(Dispatcher {
+            target: send::Target::parse(&workload.target)?,
+            http: http(workload.timeout)?,
+            oracle: workload.oracle,
+            students: i64::from(workload.students.max(1)),
             users,
             queues: queues.map(Mutex::new),
             next_user: AtomicUsize::new(0),
             started: Instant::now() + HEAD_START,
             zero: watch::Sender::new(None),
             logged_in: watch::Sender::new(0),
-            walked: watch::Sender::new(0),
+            completed: watch::Sender::new(0),
             recorders: Mutex::default(),
             tokens: Mutex::default(),
-            pacer: Pacer::start().context("cannot start the pacer's thread")?,
+            pacer: Pacer::start().context("cannot start the pacer thread")?,
             stop,
-            live,
+            progress,
         })
     }
 
-    /// Returns at `due`; `false` if the run is stopped before.
+    /// Waits until `due`; returns `false` if the run is stopped first.
     async fn wait(&self, due: Instant) -> bool {
         tokio::select! {
             biased;
@@ -157,7 +164,7 @@ impl Load {
         }
     }
 
-    /// Time zero, once it is known; `None` if the run is stopped before.
+    /// Waits for time zero; returns `None` if the run is stopped first.
     async fn zero(&self) -> Option<Instant> {
         let mut zero = self.zero.subscribe();
         tokio::select! {
@@ -178,11 +185,11 @@ impl Load {
     }
 }
 
-/// The client that all users share; goose's own builder cannot set all of this.
+/// Returns the client that all users share. Goose's own builder does not offer all of these settings.
 fn http(timeout: Duration) -> anyhow::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
         .timeout(timeout)
-        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .build()?;
@@ -193,74 +200,83 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts one up when dropped, so that a user that panics is waited for no longer than one that is done.
-struct CountsOnDrop<'a>(&'a watch::Sender<usize>);
+/// Increments the counter when dropped, so that a user that panics counts as finished.
+struct CountOnDrop<'a>(&'a watch::Sender<usize>);
 
-impl Drop for CountsOnDrop<'_> {
+impl Drop for CountOnDrop<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count += 1);
     }
 }
 
-/// Each user's first step: logs in as a student of its own, in its turn.
-async fn log_in(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
-    let _counted = CountsOnDrop(&load.logged_in);
-    user.client = load.http.clone();
-    let index = load.next_user.fetch_add(1, Ordering::Relaxed);
+/// The first transaction of each user: logs in as the next student, at the user's own log-in time.
+async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> TransactionResult {
+    let _counted = CountOnDrop(&dispatcher.logged_in);
+    user.client = dispatcher.http.clone();
+    let index = dispatcher.next_user.fetch_add(1, Ordering::Relaxed);
     let mut session = Session {
-        student: index as i64 % load.students + 1,
+        student: index as i64 % dispatcher.students + 1,
         token: Arc::from(""),
-        recorder: load.recorder(),
+        recorder: dispatcher.recorder(),
     };
-    let due = load.started + LOG_IN_EVERY * index as u32;
-    if load.wait(due).await {
-        let call = Call::log_in(session.student);
-        let timing = send::Timing { due, epoch: load.started, warm_up: true, held: Held::Free };
-        if let Some(token) = send::send(user, &load, &session, call, timing).await?.token {
+    let due = dispatcher.started + LOG_IN_INTERVAL * index as u32;
+    if dispatcher.wait(due).await {
+        let request = Request::log_in(session.student);
+        let timing = send::Timing {
+            due,
+            epoch: dispatcher.started,
+            warm_up: true,
+            delay_cause: DelayCause::Generator,
+        };
+        if let Some(token) = send::send(user, &dispatcher, &session, request, timing).await?.token {
             session.token = token.into();
-            lock(&load.tokens).insert(session.student, Arc::clone(&session.token));
+            lock(&dispatcher.tokens).insert(session.student, Arc::clone(&session.token));
         }
     }
-    load.live.logged_in.fetch_add(1, Ordering::Relaxed);
+    dispatcher.progress.logged_in.fetch_add(1, Ordering::Relaxed);
     user.set_session_data(session);
     Ok(())
 }
 
-/// What a user does over and over: the next planned journey of its kind, or nothing for a moment.
-async fn next_journey(user: &mut GooseUser, load: Arc<Load>, journey: Journey) -> TransactionResult {
+/// The repeated transaction of each user: runs the next planned journey of its kind, or pauses if there is none.
+async fn next_journey(
+    user: &mut GooseUser,
+    dispatcher: Arc<Dispatcher>,
+    journey: Journey,
+) -> TransactionResult {
     let session = user.get_session_data::<Session>().cloned();
-    let planned = match (load.zero().await, session) {
-        (Some(zero), Some(session)) => load.next(journey).map(|planned| (zero, session, planned)),
+    let planned = match (dispatcher.zero().await, session) {
+        (Some(zero), Some(session)) => dispatcher.next(journey).map(|planned| (zero, session, planned)),
         _ => None,
     };
     let Some((zero, session, planned)) = planned else {
-        tokio::time::sleep(IDLE).await;
+        tokio::time::sleep(IDLE_PAUSE).await;
         return Ok(());
     };
-    let _counted = CountsOnDrop(&load.walked);
-    walk(user, &load, &session, zero, planned).await
+    let _counted = CountOnDrop(&dispatcher.completed);
+    run_journey(user, &dispatcher, &session, zero, planned).await
 }
 
-async fn walk(
+async fn run_journey(
     user: &mut GooseUser,
-    load: &Load,
+    dispatcher: &Dispatcher,
     session: &Session,
     zero: Instant,
     planned: PlannedJourney,
 ) -> TransactionResult {
-    let (mut free_since, mut held_by) = (Instant::now(), Held::NoUser);
+    let (mut free_since, mut late_because) = (Instant::now(), DelayCause::NoFreeUser);
     let mut booked = None;
     for step in planned.steps {
         let due = zero + step.due;
-        let held = if free_since > due { held_by } else { Held::Free };
-        if !load.wait(due).await {
+        let delay_cause = if free_since > due { late_because } else { DelayCause::Generator };
+        if !dispatcher.wait(due).await {
             break;
         }
-        let call = Call::of(&step.action, session, load, booked);
-        let timing = send::Timing { due, epoch: zero, warm_up: false, held };
-        let facts = send::send(user, load, session, call, timing).await?;
+        let request = Request::of(&step.action, session, dispatcher, booked);
+        let timing = send::Timing { due, epoch: zero, warm_up: false, delay_cause };
+        let facts = send::send(user, dispatcher, session, request, timing).await?;
         booked = facts.booking.or(booked);
-        (free_since, held_by) = (Instant::now(), Held::Predecessor);
+        (free_since, late_because) = (Instant::now(), DelayCause::PreviousReply);
     }
     Ok(())
 }

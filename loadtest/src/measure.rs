@@ -1,7 +1,7 @@
-//! What was measured: one [`Sample`] for each request, histograms made from them, and their files.
+//! Measurements: one [`Sample`] for each request, and histograms of them.
 //!
-//! Each goose user writes into a [`Recorder`] of its own, so nothing is shared while requests are timed; the
-//! recorders are merged when the run is over. Latencies are nanoseconds in memory.
+//! Each goose user writes to its own [`Recorder`], so users share nothing while requests are timed. The recorders are
+//! merged after the run. Latencies in memory are nanoseconds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,173 +14,173 @@ use hdrhistogram::Histogram;
 mod tests;
 pub(crate) mod validity;
 
-/// A request sent later than this after its due instant counts as late. Waking a task takes the machine some
-/// hundred microseconds; a millisecond is the resolution of the figures that people compare.
+/// A request sent later than this after its due instant counts as late. Waking a task takes about 100 µs; one
+/// millisecond is the resolution of the reported figures.
 pub(crate) const LATE_AFTER: Duration = Duration::from_millis(1);
-/// How many wrong or failed replies are kept with their reasons.
-const FINDINGS: usize = 20;
+/// Maximum number of wrong or failed replies kept with their reasons.
+const MAX_FINDINGS: usize = 20;
 
-/// The names under which requests are counted: the journeys' own, and those that had to be refused.
+/// The kinds of requests that are counted separately. Requests that must be refused have kinds of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Name {
+pub(crate) enum RequestKind {
     /// Logging in.
     LogIn,
     /// Searching for tutors.
     Search,
     /// Booking a tutor.
     Book,
-    /// Reading one's bookings.
+    /// Listing the user's bookings.
     Bookings,
     /// Logging in with wrong credentials.
     RefusedLogIn,
     /// Searching without valid credentials.
     RefusedSearch,
-    /// Booking for somebody else.
+    /// Booking for another student.
     RefusedBook,
 }
 
-impl Name {
-    /// In the order of the report.
-    pub(crate) const ALL: [Name; 7] = [
-        Name::LogIn,
-        Name::Search,
-        Name::Book,
-        Name::Bookings,
-        Name::RefusedLogIn,
-        Name::RefusedSearch,
-        Name::RefusedBook,
+impl RequestKind {
+    /// Every kind, in the order of the report.
+    pub(crate) const ALL: [RequestKind; 7] = [
+        RequestKind::LogIn,
+        RequestKind::Search,
+        RequestKind::Book,
+        RequestKind::Bookings,
+        RequestKind::RefusedLogIn,
+        RequestKind::RefusedSearch,
+        RequestKind::RefusedBook,
     ];
 
-    /// As it stands in the report and in an SLO.
+    /// Returns the name used in the report and in SLOs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Name::LogIn => "POST /token",
-            Name::Search => "GET /search",
-            Name::Book => "POST /book",
-            Name::Bookings => "GET /bookings",
-            Name::RefusedLogIn => "refused POST /token",
-            Name::RefusedSearch => "refused GET /search",
-            Name::RefusedBook => "refused POST /book",
+            RequestKind::LogIn => "POST /token",
+            RequestKind::Search => "GET /search",
+            RequestKind::Book => "POST /book",
+            RequestKind::Bookings => "GET /bookings",
+            RequestKind::RefusedLogIn => "refused POST /token",
+            RequestKind::RefusedSearch => "refused GET /search",
+            RequestKind::RefusedBook => "refused POST /book",
         }
     }
 
-    /// Method and route: the name of the client span.
+    /// Returns method and route, which name the client span.
     pub(crate) fn route(self) -> &'static str {
         match self {
-            Name::LogIn | Name::RefusedLogIn => "POST /token",
-            Name::Search | Name::RefusedSearch => "GET /search",
-            Name::Book | Name::RefusedBook => "POST /book",
-            Name::Bookings => "GET /bookings",
+            RequestKind::LogIn | RequestKind::RefusedLogIn => "POST /token",
+            RequestKind::Search | RequestKind::RefusedSearch => "GET /search",
+            RequestKind::Book | RequestKind::RefusedBook => "POST /book",
+            RequestKind::Bookings => "GET /bookings",
         }
     }
 }
 
-/// What the oracle said of a reply, without its reasons.
+/// The oracle's verdict on a reply, without the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Exactly what was expected.
+    /// The reply matches the expectation.
     Verified,
-    /// An answer, but not the right one.
+    /// The reply has the expected status but the wrong content.
     Wrong,
-    /// No answer, or an unexpected status.
+    /// No reply, or an unexpected status.
     Failed,
 }
 
-/// Why a request was sent when it was.
+/// What delayed a request that was sent late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// Nothing but the generator itself stood between the due instant and the send.
-    Free,
-    /// The previous reply of the journey came after this request was due.
-    Predecessor,
-    /// Every user of the journey was busy when it was due to start.
-    NoUser,
+pub(crate) enum DelayCause {
+    /// The generator itself: a user was free and the previous reply had arrived.
+    Generator,
+    /// The previous reply of the journey arrived after this request was due.
+    PreviousReply,
+    /// No user was free when the journey was due to start.
+    NoFreeUser,
 }
 
-/// One request that was sent.
+/// The measurement of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// Which request.
-    pub(crate) name: Name,
-    /// Sent before the schedule's time zero.
+    /// Kind of the request.
+    pub(crate) kind: RequestKind,
+    /// Whether it was sent before time zero.
     pub(crate) warm_up: bool,
-    /// What the oracle said.
+    /// The oracle's verdict.
     pub(crate) outcome: Outcome,
-    /// What held it back, if it was late.
-    pub(crate) held: Held,
-    /// Due instant: since time zero, or since the first log-in was due for the warm-up.
+    /// What delayed it, if it was late.
+    pub(crate) delay_cause: DelayCause,
+    /// Due instant since time zero; in the warm-up, since the first log-in was due.
     pub(crate) due: Duration,
-    /// From due to send.
+    /// From the due instant to the send.
     pub(crate) late_ns: u64,
-    /// From due to the last byte of the reply.
+    /// From the due instant to the last byte of the reply.
     pub(crate) latency_ns: u64,
-    /// From send to the last byte of the reply.
+    /// From the send to the last byte of the reply.
     pub(crate) service_ns: u64,
-    /// The trace that the request opened.
+    /// Id of the request's trace.
     pub(crate) trace: TraceId,
-    /// Whether that trace is recorded.
+    /// Whether the trace is recorded.
     pub(crate) sampled: bool,
 }
 
 impl Sample {
-    /// Sent more than [`LATE_AFTER`] after it was due.
+    /// Returns whether it was sent more than [`LATE_AFTER`] after it was due.
     pub(crate) fn late(&self) -> bool {
         u128::from(self.late_ns) > LATE_AFTER.as_nanos()
     }
 }
 
-/// A reply that was not right.
+/// A wrong or failed reply.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
-    /// Which request.
-    pub(crate) name: Name,
+    /// Kind of the request.
+    pub(crate) kind: RequestKind,
     /// Wrong or failed.
     pub(crate) outcome: Outcome,
-    /// What was expected, and what came.
+    /// The expectation and the reply.
     pub(crate) why: String,
-    /// Its trace.
+    /// Id of its trace.
     pub(crate) trace: TraceId,
 }
 
 /// A booking that the system confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Accepted {
-    /// Its id.
+pub(crate) struct AcceptedBooking {
+    /// Id of the booking.
     pub(crate) booking: i64,
-    /// Whose it is.
+    /// Id of the student.
     pub(crate) student: i64,
 }
 
-/// Everything one user, or a whole run, has measured.
+/// The measurements of one user or of a whole run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// Every request sent.
+    /// Every request that was sent.
     pub(crate) samples: Vec<Sample>,
     /// The first wrong and failed replies.
     pub(crate) findings: Vec<Finding>,
     /// Confirmed bookings.
-    pub(crate) accepted: Vec<Accepted>,
-    /// Replies after time zero by the instance that served them.
+    pub(crate) accepted: Vec<AcceptedBooking>,
+    /// Replies after time zero by gateway instance.
     pub(crate) gateways: BTreeMap<String, u64>,
-    /// Searches answered from the cache, after time zero.
+    /// Searches after time zero that were answered from the cache.
     pub(crate) hits: u64,
-    /// Searches answered by the search service, after time zero.
+    /// Searches after time zero that were answered by the search service.
     pub(crate) misses: u64,
 }
 
 impl Measured {
-    /// Keeps a finding while there is room.
-    pub(crate) fn find(&mut self, finding: Finding) {
-        if self.findings.len() < FINDINGS {
+    /// Adds a finding unless the maximum number is kept already.
+    pub(crate) fn add_finding(&mut self, finding: Finding) {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
         }
     }
 
-    /// Takes over what another user measured.
+    /// Adds the measurements of another user.
     pub(crate) fn merge(&mut self, other: Measured) {
         self.samples.extend(other.samples);
         for finding in other.findings {
-            self.find(finding);
+            self.add_finding(finding);
         }
         self.accepted.extend(other.accepted);
         for (gateway, count) in other.gateways {
@@ -190,19 +190,19 @@ impl Measured {
         self.misses += other.misses;
     }
 
-    /// The requests of the schedule proper, or those of the warm-up.
+    /// Returns the requests of the warm-up or those of the schedule.
     pub(crate) fn phase(&self, warm_up: bool) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(move |sample| sample.warm_up == warm_up)
     }
 
-    /// Latency from the due instant of the schedule's requests: of one name, or of all.
-    pub(crate) fn latency(&self, name: Option<Name>) -> Histogram<u64> {
-        let of_name = self.phase(false).filter(|sample| name.is_none_or(|name| sample.name == name));
-        histogram(of_name.map(|sample| sample.latency_ns))
+    /// Returns the latencies of the scheduled requests of one kind, or of all, from their due instants.
+    pub(crate) fn latency(&self, kind: Option<RequestKind>) -> Histogram<u64> {
+        let samples = self.phase(false).filter(|sample| kind.is_none_or(|kind| sample.kind == kind));
+        histogram(samples.map(|sample| sample.latency_ns))
     }
 }
 
-/// Three significant digits, from a nanosecond up.
+/// Returns a histogram with three significant digits. The lowest value is one nanosecond.
 #[expect(clippy::expect_used, reason = "three digits are within HdrHistogram's limits")]
 pub(crate) fn histogram(values: impl Iterator<Item = u64>) -> Histogram<u64> {
     let mut histogram = Histogram::new(3).expect("three digits");
@@ -213,17 +213,17 @@ pub(crate) fn histogram(values: impl Iterator<Item = u64>) -> Histogram<u64> {
     histogram
 }
 
-/// One user's measurements while it runs. Clones share them.
+/// The measurements of one running user. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder(Arc<Mutex<Measured>>);
 
 impl Recorder {
-    /// What was measured so far.
+    /// Locks the measurements recorded so far.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Measured> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Empties the recorder.
+    /// Takes the measurements out of the recorder.
     pub(crate) fn take(&self) -> Measured {
         std::mem::take(&mut *self.lock())
     }

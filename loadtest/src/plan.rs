@@ -1,8 +1,8 @@
-//! When each request is due, and what it asks for.
+//! The plan of a run: when each request is due and what it asks for.
 //!
-//! The whole schedule is planned before the run from the seed alone, so that two runs with one seed send the
-//! same requests at the same instants whatever the target does. Journey starts are drawn independently from the
-//! profile's density: given their number, that is a Poisson process. Nothing here waits or sends.
+//! The plan depends on the seed and the settings alone, so two runs with the same seed send the same requests at the
+//! same instants, regardless of the target. Journey starts are drawn independently from the density of the profile; given
+//! their number, that is a Poisson process. This module uses neither clock nor sockets.
 
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -18,25 +18,25 @@ mod tests;
 
 use catalogue::Catalogue;
 
-/// Seconds from one burst to the next in [`Profile::Burst`].
+/// Seconds between the starts of two bursts in [`Profile::Burst`].
 const BURST_PERIOD_S: f64 = 5.0;
-/// Pause between two requests of one journey.
+/// Range of the pause between two requests of a journey, in milliseconds.
 const THINK_MS: std::ops::RangeInclusive<f64> = 100.0..=500.0;
 
-/// How the request rate moves over the run.
+/// Course of the request rate over the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Profile {
-    /// The given rate throughout.
+    /// Constant rate
     Steady,
-    /// From nothing up to the given rate, linearly: half as many requests as `steady`.
+    /// Linear increase from zero to the given rate: half as many requests as `steady`
     Ramp,
-    /// The given rate on average; half of the requests fall into the first tenth of each five seconds.
+    /// The given rate on average, with half of the requests in the first 0.5 s of every 5 s
     Burst,
 }
 
 impl Profile {
-    /// The name as the command line and the bundle spell it.
+    /// Returns the name used on the command line and in the bundle.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Profile::Steady => "steady",
@@ -45,7 +45,7 @@ impl Profile {
         }
     }
 
-    /// The share of the run that has passed when a share `u` of the journeys has started.
+    /// Returns the share of the run that has passed when a share `u` of the journeys has started.
     fn quantile(self, u: f64, seconds: f64) -> f64 {
         match self {
             Profile::Steady => u,
@@ -60,14 +60,14 @@ impl Profile {
     }
 }
 
-/// What a user sets out to do.
+/// A kind of journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Journey {
-    /// Three searches, each for a subject of its own.
+    /// Three searches, each for its own subject.
     Browse,
-    /// Search, book a tutor of that subject, look at the bookings.
+    /// A search, a booking of a tutor of that subject, and a list of the bookings.
     Book,
-    /// One request that must be refused, or must at least do no harm.
+    /// One malicious request, which must be refused or have no effect.
     Intruder,
 }
 
@@ -75,7 +75,7 @@ impl Journey {
     /// Every journey, in the order of [`Mix`].
     pub(crate) const ALL: [Journey; 3] = [Journey::Browse, Journey::Book, Journey::Intruder];
 
-    /// The name of the goose scenario.
+    /// Returns the name of the goose scenario.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Journey::Browse => "browse",
@@ -85,7 +85,7 @@ impl Journey {
     }
 }
 
-/// One request of a journey. Subjects are indices into the catalogue.
+/// The content of one request. Subjects are indices into the catalogue.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// `GET /search` for a subject.
@@ -94,44 +94,44 @@ pub(crate) enum Action {
     Book { tutor: i64 },
     /// `GET /bookings`.
     Bookings,
-    /// A request that an attacker would send.
+    /// A malicious request.
     Intrude(Intrusion),
 }
 
-/// The ways in which an intruder tries.
+/// The kinds of malicious requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intrusion {
-    /// The right user, a wrong password.
+    /// An existing user with a wrong password.
     WrongPassword,
     /// A user that does not exist.
     UnknownUser,
     /// A search without credentials.
     MissingToken,
-    /// A search with a bearer token that is no JWT.
+    /// A search with a bearer token that is not a JWT.
     GarbageToken,
-    /// A search with an unsigned JWT (`alg: none`) that expired long ago.
+    /// A search with an unsigned JWT (`alg: none`) that expired in 2001.
     UnsignedToken,
-    /// A booking in another student's name.
+    /// A booking for another student.
     OtherStudent { tutor: i64 },
-    /// SQL in the subject, with a valid token: finds nothing, breaks nothing.
+    /// SQL in the subject, with a valid token: must find nothing.
     SqlInSubject,
 }
 
-/// One request and the instant at which it is due, counted from the schedule's time zero.
+/// One request and its due instant.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
-    /// When it is due.
+    /// Due instant since time zero.
     pub(crate) due: Duration,
-    /// What it asks for.
+    /// Content of the request.
     pub(crate) action: Action,
 }
 
-/// The requests that one user sends one after another.
+/// The requests that one user sends in sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedJourney {
-    /// What the user sets out to do.
+    /// Kind of the journey.
     pub(crate) journey: Journey,
-    /// In the order of their due instants; never empty.
+    /// The requests by due instant; never empty.
     pub(crate) steps: Vec<Step>,
 }
 
@@ -145,7 +145,7 @@ impl PlannedJourney {
     }
 }
 
-/// The share of each journey, by number of journeys.
+/// Shares of the journeys, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Mix {
     /// Share of [`Journey::Browse`].
@@ -175,29 +175,29 @@ impl Mix {
     }
 }
 
-/// Everything a schedule follows from.
+/// The settings that determine a plan.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spec {
-    /// How the rate moves.
+pub(crate) struct PlanSpec {
+    /// Course of the rate.
     pub(crate) profile: Profile,
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
-    /// From the first due instant to the last.
+    /// Period in which requests are due.
     pub(crate) duration: Duration,
-    /// Decides everything that is random.
+    /// Seed of every random choice.
     pub(crate) seed: u64,
-    /// Which journeys.
+    /// Shares of the journeys.
     pub(crate) mix: Mix,
 }
 
-impl Spec {
-    /// How many requests are due in all: rate times duration, half of that for [`Profile::Ramp`].
+impl PlanSpec {
+    /// Returns the number of requests: rate times duration, and half of that for [`Profile::Ramp`].
     pub(crate) fn requests(&self) -> usize {
         let share = if self.profile == Profile::Ramp { 0.5 } else { 1.0 };
         (self.rate * self.duration.as_secs_f64() * share).round() as usize
     }
 
-    /// The schedule. `tutors` lists the tutor ids of each subject of the catalogue, most popular subject first.
+    /// Returns the plan. `tutors` lists the tutor ids of each subject, the most popular subject first.
     pub(crate) fn plan(&self, tutors: &[Vec<i64>]) -> Vec<PlannedJourney> {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let catalogue = Catalogue::new(tutors);
@@ -214,7 +214,7 @@ impl Spec {
         journeys
     }
 
-    /// Gives each action its due instant, the last one still within the duration.
+    /// Assigns a due instant to each action, all within the duration.
     fn place(&self, journey: Journey, actions: Vec<Action>, rng: &mut StdRng) -> PlannedJourney {
         let seconds = self.duration.as_secs_f64();
         let mut at = 0.0;
@@ -224,30 +224,29 @@ impl Spec {
                 at
             })
             .collect();
-        // In a run hardly longer than a journey, people think faster.
-        let hurry = if at > seconds / 2.0 { seconds / 2.0 / at } else { 1.0 };
-        let room = seconds - at * hurry;
-        let start = self.profile.quantile(rng.random(), seconds) * room;
+        // In a run that is hardly longer than a journey, the pauses shrink.
+        let scale = if at > seconds / 2.0 { seconds / 2.0 / at } else { 1.0 };
+        let range = seconds - at * scale;
+        let start = self.profile.quantile(rng.random(), seconds) * range;
         let steps = offsets
             .iter()
             .zip(actions)
-            .map(|(offset, action)| Step { due: Duration::from_secs_f64(start + offset * hurry), action })
+            .map(|(offset, action)| Step { due: Duration::from_secs_f64(start + offset * scale), action })
             .collect();
         PlannedJourney { journey, steps }
     }
 }
 
-/// The most journeys of this kind that are under way at one time, when each lasts `reply` longer than its last
-/// due instant.
+/// Returns the maximum number of concurrent journeys of this kind if each ends `reply` after its last due instant.
 pub(crate) fn concurrency(plan: &[PlannedJourney], journey: Journey, reply: Duration) -> usize {
     let mut ends = BinaryHeap::new();
-    let mut most = 0;
+    let mut maximum = 0;
     for planned in plan.iter().filter(|planned| planned.journey == journey) {
         while ends.peek().is_some_and(|std::cmp::Reverse(end)| *end <= planned.start()) {
             ends.pop();
         }
         ends.push(std::cmp::Reverse(planned.end() + reply));
-        most = most.max(ends.len());
+        maximum = maximum.max(ends.len());
     }
-    most
+    maximum
 }

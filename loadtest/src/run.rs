@@ -1,4 +1,4 @@
-//! One load run from its options to its bundle: profile and journeys in, a [`schema::Run`] out.
+//! One load run, from its options to its bundle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,16 +6,17 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio_util::sync::CancellationToken;
 
-use crate::analysis::{hops, traces};
-use crate::bundle::collector_files::Kept;
-use crate::bundle::schema::{self, Bookings, RunLedger};
+use crate::analysis::hops;
+use crate::analysis::traces::ExplainedTraces;
+use crate::bundle::collector_files::CollectorArchive;
+use crate::bundle::schema::{Bookings, HopSummary, RunLedger};
 use crate::bundle::{self, Bundle};
 use crate::collector_client::CollectorClient;
 use crate::drive::oracle::Oracle;
-use crate::drive::{self, Aftermath, Attack, Live};
+use crate::drive::{DriveOutcome, DriveProgress, Driver, Workload};
 use crate::measure::Measured;
-use crate::measure::validity::{Validity, Watch};
-use crate::plan::{Mix, Spec};
+use crate::measure::validity::{MachineMonitor, Validity};
+use crate::plan::{Mix, PlanSpec};
 use crate::report;
 use crate::usage::UsageError;
 
@@ -26,122 +27,120 @@ mod preflight;
 mod progress;
 mod summary;
 
-pub(crate) use options::{Endpoints, Shape};
+pub(crate) use options::{Endpoints, RunOptions};
 use progress::Progress;
 
-/// A request without a complete reply after this has failed.
+/// Time after which a request without a complete reply has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// The collector and the check of the bookings are asked no longer than this.
-const ASKING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of requests to the collector and of the booking check.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything found out by the time that the last reply is in and everything else has settled.
-struct Found {
-    after: Aftermath,
+/// The results of a run before they are summarized.
+struct Results {
+    driven: DriveOutcome,
     validity: Validity,
-    hops: Vec<schema::Hop>,
+    hops: Vec<HopSummary>,
     bookings: Bookings,
     ledger: RunLedger,
 }
 
-/// Loads the system and writes the bundle. `stop` ends the run early; what was measured is written all the same.
-/// Needs a runtime of several threads.
-pub(crate) async fn execute(
-    shape: &Shape,
+/// Loads the system and writes the bundle. `stop` ends the load early; the bundle is written nevertheless.
+/// Requires a multi-threaded runtime.
+pub(crate) async fn run(
+    options: &RunOptions,
     endpoints: &Endpoints,
     stop: &CancellationToken,
 ) -> anyhow::Result<Bundle> {
-    let settings = telemetry_settings(&endpoints.otlp, shape.sampling)?;
-    let telemetry = telemetry::init("loadtest", "loadtest", &settings).context("telemetry does not start")?;
-    let finished = execute_traced(shape, endpoints, stop).await;
-    // Dropping the guard blocks until the last spans are out.
+    let settings = telemetry_settings(&endpoints.otlp, options.sampling)?;
+    let telemetry = telemetry::init("loadtest", "loadtest", &settings).context("cannot start telemetry")?;
+    let bundle = steps(options, endpoints, stop).await;
+    // Dropping the guard blocks until the last spans are exported.
     tokio::task::spawn_blocking(move || drop(telemetry)).await?;
-    finished
+    bundle
 }
 
-async fn execute_traced(
-    shape: &Shape,
+/// The steps of a run, in order.
+async fn steps(
+    options: &RunOptions,
     endpoints: &Endpoints,
     stop: &CancellationToken,
 ) -> anyhow::Result<Bundle> {
-    let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
+    // Check the target, the collector and the output folder before anything is measured.
+    let http = reqwest::Client::builder().timeout(QUERY_TIMEOUT).build()?;
     let collector = CollectorClient::new(&endpoints.collector, http.clone());
     preflight::check(&http, &collector, endpoints).await.map_err(UsageError)?;
-    // Now, and not when the run has been measured and cannot be kept.
-    bundle::make_room(&shape.out).map_err(UsageError)?;
+    bundle::create_parent(&options.out).map_err(UsageError)?;
 
-    let spec = Spec {
-        profile: shape.profile,
-        rate: shape.rate,
-        duration: shape.duration,
-        seed: shape.seed,
-        mix: Mix::default(),
-    };
-    if spec.requests() == 0 {
-        return Err(UsageError(anyhow!("not one request is due: raise --rate or --duration")).into());
+    // Plan.
+    let workload = plan(options, endpoints)?;
+    let due = summary::due(&workload);
+
+    // Log in and warm up.
+    let figures = Arc::new(DriveProgress::default());
+    let progress = Progress::start(due.requests(), Arc::clone(&figures));
+    let mut driver = Driver::start(workload, stop, figures)?;
+    let mut baseline = None;
+    if driver.log_in().await? {
+        baseline = stop.run_until_cancelled(collector.hops_at_rest()).await.and_then(Result::ok);
     }
-    let oracle = Oracle::new(endpoints.tutors);
-    let attack = Attack {
-        target: endpoints.target.clone(),
-        plan: spec.plan(oracle.tutor_ids()),
-        oracle,
-        students: endpoints.students,
-        users: shape.users.map(|users| users as usize),
-        timeout: REQUEST_TIMEOUT,
-    };
-    let due = summary::due(&attack);
-    let found = load(attack, spec.requests(), &http, &collector, endpoints, stop).await?;
+    let monitor = MachineMonitor::start().context("cannot start the machine monitor")?;
 
-    let chosen = traces::fetch(&collector, &found.after.measured).await;
-    let kept = Kept::fetch(&collector).await.unwrap_or_else(|error| {
-        eprintln!("the run cannot be opened again, for the collector does not give its traces: {error:#}");
-        Kept::default()
-    });
-    let run = summary::summarize(shape, endpoints, &due, &found, &chosen);
-    let bundle = Bundle::new(&shape.out, run, chosen.slow)?;
-    let html = report::html(&bundle, &report::curves(&found.after.measured));
-    bundle.write(&found.after, &kept, &html)?;
-    Ok(bundle)
-}
+    // Drive.
+    if !stop.is_cancelled() {
+        driver.drive().await?;
+    }
+    let driven = driver.finish(stop).await?;
+    // Without a time zero nothing was measured, so there is nothing to judge.
+    let none = Measured::default();
+    let validity = monitor.finish(if driven.zero.is_some() { &driven.measured } else { &none });
 
-/// The attack, and then everything that has to settle after it.
-async fn load(
-    attack: Attack,
-    requests: usize,
-    http: &reqwest::Client,
-    collector: &CollectorClient,
-    endpoints: &Endpoints,
-    stop: &CancellationToken,
-) -> anyhow::Result<Found> {
-    let live = Arc::new(Live::default());
-    let progress = Progress::start(requests, Arc::clone(&live));
-    let between = async {
-        let before = collector.hops_at_rest().await.ok();
-        Watch::start().map(|watch| (watch, before))
-    };
-    let (after, between) = drive::attack(attack, stop, live, between).await?;
-    let (validity, before) = match between {
-        Some(between) => {
-            let (watch, before) = between.context("cannot start the watch")?;
-            (watch.finish(&after.measured), before)
-        }
-        // Stopped during the warm-up: nothing was watched.
-        None => (Watch::start()?.finish(&Measured::default()), None),
-    };
-    let check = notifications::Check {
-        http: http.clone(),
-        target: endpoints.target.trim_end_matches('/').to_owned(),
-        tokens: after.tokens.clone(),
-    };
-    let accepted = &after.measured.accepted;
-    let bookings = check.settled(accepted, |notified| progress.notified(notified, accepted.len())).await;
-    let ledger = ledger::wait(collector, &after.measured, |ledger| progress.ledger(ledger)).await;
-    // Without the one or the other nobody knows which spans are the run's own: better none than all.
-    let hops = match (before, collector.hops().await) {
+    // Wait for notifications and traces.
+    let bookings = notifications::wait(&http, endpoints, &driven, &progress).await;
+    let ledger = ledger::wait(&collector, &driven.measured, &progress).await;
+    // Without both snapshots the spans of the run cannot be told from others; then the table stays empty.
+    let hops = match (baseline, collector.hops().await) {
         (Some(before), Ok(after)) => hops::difference(&before, after),
         _ => Vec::new(),
     };
     progress.finish();
-    Ok(Found { after, validity, hops, bookings, ledger })
+
+    // Collect traces and analyse.
+    let explained = ExplainedTraces::fetch(&collector, &driven.measured).await;
+    let archive = CollectorArchive::fetch(&collector).await.unwrap_or_else(|error| {
+        eprintln!("the bundle has no traces, because the collector does not return them: {error:#}");
+        CollectorArchive::default()
+    });
+    let results = Results { driven, validity, hops, bookings, ledger };
+    let run = summary::summarize(options, endpoints, &due, &results, &explained);
+
+    // Write the bundle and the report.
+    let bundle = Bundle::new(&options.out, run, explained.slow)?;
+    let html = report::html(&bundle, &report::curves(&results.driven.measured));
+    bundle.write(&results.driven, &archive, &html)?;
+    Ok(bundle)
+}
+
+/// Plans the journeys. Fails if no request is due.
+fn plan(options: &RunOptions, endpoints: &Endpoints) -> anyhow::Result<Workload> {
+    let spec = PlanSpec {
+        profile: options.profile,
+        rate: options.rate,
+        duration: options.duration,
+        seed: options.seed,
+        mix: Mix::default(),
+    };
+    if spec.requests() == 0 {
+        return Err(UsageError(anyhow!("no request is due: increase --rate or --duration")).into());
+    }
+    let oracle = Oracle::new(endpoints.tutors);
+    Ok(Workload {
+        target: endpoints.target.clone(),
+        plan: spec.plan(oracle.tutor_ids()),
+        oracle,
+        students: endpoints.students,
+        users: options.users.map(|users| users as usize),
+        timeout: REQUEST_TIMEOUT,
+    })
 }
 
 fn telemetry_settings(otlp: &str, sampling: telemetry::Sampling) -> anyhow::Result<telemetry::Settings> {

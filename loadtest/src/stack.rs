@@ -28,7 +28,7 @@ pub(crate) use data_set::{DataSet, seed};
 use ports::{Block, Ports};
 use postgres::{Binaries, Cluster};
 use process::Process;
-use roles::{Role, Surroundings};
+use roles::{Role, SharedSettings};
 use secret::random;
 
 /// How long everything together may take until it is ready; a cold, busy machine needs a part of it.
@@ -156,7 +156,7 @@ impl Stack {
         let export_to = options.export_to.as_deref().unwrap_or(&own_collector);
         let roles = roles::all(
             &self.ports,
-            &Surroundings {
+            &SharedSettings {
                 database_url: &self.database_url,
                 jwt_secret,
                 export_to,
@@ -221,8 +221,8 @@ impl Stack {
     /// Ends every process, those first that others do not call, and removes the folder. Each may finish what it has in hand.
     pub(crate) async fn stop(mut self) -> Result<(), Error> {
         for depth in 0..=roles::KEEPER_DEPTH {
-            let deadline =
-                Instant::now() + if depth == roles::KEEPER_DEPTH { keeper::PATIENCE } else { STOP_WITHIN };
+            let deadline = Instant::now()
+                + if depth == roles::KEEPER_DEPTH { keeper::STOP_TIMEOUT } else { STOP_WITHIN };
             let (now, later) = self.processes.drain(..).partition(|process| process.depth == depth);
             self.processes = later;
             let mut stopping: Vec<Process> = now;
@@ -240,7 +240,7 @@ impl Drop for Stack {
         let (mut keeper, mut roles): (Vec<_>, Vec<_>) =
             self.processes.drain(..).partition(|process| process.depth == roles::KEEPER_DEPTH);
         roles.iter_mut().for_each(Process::kill);
-        keeper.iter_mut().for_each(|keeper| keeper.release(keeper::PATIENCE));
+        keeper.iter_mut().for_each(|keeper| keeper.release(keeper::STOP_TIMEOUT));
         // Only when the keeper was killed is there still a server, and nobody else to end it.
         postgres::kill_left_over(self.folder.path());
     }

@@ -1,6 +1,6 @@
 //! `workbench traces`: kept traces between a running collector and files, in OTLP JSON or that of Jaeger's UI.
 
-mod batch;
+mod request;
 mod document;
 mod export;
 mod import;

@@ -11,7 +11,7 @@ use collector::trace::{Kind, Span, SpanId, Trace, TraceId, Value};
 use telemetry::contract;
 
 use crate::bundle::schema::{Blame, Share, ShareKind};
-use crate::measure::{Measured, Name, Sample};
+use crate::measure::{Measured, RequestKind, Sample};
 
 #[cfg(test)]
 mod tests;
@@ -50,14 +50,14 @@ impl<'a> Window<'a> {
 
 /// A window for each percentile: of all requests, and of each name that was requested.
 pub(crate) fn windows(measured: &Measured) -> Vec<Window<'_>> {
-    let names = std::iter::once(None).chain(Name::ALL.map(Some));
+    let names = std::iter::once(None).chain(RequestKind::ALL.map(Some));
     names.flat_map(|name| windows_of(measured, name)).collect()
 }
 
-fn windows_of(measured: &Measured, name: Option<Name>) -> Vec<Window<'_>> {
+fn windows_of(measured: &Measured, name: Option<RequestKind>) -> Vec<Window<'_>> {
     let mut samples: Vec<&Sample> = measured
         .phase(false)
-        .filter(|sample| sample.sampled && name.is_none_or(|name| sample.name == name))
+        .filter(|sample| sample.sampled && name.is_none_or(|name| sample.kind == name))
         .collect();
     samples.sort_by_key(|sample| sample.latency_ns);
     let count = samples.len();
@@ -67,7 +67,7 @@ fn windows_of(measured: &Measured, name: Option<Name>) -> Vec<Window<'_>> {
         // A quarter of what lies beyond the percentile: the window must not reach the next one.
         let reach = ((beyond / 4.0) as usize).min(REACH);
         Window {
-            request: name.map_or("all", Name::as_str),
+            request: name.map_or("all", RequestKind::as_str),
             percentile,
             latency_ns: samples[rank].latency_ns,
             samples: samples[rank.saturating_sub(reach)..(rank + reach + 1).min(count)].to_vec(),

@@ -2,11 +2,11 @@
 
 use collector::latency::Summary;
 
-use crate::bundle::schema::Hop;
+use crate::bundle::schema::HopSummary;
 use crate::collector_client::Snapshot;
 
 /// What happened between two snapshots, unsorted and without self times.
-pub(crate) fn difference(before: &Snapshot, after: Snapshot) -> Vec<Hop> {
+pub(crate) fn difference(before: &Snapshot, after: Snapshot) -> Vec<HopSummary> {
     let mut hops = Vec::new();
     for ((service, operation, kind), (mut histogram, mut errors)) in after {
         if let Some((was, errors_were)) = before.get(&(service.clone(), operation.clone(), kind)) {
@@ -19,7 +19,7 @@ pub(crate) fn difference(before: &Snapshot, after: Snapshot) -> Vec<Hop> {
         }
         if !histogram.is_empty() {
             let latency_us = Summary::of(&histogram);
-            hops.push(Hop {
+            hops.push(HopSummary {
                 service,
                 operation,
                 kind,

@@ -6,16 +6,16 @@ use std::str::FromStr;
 use collector::latency::Summary;
 
 use crate::bundle::schema::{self, Requests, Run};
-use crate::measure::{Measured, Name};
+use crate::measure::{Measured, RequestKind};
 
 #[cfg(test)]
 mod tests;
 
-/// An objective, parsed.
+/// A parsed objective.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Slo {
     text: String,
-    request: Option<Name>,
+    request: Option<RequestKind>,
     metric: Metric,
     comparison: Comparison,
     limit: f64,
@@ -29,7 +29,7 @@ enum Metric {
     Max,
     Mean,
     Count(Count),
-    Whole(Whole),
+    Run(RunMetric),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,9 +42,9 @@ enum Count {
     Late,
 }
 
-/// Figures that exist only for the whole run.
+/// Metrics that exist for the whole run only.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Whole {
+enum RunMetric {
     Lost,
     Duplicate,
     Missing,
@@ -62,7 +62,7 @@ enum Comparison {
     More,
 }
 
-/// Longer operators first: `<=` begins with `<`.
+/// Longer operators come first, because `<=` begins with `<`.
 const COMPARISONS: [(&str, Comparison); 5] = [
     ("<=", Comparison::AtMost),
     (">=", Comparison::AtLeast),
@@ -79,44 +79,42 @@ const COUNTS: [(&str, Count); 6] = [
     ("failed", Count::Failed),
     ("late", Count::Late),
 ];
-const WHOLE: [(&str, Whole); 6] = [
-    ("lost", Whole::Lost),
-    ("duplicate", Whole::Duplicate),
-    ("missing", Whole::Missing),
-    ("late_share", Whole::LateShare),
-    ("cache_ratio", Whole::CacheRatio),
-    ("completeness", Whole::Completeness),
+const RUN_METRICS: [(&str, RunMetric); 6] = [
+    ("lost", RunMetric::Lost),
+    ("duplicate", RunMetric::Duplicate),
+    ("missing", RunMetric::Missing),
+    ("late_share", RunMetric::LateShare),
+    ("cache_ratio", RunMetric::CacheRatio),
+    ("completeness", RunMetric::Completeness),
 ];
 
-/// Why an expression is no objective.
+/// Why an expression is not an objective.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseError {
-    /// No comparison.
-    #[error(
-        "no comparison in it; an objective reads like 'p99<50ms', 'GET /search:p99.9<80ms' or 'failed<1'"
-    )]
+    /// The expression has no comparison.
+    #[error("no comparison; examples of objectives: 'p99<50ms', 'GET /search:p99.9<80ms', 'failed<1'")]
     NoComparison,
-    /// An unknown request name.
-    #[error("no request is called '{0}'; there are {names}", names = Name::ALL.map(Name::as_str).join(", "))]
+    /// The request kind is unknown.
+    #[error("unknown request '{0}'; known requests: {names}", names = RequestKind::ALL.map(RequestKind::as_str).join(", "))]
     Request(String),
-    /// An unknown metric.
+    /// The metric is unknown.
     #[error(
-        "'{0}' is no metric; there are p50, p99.9 and the like, max, mean, {counts}, and for the whole run {whole}",
+        "unknown metric '{0}'; known metrics: p50, p99.9 and other percentiles, max, mean, {counts}, and for the whole run {run}",
         counts = COUNTS.map(|(name, _)| name).join(", "),
-        whole = WHOLE.map(|(name, _)| name).join(", ")
+        run = RUN_METRICS.map(|(name, _)| name).join(", ")
     )]
     Metric(String),
-    /// A metric of the whole run, asked of one request.
-    #[error("'{0}' is a figure of the whole run, not of one request")]
+    /// A metric of the whole run was combined with a request.
+    #[error("'{0}' exists for the whole run only, not for one request")]
     WholeRun(String),
-    /// A limit that is no number.
-    #[error("'{0}' is no number")]
+    /// The limit is not a number.
+    #[error("'{0}' is not a number")]
     Limit(String),
-    /// A latency without its unit.
+    /// A latency has no unit.
     #[error("'{0}' needs a unit: ns, us, ms or s")]
     NoUnit(String),
-    /// A count with a unit.
-    #[error("'{0}' is compared with a plain number, without a unit")]
+    /// A count has a unit.
+    #[error("'{0}' takes a number without a unit")]
     Unit(String),
 }
 
@@ -135,7 +133,7 @@ impl FromStr for Slo {
             None => (None, left.trim()),
         };
         let metric = metric_named(metric_name)?;
-        if request.is_some() && matches!(metric, Metric::Whole(_)) {
+        if request.is_some() && matches!(metric, Metric::Run(_)) {
             return Err(ParseError::WholeRun(metric_name.to_owned()));
         }
         let (limit, unit) = limit(right[operator.len()..].trim(), metric, metric_name)?;
@@ -143,8 +141,8 @@ impl FromStr for Slo {
     }
 }
 
-fn request_named(request: &str) -> Result<Name, ParseError> {
-    Name::ALL
+fn request_named(request: &str) -> Result<RequestKind, ParseError> {
+    RequestKind::ALL
         .into_iter()
         .find(|name| name.as_str() == request)
         .ok_or_else(|| ParseError::Request(request.to_owned()))
@@ -154,8 +152,8 @@ fn metric_named(metric: &str) -> Result<Metric, ParseError> {
     if let Some((_, count)) = COUNTS.into_iter().find(|(name, _)| *name == metric) {
         return Ok(Metric::Count(count));
     }
-    if let Some((_, whole)) = WHOLE.into_iter().find(|(name, _)| *name == metric) {
-        return Ok(Metric::Whole(whole));
+    if let Some((_, whole)) = RUN_METRICS.into_iter().find(|(name, _)| *name == metric) {
+        return Ok(Metric::Run(whole));
     }
     match metric {
         "max" => return Ok(Metric::Max),
@@ -196,7 +194,7 @@ impl fmt::Display for Slo {
 }
 
 impl Slo {
-    /// Compares the run with the objective. Latencies are those of the schedule, counts those of the warm-up too.
+    /// Evaluates the objective. Latencies exclude the warm-up; counts include it.
     pub(crate) fn evaluate(&self, run: &Run, measured: &Measured) -> schema::Slo {
         let value = self.value(run, measured).map(|value| value / self.unit);
         let met = value.is_some_and(|value| match self.comparison {
@@ -212,7 +210,7 @@ impl Slo {
     fn value(&self, run: &Run, measured: &Measured) -> Option<f64> {
         match self.metric {
             Metric::Count(count) => Some(self.count(run, count) as f64),
-            Metric::Whole(whole) => Some(whole_run(run, whole)),
+            Metric::Run(whole) => Some(whole_run(run, whole)),
             Metric::Percentile(_) | Metric::Max | Metric::Mean => self.latency_us(measured),
         }
     }
@@ -224,7 +222,7 @@ impl Slo {
             Metric::Max => summary.max,
             Metric::Mean => summary.mean,
             Metric::Percentile(percent) => histogram.value_at_quantile(percent / 100.0) as f64 / 1e3,
-            Metric::Count(_) | Metric::Whole(_) => 0.0,
+            Metric::Count(_) | Metric::Run(_) => 0.0,
         })
     }
 
@@ -242,14 +240,14 @@ impl Slo {
     }
 }
 
-fn whole_run(run: &Run, whole: Whole) -> f64 {
+fn whole_run(run: &Run, whole: RunMetric) -> f64 {
     match whole {
-        Whole::Lost => run.bookings.lost as f64,
-        Whole::Duplicate => run.bookings.duplicate as f64,
-        Whole::Missing => run.ledger.collected.missing as f64,
-        Whole::LateShare => run.validity.late_share,
-        Whole::CacheRatio => run.cache.ratio,
-        Whole::Completeness => {
+        RunMetric::Lost => run.bookings.lost as f64,
+        RunMetric::Duplicate => run.bookings.duplicate as f64,
+        RunMetric::Missing => run.ledger.collected.missing as f64,
+        RunMetric::LateShare => run.validity.late_share,
+        RunMetric::CacheRatio => run.cache.ratio,
+        RunMetric::Completeness => {
             run.ledger.collected.complete as f64 / run.ledger.collected.expected.max(1) as f64
         }
     }

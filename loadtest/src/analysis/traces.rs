@@ -1,4 +1,4 @@
-//! The traces that the report is made from: those that explain the percentiles, those that went wrong, and an even
+//! The traces that the report uses: those that explain the percentiles, those of wrong and failed requests, and an even
 //! sample.
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,15 +9,15 @@ use collector::otlp;
 use collector::trace::{Kind, Trace, TraceId};
 
 use super::blame::{self, Window, windows};
-use crate::bundle::schema::{Blame, Hop};
+use crate::bundle::schema::{Blame, HopSummary};
 use crate::collector_client::CollectorClient;
 use crate::measure::{Measured, histogram};
 
-/// Traces in the even sample, at most.
+/// Maximum number of traces in the even sample.
 const SAMPLE: usize = 1000;
 
-/// The traces that were asked for and came, and what follows from them.
-pub(crate) struct Chosen {
+/// The selected traces that the collector returned, and what they explain.
+pub(crate) struct ExplainedTraces {
     traces: HashMap<TraceId, Trace>,
     sample: Vec<TraceId>,
     /// Where the time went.
@@ -26,32 +26,7 @@ pub(crate) struct Chosen {
     pub(crate) slow: Option<Trace>,
 }
 
-/// Fetches them. A collector that has none leaves time unattributed.
-pub(crate) async fn fetch(collector: &CollectorClient, measured: &Measured) -> Chosen {
-    let windows = windows(measured);
-    let sample = even_sample(measured);
-    let mut ids: BTreeSet<TraceId> = sample.iter().copied().collect();
-    ids.extend(windows.iter().flat_map(Window::traces));
-    ids.extend(measured.findings.iter().map(|finding| finding.trace));
-    let lines = collector.traces(&ids.into_iter().collect::<Vec<_>>()).await.unwrap_or_default();
-    let traces = parse(&lines);
-    let slow = windows
-        .iter()
-        .find(|window| window.is(99.0))
-        .and_then(|window| {
-            window
-                .middle()
-                .map(|sample| sample.trace)
-                .into_iter()
-                .chain(window.traces())
-                .find_map(|id| traces.get(&id))
-        })
-        .cloned();
-    let blame = windows.iter().map(|window| blame::blame(window, &traces)).collect();
-    Chosen { traces, sample, blame, slow }
-}
-
-/// The traces of lines of OTLP JSON; a line that does not parse is left out.
+/// Parses lines of OTLP JSON; skips lines that do not parse.
 fn parse(lines: &[u8]) -> HashMap<TraceId, Trace> {
     let mut traces: HashMap<TraceId, Trace> = HashMap::new();
     for trace in String::from_utf8_lossy(lines).lines().filter_map(|line| otlp::from_json_line(line).ok()) {
@@ -68,9 +43,34 @@ fn even_sample(measured: &Measured) -> Vec<TraceId> {
     sampled.into_iter().step_by(step).collect()
 }
 
-impl Chosen {
-    /// Puts the self times of the even sample into the rows of the hops table.
-    pub(crate) fn fill_self_times(&self, hops: &mut [Hop]) {
+impl ExplainedTraces {
+    /// Fetches the traces. If the collector has none, their time is unattributed.
+    pub(crate) async fn fetch(collector: &CollectorClient, measured: &Measured) -> Self {
+        let windows = windows(measured);
+        let sample = even_sample(measured);
+        let mut ids: BTreeSet<TraceId> = sample.iter().copied().collect();
+        ids.extend(windows.iter().flat_map(Window::traces));
+        ids.extend(measured.findings.iter().map(|finding| finding.trace));
+        let lines = collector.traces(&ids.into_iter().collect::<Vec<_>>()).await.unwrap_or_default();
+        let traces = parse(&lines);
+        let slow = windows
+            .iter()
+            .find(|window| window.is(99.0))
+            .and_then(|window| {
+                window
+                    .middle()
+                    .map(|sample| sample.trace)
+                    .into_iter()
+                    .chain(window.traces())
+                    .find_map(|id| traces.get(&id))
+            })
+            .cloned();
+        let blame = windows.iter().map(|window| blame::blame(window, &traces)).collect();
+        Self { traces, sample, blame, slow }
+    }
+
+    /// Fills the self times of the hops table from the even sample.
+    pub(crate) fn fill_self_times(&self, hops: &mut [HopSummary]) {
         let mut times: HashMap<(&str, &str, Kind), Vec<u64>> = HashMap::new();
         for trace in self.sample.iter().filter_map(|id| self.traces.get(id)) {
             for (span, own) in trace.spans.iter().zip(self_time(trace)) {

@@ -44,12 +44,12 @@ impl Digest {
 
 /// Both files, packed.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct CollectorArchive {
     traces: Vec<u8>,
     state: Vec<u8>,
 }
 
-impl Kept {
+impl CollectorArchive {
     /// Asks for everything. A collector that does not answer leaves files without anything in them.
     pub(crate) async fn fetch(collector: &CollectorClient) -> anyhow::Result<Self> {
         let (mut packed, mut crc) = (packer()?, Crc::new());

@@ -1,4 +1,4 @@
-//! The files of HdrHistogram: a percentile distribution, an interval log; and exemplars.
+//! The latency files of a bundle: HdrHistogram's percentile distribution and interval log, and exemplars.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,16 +10,16 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use serde::Serialize;
 
-use crate::measure::{Measured, Name, Sample, histogram};
+use crate::measure::{Measured, RequestKind, Sample, histogram};
 
 #[cfg(test)]
 mod tests;
 
 const NANOS_PER_MILLI: f64 = 1e6;
-/// Trace ids kept for each latency bucket.
-const EXEMPLARS: usize = 3;
+/// Number of trace ids kept for each latency bucket.
+const EXEMPLARS_PER_BUCKET: usize = 3;
 
-/// A name that can be a file's name and an interval log's tag.
+/// Returns `name` in a form that is valid as a file name and as an interval log's tag.
 pub(crate) fn slug(name: &str) -> String {
     name.split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|part| !part.is_empty())
@@ -27,7 +27,7 @@ pub(crate) fn slug(name: &str) -> String {
         .join("_")
 }
 
-/// HdrHistogram's percentile distribution, which its plotter reads; values in milliseconds.
+/// Formats HdrHistogram's percentile distribution, which its plotter reads. Values are milliseconds.
 pub(crate) fn percentile_file(histogram: &Histogram<u64>) -> String {
     let mut text =
         format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
@@ -56,34 +56,34 @@ pub(crate) fn percentile_file(histogram: &Histogram<u64>) -> String {
     text
 }
 
-/// HdrHistogram's interval log: each second of each request name (its tag), V2 with DEFLATE, in nanoseconds.
+/// Writes HdrHistogram's interval log: one V2 DEFLATE histogram in nanoseconds for each second and request kind (tag).
 pub(crate) fn interval_log(measured: &Measured, zero: SystemTime) -> anyhow::Result<Vec<u8>> {
-    let mut seconds: BTreeMap<(u64, Name), Vec<u64>> = BTreeMap::new();
+    let mut seconds: BTreeMap<(u64, RequestKind), Vec<u64>> = BTreeMap::new();
     for sample in measured.phase(false) {
-        seconds.entry((sample.due.as_secs(), sample.name)).or_default().push(sample.latency_ns);
+        seconds.entry((sample.due.as_secs(), sample.kind)).or_default().push(sample.latency_ns);
     }
     let (mut log, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
     let mut writer = IntervalLogWriterBuilder::new()
         .add_comment(
-            "Latency from the due instant, nanoseconds; a request stands in the second in which it was due.",
+            "Latency from the due instant in nanoseconds; a request belongs to the second in which it was due.",
         )
         .with_start_time(zero)
         .with_base_time(zero)
         .with_max_value_divisor(NANOS_PER_MILLI)
         .begin_log_with(&mut log, &mut serializer)?;
-    for ((second, name), values) in seconds {
-        let tag = slug(name.as_str());
+    for ((second, kind), values) in seconds {
+        let tag = slug(kind.as_str());
         let interval = histogram(values.into_iter());
         writer
             .write_histogram(&interval, Duration::from_secs(second), Duration::from_secs(1), Tag::new(&tag))
             .map_err(|error| anyhow::anyhow!("{error:?}"))
-            .context("an interval does not serialize")?;
+            .context("cannot serialize an interval")?;
     }
     drop(writer);
     Ok(log)
 }
 
-/// One latency bucket, a factor of two wide, and requests that fell into it.
+/// One latency bucket, whose upper bound is twice its lower bound.
 #[derive(Serialize)]
 pub(crate) struct Bucket {
     from_us: f64,
@@ -92,19 +92,20 @@ pub(crate) struct Bucket {
     traces: Vec<String>,
 }
 
-/// Trace ids by latency bucket for each request name: the slowest of each bucket.
+/// Returns, for each request kind, the trace ids of the slowest requests in each latency bucket.
 pub(crate) fn exemplars(measured: &Measured) -> BTreeMap<&'static str, Vec<Bucket>> {
-    let mut buckets: BTreeMap<(Name, u32), Vec<&Sample>> = BTreeMap::new();
+    let mut buckets: BTreeMap<(RequestKind, u32), Vec<&Sample>> = BTreeMap::new();
     for sample in measured.phase(false) {
-        buckets.entry((sample.name, sample.latency_ns.max(1).ilog2())).or_default().push(sample);
+        buckets.entry((sample.kind, sample.latency_ns.max(1).ilog2())).or_default().push(sample);
     }
-    let mut by_name: BTreeMap<&'static str, Vec<Bucket>> = BTreeMap::new();
-    for ((name, power), mut samples) in buckets {
+    let mut by_kind: BTreeMap<&'static str, Vec<Bucket>> = BTreeMap::new();
+    for ((kind, power), mut samples) in buckets {
         samples.sort_by_key(|sample| std::cmp::Reverse(sample.latency_ns));
-        let traces = samples.iter().take(EXEMPLARS).map(|sample| sample.trace.to_string()).collect();
+        let traces =
+            samples.iter().take(EXEMPLARS_PER_BUCKET).map(|sample| sample.trace.to_string()).collect();
         let from_us = 2_f64.powi(power as i32) / 1e3;
         let bucket = Bucket { from_us, to_us: from_us * 2.0, count: samples.len(), traces };
-        by_name.entry(name.as_str()).or_default().push(bucket);
+        by_kind.entry(kind.as_str()).or_default().push(bucket);
     }
-    by_name
+    by_kind
 }

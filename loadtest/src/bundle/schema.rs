@@ -49,9 +49,9 @@ pub(crate) struct Run {
     /// One row for each request name of each phase.
     pub(crate) requests: Vec<Requests>,
     /// One row for each operation of each service, in the order of the request path; without the warm-up.
-    pub(crate) hops: Vec<Hop>,
+    pub(crate) hops: Vec<HopSummary>,
     /// Replies by the instance that served them, without the warm-up.
-    pub(crate) distribution: Vec<Served>,
+    pub(crate) distribution: Vec<InstanceReplies>,
     /// What the cache answered, without the warm-up.
     pub(crate) cache: Cache,
     /// What became of the bookings.
@@ -77,7 +77,7 @@ pub(crate) struct Host {
     pub(crate) cpus: usize,
     /// Bytes; absent where the system does not say.
     pub(crate) memory: Option<u64>,
-    /// Name and release.
+    /// RequestKind and release.
     pub(crate) kernel: String,
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Requests {
 
 /// One operation of one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Hop {
+pub(crate) struct HopSummary {
     /// `service.name`.
     pub(crate) service: String,
     /// Span name.
@@ -138,7 +138,7 @@ pub(crate) struct Hop {
 
 /// Replies of one instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Served {
+pub(crate) struct InstanceReplies {
     /// `service.name`.
     pub(crate) service: String,
     /// `service.instance.id`.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stack_arguments::StackArgs;
 use super::{load, up};
-use crate::run::{self, Endpoints, Shape};
+use crate::run::{self, Endpoints, RunOptions};
 use crate::stack::{Addresses, Options, PortChoice, Stack};
 use crate::stop;
 
@@ -18,7 +18,7 @@ use crate::stop;
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     #[command(flatten)]
-    pub(crate) shape: Shape,
+    pub(crate) options: RunOptions,
     #[command(flatten)]
     pub(crate) stack: StackArgs,
     /// Leave everything running after the load, until Ctrl-C
@@ -61,14 +61,14 @@ async fn load_stack(
 ) -> anyhow::Result<ExitCode> {
     let endpoints = endpoints(arguments, stack.addresses());
     let finished = tokio::select! {
-        finished = run::execute(&arguments.shape, &endpoints, interrupted) => finished?,
+        finished = run::run(&arguments.options, &endpoints, interrupted) => finished?,
         ended = stack.ended() => return Err(ended.into()),
         again = stop::again(interrupted) => {
             again?;
             bail!("stopped at once; no bundle was written");
         }
     };
-    load::print(&finished, arguments.shape.json)?;
+    load::print(&finished, arguments.options.json)?;
     std::io::stdout().flush()?;
     if arguments.keep_up {
         eprintln!("\n{}\n\nCtrl-C stops all of it.", stack.addresses());

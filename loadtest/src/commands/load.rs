@@ -6,14 +6,14 @@ use anyhow::anyhow;
 use clap::Args;
 
 use crate::bundle::Bundle;
-use crate::run::{self, Endpoints, Shape};
+use crate::run::{self, Endpoints, RunOptions};
 use crate::{report, stop};
 
 /// The arguments of `workbench load`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
     #[command(flatten)]
-    pub(crate) shape: Shape,
+    pub(crate) options: RunOptions,
     #[command(flatten)]
     pub(crate) endpoints: Endpoints,
 }
@@ -24,11 +24,11 @@ pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
     let finished = runtime.block_on(async {
         let stop = stop::on_signal()?;
         tokio::select! {
-            finished = run::execute(&arguments.shape, &arguments.endpoints, &stop) => finished,
+            finished = run::run(&arguments.options, &arguments.endpoints, &stop) => finished,
             again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("stopped at once; no bundle was written"))),
         }
     })?;
-    print(&finished, arguments.shape.json)?;
+    print(&finished, arguments.options.json)?;
     Ok(exit_code(&finished))
 }
 

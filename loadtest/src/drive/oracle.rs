@@ -1,8 +1,8 @@
-//! Is this reply right? Not only: is it 2xx.
+//! Verifies the content of each reply, not only its status.
 //!
-//! Judges the bytes on the wire, not values decoded by the types that the services encoded them with: a member
-//! renamed on both sides is still a broken promise to every other client. The right answers follow from the
-//! seeded data set alone, so a wrong row in the database cannot make a wrong answer look right.
+//! Checks the bytes of the reply instead of values decoded with the services' own types: renaming a member on both sides
+//! still breaks every other client. The expected replies follow from the seeded data set alone, so a wrong row in the
+//! database is detected.
 
 use std::sync::Arc;
 
@@ -13,47 +13,47 @@ use system::dataset;
 #[cfg(test)]
 mod tests;
 
-/// How much of an unexpected body a reason quotes.
-const QUOTED: usize = 160;
+/// Maximum number of characters of an unexpected body that a reason quotes.
+const MAX_QUOTED_CHARS: usize = 160;
 
-/// What a request must be answered with.
+/// The expected reply to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Expectation {
     /// 200 and a bearer token.
     Token,
-    /// 200 and exactly these tutors in this order.
+    /// 200 and exactly these tutors, in this order.
     Tutors(Arc<Value>),
     /// 200 and a confirmation of this booking.
     Booked { student: i64, tutor: i64 },
-    /// 200 and this student's bookings, newest first, this one among them.
+    /// 200 and this student's bookings, newest first, including `booked`.
     Bookings { student: i64, booked: Option<i64> },
-    /// This status and problem code, and nothing else.
+    /// Exactly this status and problem code.
     Refused { status: u16, code: &'static str },
 }
 
-/// What a right reply said.
+/// Facts of a verified reply.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
-    /// The token, after logging in.
+    /// Token of a log-in.
     pub(crate) token: Option<String>,
-    /// The id of the new booking.
+    /// Id of the new booking.
     pub(crate) booking: Option<i64>,
-    /// Whether a search was answered from the cache.
+    /// Whether the search was answered from the cache.
     pub(crate) cached: Option<bool>,
 }
 
-/// The judgement of one reply. The texts say what was expected and what came.
+/// The verdict on one reply. The texts give the expectation and the reply.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// Right in every detail that is checked.
+    /// Every checked detail is right.
     Verified(Facts),
-    /// An answer that a client would take for a right one, or a refusal for the wrong reason.
+    /// A reply that a client would accept although it is wrong, or a refusal for the wrong reason.
     Wrong(String),
-    /// Not an answer to this request: an unexpected status.
+    /// An unexpected status.
     Failed(String),
 }
 
-/// The right answers.
+/// The expected replies.
 pub(crate) struct Oracle {
     by_subject: Vec<Arc<Value>>,
     ids: Vec<Vec<i64>>,
@@ -61,7 +61,7 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// Of a system that was seeded with this many tutors.
+    /// Creates the oracle of a system that was seeded with this number of tutors.
     pub(crate) fn new(tutors: u32) -> Self {
         let found = dataset::SUBJECTS.map(|subject| dataset::search(tutors, subject));
         Oracle {
@@ -74,17 +74,17 @@ impl Oracle {
         }
     }
 
-    /// Tutor ids of each subject, in the order of [`dataset::SUBJECTS`].
+    /// Returns the tutor ids of each subject, in the order of [`dataset::SUBJECTS`].
     pub(crate) fn tutor_ids(&self) -> &[Vec<i64>] {
         &self.ids
     }
 
-    /// The tutors of a subject, by its index; none of an index beyond the catalogue.
+    /// Expects the tutors of a subject, by index; no tutors for an index beyond the catalogue.
     pub(crate) fn tutors(&self, subject: usize) -> Expectation {
         Expectation::Tutors(Arc::clone(self.by_subject.get(subject).unwrap_or(&self.nothing)))
     }
 
-    /// No tutors at all.
+    /// Expects an empty list of tutors.
     pub(crate) fn no_tutors(&self) -> Expectation {
         Expectation::Tutors(Arc::clone(&self.nothing))
     }
@@ -95,7 +95,7 @@ fn on_the_wire(tutor: &Tutor) -> Value {
 }
 
 impl Expectation {
-    /// The only status that can be right.
+    /// Returns the expected status.
     pub(crate) fn status(&self) -> u16 {
         match self {
             Expectation::Refused { status, .. } => *status,
@@ -103,12 +103,12 @@ impl Expectation {
         }
     }
 
-    /// Judges a complete reply.
+    /// Verifies a complete reply.
     pub(crate) fn judge(&self, status: u16, content_type: &str, body: &[u8]) -> Verdict {
         let refusal = matches!(self, Expectation::Refused { .. });
         if status != self.status() {
             let why = format!("expected {}, got {status}: {}", self.status(), quote(body));
-            // Letting an intruder in is the worst of wrong answers, not a mere failure.
+            // Accepting a malicious request is a wrong reply, not a mere failure.
             return if refusal && (200..300).contains(&status) {
                 Verdict::Wrong(why)
             } else {
@@ -135,8 +135,8 @@ impl Expectation {
             Expectation::Booked { student, tutor } => booked(reply, *student, *tutor),
             Expectation::Bookings { student, booked } => bookings(reply, *student, *booked),
             Expectation::Refused { status, code } => {
-                let said = (reply["code"].as_str(), reply["status"].as_u64());
-                ensure(said == (Some(*code), Some(u64::from(*status))), || {
+                let reported = (reply["code"].as_str(), reply["status"].as_u64());
+                ensure(reported == (Some(*code), Some(u64::from(*status))), || {
                     format!("expected the problem {code} with status {status}, got {reply}")
                 })?;
                 Ok(Facts::default())
@@ -150,7 +150,7 @@ fn token(reply: &Value) -> Result<Facts, String> {
         format!("no bearer token: token_type is {}", reply["token_type"])
     })?;
     ensure(reply["expires_in"].as_u64().is_some_and(|seconds| seconds > 0), || {
-        format!("a token that has expired: expires_in is {}", reply["expires_in"])
+        format!("expired token: expires_in is {}", reply["expires_in"])
     })?;
     let token = reply["access_token"].as_str().filter(|token| !token.is_empty());
     ensure(token.is_some(), || "no access_token".into())?;
@@ -159,14 +159,14 @@ fn token(reply: &Value) -> Result<Facts, String> {
 
 fn tutors(reply: &Value, expected: &Value) -> Result<Facts, String> {
     let cached = reply["cached"].as_bool();
-    ensure(cached.is_some(), || format!("cached is {}, not a truth value", reply["cached"]))?;
+    ensure(cached.is_some(), || format!("cached is {}, not a boolean", reply["cached"]))?;
     ensure(&reply["data"] == expected, || difference(&reply["data"], expected))?;
     Ok(Facts { cached, ..Facts::default() })
 }
 
 fn difference(got: &Value, expected: &Value) -> String {
     let (Some(got), Some(expected)) = (got.as_array(), expected.as_array()) else {
-        return format!("data is no list of tutors: {}", quote(got.to_string().as_bytes()));
+        return format!("data is not a list of tutors: {}", quote(got.to_string().as_bytes()));
     };
     if got.len() != expected.len() {
         return format!("expected {} tutors, got {}", expected.len(), got.len());
@@ -180,8 +180,8 @@ fn difference(got: &Value, expected: &Value) -> String {
 }
 
 fn booked(reply: &Value, student: i64, tutor: i64) -> Result<Facts, String> {
-    let said = (reply["status"].as_str(), reply["student_id"].as_i64(), reply["tutor_id"].as_i64());
-    ensure(said == (Some("success"), Some(student), Some(tutor)), || {
+    let reported = (reply["status"].as_str(), reply["student_id"].as_i64(), reply["tutor_id"].as_i64());
+    ensure(reported == (Some("success"), Some(student), Some(tutor)), || {
         format!("expected tutor {tutor} booked for student {student}, got {reply}")
     })?;
     let booking = reply["booking_id"].as_i64();
@@ -191,14 +191,14 @@ fn booked(reply: &Value, student: i64, tutor: i64) -> Result<Facts, String> {
 
 fn bookings(reply: &Value, student: i64, booked: Option<i64>) -> Result<Facts, String> {
     let Some(listed) = reply["bookings"].as_array() else {
-        return Err(format!("no list of bookings: {}", quote(reply.to_string().as_bytes())));
+        return Err(format!("not a list of bookings: {}", quote(reply.to_string().as_bytes())));
     };
     let ids: Vec<i64> = listed.iter().filter_map(|booking| booking["booking_id"].as_i64()).collect();
     ensure(ids.len() == listed.len(), || "a booking without booking_id".into())?;
     ensure(ids.windows(2).all(|pair| pair[0] > pair[1]), || "bookings not newest first".into())?;
     let stranger = listed.iter().find(|booking| booking["student_id"].as_i64() != Some(student));
     ensure(stranger.is_none(), || {
-        format!("a booking that is not of student {student}: {}", stranger.unwrap_or(&Value::Null))
+        format!("a booking of another student than {student}: {}", stranger.unwrap_or(&Value::Null))
     })?;
     ensure(booked.is_none_or(|booking| ids.contains(&booking)), || {
         format!("booking {} is missing from the student's bookings", booked.unwrap_or_default())
@@ -212,7 +212,7 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
 
 fn quote(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    match text.char_indices().nth(QUOTED) {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into_owned(),
     }

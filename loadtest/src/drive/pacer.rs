@@ -1,7 +1,7 @@
-//! Wakes each waiting request at its due instant.
+//! Wakes each request at its due instant.
 //!
-//! A tokio timer fires on the next whole millisecond, which would stand in every latency counted from the due
-//! instant; a thread that sleeps until the earliest instant is some fifty microseconds late.
+//! A tokio timer fires at the next whole millisecond, which would add up to a millisecond to every latency. A thread that
+//! sleeps until the earliest due instant is about 50 µs late.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -10,24 +10,24 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-/// A thread that wakes tasks at given instants; it ends when the pacer is dropped.
+/// A thread that wakes tasks at given instants. It ends when the pacer is dropped.
 pub(crate) struct Pacer {
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    schedule: Mutex<Schedule>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: BinaryHeap<Waiting>,
+struct Schedule {
+    sleepers: BinaryHeap<Sleeper>,
     stopped: bool,
 }
 
-struct Waiting {
+struct Sleeper {
     due: Instant,
     wake: oneshot::Sender<()>,
 }
@@ -41,15 +41,15 @@ impl Pacer {
         Ok(Pacer { shared })
     }
 
-    /// Returns at `due`, or at once if that has passed.
+    /// Waits until `due`; returns immediately if it has passed.
     pub(crate) async fn until(&self, due: Instant) {
         if due <= Instant::now() {
             return;
         }
         let (wake, woken) = oneshot::channel();
-        self.shared.lock().waiting.push(Waiting { due, wake });
+        self.shared.lock().sleepers.push(Sleeper { due, wake });
         self.shared.changed.notify_one();
-        // An error means that the pacer is gone, and with it the run.
+        // An error means that the pacer was dropped at the end of the run.
         let _ = woken.await;
     }
 }
@@ -62,50 +62,50 @@ impl Drop for Pacer {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
-        let mut state = self.lock();
-        while !state.stopped {
+        let mut schedule = self.lock();
+        while !schedule.stopped {
             let now = Instant::now();
-            while state.waiting.peek().is_some_and(|first| first.due <= now) {
-                if let Some(first) = state.waiting.pop() {
+            while schedule.sleepers.peek().is_some_and(|first| first.due <= now) {
+                if let Some(first) = schedule.sleepers.pop() {
                     let _ = first.wake.send(());
                 }
             }
-            state = match state.waiting.peek().map(|first| first.due.saturating_duration_since(now)) {
+            schedule = match schedule.sleepers.peek().map(|first| first.due.saturating_duration_since(now)) {
                 Some(wait) => self
                     .changed
-                    .wait_timeout(state, wait)
-                    .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state),
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    .wait_timeout(schedule, wait)
+                    .map_or_else(|poisoned| poisoned.into_inner().0, |(schedule, _)| schedule),
+                None => self.changed.wait(schedule).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
 }
 
-/// The earliest instant is the greatest, as `BinaryHeap` hands out the greatest first.
-impl Ord for Waiting {
+/// Orders the earliest instant last, because `BinaryHeap` returns the greatest element first.
+impl Ord for Sleeper {
     fn cmp(&self, other: &Self) -> Ordering {
         other.due.cmp(&self.due)
     }
 }
 
-impl PartialOrd for Waiting {
+impl PartialOrd for Sleeper {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Waiting {
+impl PartialEq for Sleeper {
     fn eq(&self, other: &Self) -> bool {
         self.due == other.due
     }
 }
 
-impl Eq for Waiting {}
+impl Eq for Sleeper {}
 
 #[cfg(test)]
 mod tests {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_pacer_wakes_no_request_early_and_all_of_them() {
+    async fn wakes_every_request_and_none_early() {
         let pacer = Arc::new(Pacer::start().unwrap());
         let now = Instant::now();
         let waits: Vec<_> = (0..200_u64)

@@ -1,4 +1,4 @@
-//! Each action as an HTTP request, and what its reply must be.
+//! Converts each action to an HTTP request and its expected reply.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,14 +6,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use system::dataset;
 
-use super::{Load, Session};
+use super::{Dispatcher, Session};
 use crate::drive::oracle::Expectation;
-use crate::measure::Name;
+use crate::measure::RequestKind;
 use crate::plan::{Action, Intrusion};
 
-/// One request, ready to be sent.
-pub(super) struct Call {
-    pub(super) name: Name,
+/// One request and its expected reply.
+pub(super) struct Request {
+    pub(super) kind: RequestKind,
     pub(super) path: String,
     pub(super) bearer: Option<String>,
     pub(super) body: Body,
@@ -26,91 +26,101 @@ pub(super) enum Body {
     Json(Value),
 }
 
-impl Call {
-    /// Logging in as a student.
+impl Request {
+    /// Returns the log-in of a student.
     pub(super) fn log_in(student: i64) -> Self {
-        credentials(Name::LogIn, dataset::username(student), dataset::PASSWORD, Expectation::Token)
+        credentials(RequestKind::LogIn, dataset::username(student), dataset::PASSWORD, Expectation::Token)
     }
 
-    /// What `session` sends for `action`; `booked` is the journey's booking so far.
-    pub(super) fn of(action: &Action, session: &Session, load: &Load, booked: Option<i64>) -> Self {
+    /// Returns the request of `session` for `action`. `booked` is the booking made earlier in the journey.
+    pub(super) fn of(
+        action: &Action,
+        session: &Session,
+        dispatcher: &Dispatcher,
+        booked: Option<i64>,
+    ) -> Self {
         let student = session.student;
-        let call = match action {
+        let request = match action {
             Action::Search { subject } => {
-                let name = dataset::SUBJECTS.get(*subject).copied().unwrap_or_default();
-                search(Name::Search, name, load.oracle.tutors(*subject))
+                let subject_name = dataset::SUBJECTS.get(*subject).copied().unwrap_or_default();
+                search(RequestKind::Search, subject_name, dispatcher.oracle.tutors(*subject))
             }
             Action::Book { tutor } => {
-                book(Name::Book, student, *tutor, Expectation::Booked { student, tutor: *tutor })
+                book(RequestKind::Book, student, *tutor, Expectation::Booked { student, tutor: *tutor })
             }
-            Action::Bookings => Call {
-                name: Name::Bookings,
+            Action::Bookings => Request {
+                kind: RequestKind::Bookings,
                 path: "/bookings".into(),
                 bearer: None,
                 body: Body::None,
                 expect: Expectation::Bookings { student, booked },
             },
-            Action::Intrude(intrusion) => return intrude(*intrusion, session, load),
+            Action::Intrude(intrusion) => return intrude(*intrusion, session, dispatcher),
         };
-        call.bearing(session.token.to_string())
+        request.with_token(session.token.to_string())
     }
 
-    fn bearing(self, token: String) -> Self {
-        Call { bearer: Some(token), ..self }
+    fn with_token(self, token: String) -> Self {
+        Request { bearer: Some(token), ..self }
     }
 }
 
-fn credentials(name: Name, username: String, password: &str, expect: Expectation) -> Call {
+fn credentials(kind: RequestKind, username: String, password: &str, expect: Expectation) -> Request {
     let body = Body::Form([("username", username), ("password", password.to_owned())]);
-    Call { name, path: "/token".into(), bearer: None, body, expect }
+    Request { kind, path: "/token".into(), bearer: None, body, expect }
 }
 
-fn search(name: Name, subject: &str, expect: Expectation) -> Call {
+fn search(kind: RequestKind, subject: &str, expect: Expectation) -> Request {
     let path = format!("/search?subject={}", utf8_percent_encode(subject, NON_ALPHANUMERIC));
-    Call { name, path, bearer: None, body: Body::None, expect }
+    Request { kind, path, bearer: None, body: Body::None, expect }
 }
 
-fn book(name: Name, student: i64, tutor: i64, expect: Expectation) -> Call {
+fn book(kind: RequestKind, student: i64, tutor: i64, expect: Expectation) -> Request {
     let body = Body::Json(json!({ "student_id": student, "tutor_id": tutor }));
-    Call { name, path: "/book".into(), bearer: None, body, expect }
+    Request { kind, path: "/book".into(), bearer: None, body, expect }
 }
 
 fn refused(status: u16, code: &'static str) -> Expectation {
     Expectation::Refused { status, code }
 }
 
-fn intrude(intrusion: Intrusion, session: &Session, load: &Load) -> Call {
+fn intrude(intrusion: Intrusion, session: &Session, dispatcher: &Dispatcher) -> Request {
     let subject = dataset::SUBJECTS.first().copied().unwrap_or_default();
     let own = dataset::username(session.student);
     match intrusion {
         Intrusion::WrongPassword => {
-            credentials(Name::RefusedLogIn, own, "letmein", refused(401, "invalid_credentials"))
+            credentials(RequestKind::RefusedLogIn, own, "letmein", refused(401, "invalid_credentials"))
         }
         Intrusion::UnknownUser => credentials(
-            Name::RefusedLogIn,
+            RequestKind::RefusedLogIn,
             "nobody".into(),
             dataset::PASSWORD,
             refused(401, "invalid_credentials"),
         ),
-        Intrusion::MissingToken => search(Name::RefusedSearch, subject, refused(401, "missing_credentials")),
-        Intrusion::GarbageToken => {
-            search(Name::RefusedSearch, subject, refused(401, "invalid_token")).bearing("not-a-token".into())
+        Intrusion::MissingToken => {
+            search(RequestKind::RefusedSearch, subject, refused(401, "missing_credentials"))
         }
-        Intrusion::UnsignedToken => search(Name::RefusedSearch, subject, refused(401, "invalid_token"))
-            .bearing(unsigned_token(&own, session.student)),
+        Intrusion::GarbageToken => search(RequestKind::RefusedSearch, subject, refused(401, "invalid_token"))
+            .with_token("not-a-token".into()),
+        Intrusion::UnsignedToken => {
+            search(RequestKind::RefusedSearch, subject, refused(401, "invalid_token"))
+                .with_token(unsigned_token(&own, session.student))
+        }
         Intrusion::OtherStudent { tutor } => {
-            let other = session.student % load.students + 1;
-            // With a single student there is nobody else to book for but somebody who does not exist.
+            let other = session.student % dispatcher.students + 1;
+            // With a single student, the other one does not exist.
             let other = if other == session.student { other + 1 } else { other };
-            book(Name::RefusedBook, other, tutor, refused(403, "forbidden_student"))
-                .bearing(session.token.to_string())
+            book(RequestKind::RefusedBook, other, tutor, refused(403, "forbidden_student"))
+                .with_token(session.token.to_string())
         }
-        Intrusion::SqlInSubject => search(Name::Search, "Math' OR '1'='1' --", load.oracle.no_tutors())
-            .bearing(session.token.to_string()),
+        Intrusion::SqlInSubject => {
+            search(RequestKind::Search, "Math' OR '1'='1' --", dispatcher.oracle.no_tutors())
+                .with_token(session.token.to_string())
+        }
     }
 }
 
-/// A JWT that names no algorithm, carries no signature and expired in 2001.
+/// Returns a JWT with `alg: none`, without a signature, that expired in 2001.
 fn unsigned_token(username: &str, student: i64) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({ "sub": username, "student_id": student, "exp": 1_000_000_000 });

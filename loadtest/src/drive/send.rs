@@ -1,4 +1,4 @@
-//! One request: its root span, its reply, the oracle's judgement, its sample.
+//! Sends one request: root span, reply, verdict of the oracle, sample.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use telemetry::client::{self, ClientSpan};
 
-use super::request::{Body, Call};
-use super::{Load, Session, lock};
+use super::request::{Body, Request};
+use super::{Dispatcher, Session, lock};
 use crate::drive::oracle::{Facts, Verdict};
-use crate::measure::{Accepted, Finding, Held, Measured, Outcome, Sample};
+use crate::measure::{AcceptedBooking, DelayCause, Finding, Measured, Outcome, Sample};
 
-/// Tells which gateway answered.
+/// Response header that names the gateway instance.
 const SERVED_BY: &str = "x-served-by";
 
-/// Where requests go.
+/// The address that requests are sent to.
 pub(super) struct Target {
     pub(super) base: String,
     host: String,
@@ -35,40 +35,40 @@ impl Target {
     }
 }
 
-/// When a request was due, and what kept it from leaving then.
+/// Due instant of a request and what delayed it.
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
     pub(super) due: Instant,
-    /// What `due` is counted from in the sample.
+    /// Origin of the due instant in the sample.
     pub(super) epoch: Instant,
     pub(super) warm_up: bool,
-    pub(super) held: Held,
+    pub(super) delay_cause: DelayCause,
 }
 
-/// A complete reply, or why there is none.
+/// A complete reply, or the reason why there is none.
 type Reply = Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error>;
 
-/// Sends the request now and judges its reply. An error means that goose could not even build the request.
+/// Sends the request immediately and verifies the reply. Fails only if goose cannot build the request.
 pub(super) async fn send(
     user: &mut GooseUser,
-    load: &Load,
+    dispatcher: &Dispatcher,
     session: &Session,
-    call: Call,
+    request: Request,
     timing: Timing,
 ) -> Result<Facts, Box<TransactionError>> {
     let sent = Instant::now();
-    let span = open_span(&load.target, &call);
+    let span = open_span(&dispatcher.target, &request);
     let (trace, sampled) = identity(&span);
-    let reply = exchange(user, &span, &call).await?;
+    let reply = exchange(user, &span, &request).await?;
     let done = Instant::now();
-    let verdict = conclude(span, &call, &reply);
+    let verdict = conclude(span, &request, &reply);
 
     let mut measured = session.recorder.lock();
     let sample = Sample {
-        name: call.name,
+        kind: request.kind,
         warm_up: timing.warm_up,
         outcome: outcome(&verdict),
-        held: timing.held,
+        delay_cause: timing.delay_cause,
         due: timing.due.saturating_duration_since(timing.epoch),
         late_ns: nanos(sent.saturating_duration_since(timing.due)),
         latency_ns: nanos(done.saturating_duration_since(timing.due)),
@@ -77,16 +77,16 @@ pub(super) async fn send(
         sampled,
     };
     if !timing.warm_up {
-        lock(&load.live.latencies_ns).push(sample.latency_ns);
+        lock(&dispatcher.progress.latencies_ns).push(sample.latency_ns);
         count_gateway(&mut measured, &reply);
     }
     measured.samples.push(sample);
-    Ok(keep(&mut measured, session, &call, timing.warm_up, trace, verdict))
+    Ok(record(&mut measured, session, &request, timing.warm_up, trace, verdict))
 }
 
-fn open_span(target: &Target, call: &Call) -> ClientSpan {
-    let (method, route) = call.name.route().split_once(' ').unwrap_or(("GET", "/"));
-    let url = format!("{}{}", target.base, call.path);
+fn open_span(target: &Target, request: &Request) -> ClientSpan {
+    let (method, route) = request.kind.route().split_once(' ').unwrap_or(("GET", "/"));
+    let url = format!("{}{}", target.base, request.path);
     let target = client::ClientRequest { method, route, host: &target.host, port: target.port, url: &url };
     ClientSpan::start(&target, &Context::new())
 }
@@ -97,30 +97,30 @@ fn identity(span: &ClientSpan) -> (TraceId, bool) {
     (TraceId(u128::from_be_bytes(context.trace_id().to_bytes())), context.is_sampled())
 }
 
-/// The request through goose, to the last byte of the reply.
+/// Sends the request through goose and reads the reply to its last byte.
 async fn exchange(
     user: &mut GooseUser,
     span: &ClientSpan,
-    call: &Call,
+    request: &Request,
 ) -> Result<Reply, Box<TransactionError>> {
-    let method = if matches!(call.body, Body::None) { GooseMethod::Get } else { GooseMethod::Post };
+    let method = if matches!(request.body, Body::None) { GooseMethod::Get } else { GooseMethod::Post };
     let mut headers = HeaderMap::new();
     span.inject(&mut headers);
-    if let Some(token) = &call.bearer
+    if let Some(token) = &request.bearer
         && let Ok(value) = HeaderValue::try_from(format!("Bearer {token}"))
     {
         headers.insert(AUTHORIZATION, value);
     }
-    let builder = user.get_request_builder(&method, &call.path)?.headers(headers);
-    let builder = match &call.body {
+    let builder = user.get_request_builder(&method, &request.path)?.headers(headers);
+    let builder = match &request.body {
         Body::None => builder,
         Body::Form(fields) => builder.form(fields),
         Body::Json(value) => builder.json(value),
     };
     let request = GooseRequest::builder()
         .set_request_builder(builder)
-        .name(call.name.as_str())
-        .expect_status_code(call.expect.status())
+        .name(request.kind.as_str())
+        .expect_status_code(request.expect.status())
         .build();
     let response = match user.request(request).await?.response {
         Ok(response) => response,
@@ -131,14 +131,14 @@ async fn exchange(
     Ok(body.map(|body| (status, headers, body.to_vec())))
 }
 
-/// Ends the span and asks the oracle.
-fn conclude(span: ClientSpan, call: &Call, reply: &Reply) -> Verdict {
+/// Ends the span and returns the oracle's verdict.
+fn conclude(span: ClientSpan, request: &Request, reply: &Reply) -> Verdict {
     match reply {
         Ok((status, headers, body)) => {
             span.finish(*status, headers);
             let content_type =
                 headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            call.expect.judge(status.as_u16(), content_type, body)
+            request.expect.judge(status.as_u16(), content_type, body)
         }
         Err(error) => {
             span.fail(if error.is_timeout() { "timeout" } else { "connection" });
@@ -147,7 +147,7 @@ fn conclude(span: ClientSpan, call: &Call, reply: &Reply) -> Verdict {
     }
 }
 
-/// Every cause, outermost first.
+/// Joins the error and its causes, outermost first.
 fn chain(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut cause: Option<&dyn std::error::Error> = Some(error);
@@ -174,11 +174,11 @@ fn count_gateway(measured: &mut Measured, reply: &Reply) {
     }
 }
 
-/// Files what the verdict says beyond the sample.
-fn keep(
+/// Records the facts of a verified reply, or the finding.
+fn record(
     measured: &mut Measured,
     session: &Session,
-    call: &Call,
+    request: &Request,
     warm_up: bool,
     trace: TraceId,
     verdict: Verdict,
@@ -192,12 +192,12 @@ fn keep(
                 _ => {}
             }
             if let Some(booking) = facts.booking {
-                measured.accepted.push(Accepted { booking, student: session.student });
+                measured.accepted.push(AcceptedBooking { booking, student: session.student });
             }
             facts
         }
         Verdict::Wrong(why) | Verdict::Failed(why) => {
-            measured.find(Finding { name: call.name, outcome, why, trace });
+            measured.add_finding(Finding { kind: request.kind, outcome, why, trace });
             Facts::default()
         }
     }

@@ -1,8 +1,8 @@
-//! Can the figures be trusted? Gates that do not look at the latencies they judge.
+//! Checks whether the figures of a run are valid, without using the latencies themselves.
 //!
-//! A thread that does nothing but sleep tells how long this machine kept a runnable thread waiting (the pauses
-//! that a client would measure even of an ideal system); the kernel's pressure file tells which share of the
-//! time some thread waited for a CPU; the samples tell whether requests left when they were due.
+//! A sleeping thread measures how long the machine delays a runnable thread: pauses that a client would see even with
+//! an ideal system. The kernel's pressure file gives the share of time in which a thread waited for a CPU. The samples
+//! show whether requests were sent when they were due.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,52 +10,52 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Held, Measured};
+use crate::measure::{DelayCause, Measured};
 
 const SLEEP: Duration = Duration::from_millis(1);
-/// A pause of this machine beyond which tail latencies are the machine's as much as the system's.
+/// Pause above which tail latencies say as much about the machine as about the system.
 const HICCUP_LIMIT: Duration = Duration::from_millis(10);
-/// The share of time in which some thread waited for a CPU, beyond which the machine was short of CPUs.
+/// Share of time with a thread waiting for a CPU above which the machine lacked CPU time.
 const PRESSURE_LIMIT: f64 = 0.25;
-/// The share of requests sent late through nobody's fault but the generator's, beyond which it was saturated.
+/// Share of requests delayed by the generator itself above which it was saturated.
 const SATURATED_ABOVE: f64 = 0.05;
-/// What a free generator may be late without being called saturated: a pause the hiccup gate reports anyway.
+/// Delay up to which a request does not count towards saturation; the pause limit reports longer ones.
 const SATURATED_AFTER: Duration = Duration::from_millis(5);
 
-/// Whether the run measured the system, or the machine and the generator.
+/// Whether the run measured the system rather than the machine or the generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Validity {
-    /// More than 5 % of the requests left over 5 ms late although the previous reply was there and
-    /// a user was free, or more than 5 % found no free user: the generator, not the system, was the limit.
+    /// More than 5 % of the requests were sent over 5 ms late although the previous reply had arrived and a user was free,
+    /// or more than 5 % found no free user: the generator, not the system, was the limit.
     pub(crate) generator_saturated: bool,
-    /// The share of requests sent more than a millisecond after they were due, for whatever reason.
+    /// Share of requests sent more than one millisecond after they were due, for any reason.
     pub(crate) late_share: f64,
-    /// The share of the run in which some thread of the machine waited for a CPU; absent where the kernel does not say.
+    /// Share of the run in which a thread of the machine waited for a CPU; absent if the kernel does not report it.
     pub(crate) cpu_pressure: Option<f64>,
-    /// The longest that a sleeping thread overslept.
+    /// Longest delay of a sleeping thread in microseconds.
     pub(crate) hiccup_max_us: f64,
-    /// `valid`, or what is wrong, as a sentence.
+    /// `valid`, or the reasons why the figures are doubtful.
     pub(crate) verdict: String,
 }
 
-/// Watches the machine until it is finished.
-pub(crate) struct Watch {
+/// Measures pauses and CPU pressure of the machine while a run lasts.
+pub(crate) struct MachineMonitor {
     hiccup_ns: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     pressure: Option<u64>,
     since: Instant,
 }
 
-impl Watch {
-    /// Starts watching.
+impl MachineMonitor {
+    /// Starts the measurement.
     pub(crate) fn start() -> std::io::Result<Self> {
-        let watch = Watch {
+        let monitor = MachineMonitor {
             hiccup_ns: Arc::default(),
             stop: Arc::default(),
             pressure: stalled_us(),
             since: Instant::now(),
         };
-        let (worst, stop) = (Arc::clone(&watch.hiccup_ns), Arc::clone(&watch.stop));
+        let (worst, stop) = (Arc::clone(&monitor.hiccup_ns), Arc::clone(&monitor.stop));
         std::thread::Builder::new().name("hiccups".into()).spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let start = Instant::now();
@@ -64,10 +64,10 @@ impl Watch {
                 worst.fetch_max(over.as_nanos() as u64, Ordering::Relaxed);
             }
         })?;
-        Ok(watch)
+        Ok(monitor)
     }
 
-    /// Stops watching and judges.
+    /// Ends the measurement and returns the verdict.
     pub(crate) fn finish(self, measured: &Measured) -> Validity {
         let elapsed = self.since.elapsed().as_micros() as f64;
         let pressure = self
@@ -79,7 +79,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for MachineMonitor {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -89,21 +89,19 @@ fn judge(measured: &Measured, cpu_pressure: Option<f64>, hiccup: Duration) -> Va
     let total = measured.phase(false).count().max(1) as f64;
     let share = |count: usize| count as f64 / total;
     let late_share = share(measured.phase(false).filter(|sample| sample.late()).count());
-    let very_late = |held: Held| {
-        let late = |sample: &&_| is_very_late(sample) && sample.held == held;
+    let very_late = |delay_cause: DelayCause| {
+        let late = |sample: &&_| is_very_late(sample) && sample.delay_cause == delay_cause;
         share(measured.phase(false).filter(late).count())
     };
-    let (own, no_user) = (very_late(Held::Free), very_late(Held::NoUser));
-    let generator_saturated = own > SATURATED_ABOVE || no_user > SATURATED_ABOVE;
+    let (generator, no_user) = (very_late(DelayCause::Generator), very_late(DelayCause::NoFreeUser));
+    let generator_saturated = generator > SATURATED_ABOVE || no_user > SATURATED_ABOVE;
     let mut reasons = Vec::new();
-    if own > SATURATED_ABOVE {
-        reasons.push(format!("the generator itself sent {:.0} % of the requests late", own * 100.0));
+    if generator > SATURATED_ABOVE {
+        reasons.push(format!("the generator itself delayed {:.0} % of the requests", generator * 100.0));
     }
     if no_user > SATURATED_ABOVE {
-        reasons.push(format!(
-            "{:.0} % of the requests found no free user (--users raises their number)",
-            no_user * 100.0
-        ));
+        reasons
+            .push(format!("{:.0} % of the requests found no free user (increase --users)", no_user * 100.0));
     }
     if hiccup > HICCUP_LIMIT {
         reasons.push(format!("the machine paused for up to {:.1} ms", hiccup.as_secs_f64() * 1e3));
@@ -113,7 +111,7 @@ fn judge(measured: &Measured, cpu_pressure: Option<f64>, hiccup: Duration) -> Va
     }
     let verdict = match reasons.is_empty() {
         true => "valid".to_owned(),
-        false => format!("read the tails with care: {}", reasons.join("; ")),
+        false => format!("tail latencies are doubtful: {}", reasons.join("; ")),
     };
     Validity {
         generator_saturated,
@@ -128,7 +126,7 @@ fn is_very_late(sample: &crate::measure::Sample) -> bool {
     u128::from(sample.late_ns) > SATURATED_AFTER.as_nanos()
 }
 
-/// Microseconds since boot in which some thread waited for a CPU.
+/// Returns the microseconds since boot in which a thread waited for a CPU.
 fn stalled_us() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
     text.lines().find(|line| line.starts_with("some"))?.split("total=").nth(1)?.trim().parse().ok()
@@ -139,14 +137,14 @@ mod tests {
     use collector::trace::TraceId;
 
     use super::*;
-    use crate::measure::{Name, Outcome, Sample};
+    use crate::measure::{Outcome, RequestKind, Sample};
 
-    fn measured(late: &[(u64, Held)]) -> Measured {
-        let sample = |(ms, held): &(u64, Held)| Sample {
-            name: Name::Search,
+    fn measured(late: &[(u64, DelayCause)]) -> Measured {
+        let sample = |(ms, delay_cause): &(u64, DelayCause)| Sample {
+            kind: RequestKind::Search,
             warm_up: false,
             outcome: Outcome::Verified,
-            held: *held,
+            delay_cause: *delay_cause,
             due: Duration::ZERO,
             late_ns: ms * 1_000_000,
             latency_ns: 0,
@@ -158,38 +156,42 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_machine_is_valid() {
-        let validity = judge(&measured(&[(0, Held::Free); 10]), Some(0.1), Duration::from_millis(2));
+    fn accepts_a_quiet_machine() {
+        let validity =
+            judge(&measured(&[(0, DelayCause::Generator); 10]), Some(0.1), Duration::from_millis(2));
         assert_eq!((validity.verdict.as_str(), validity.generator_saturated), ("valid", false));
     }
 
     #[test]
-    fn a_slow_system_makes_requests_late_but_does_not_saturate_the_generator() {
-        let validity = judge(&measured(&[(50, Held::Predecessor); 10]), Some(0.1), Duration::ZERO);
+    fn delays_by_the_system_do_not_count_as_saturation() {
+        let validity = judge(&measured(&[(50, DelayCause::PreviousReply); 10]), Some(0.1), Duration::ZERO);
         assert_eq!((validity.late_share, validity.generator_saturated), (1.0, false));
     }
 
     #[test]
-    fn a_generator_that_is_late_by_itself_or_short_of_users_is_saturated() {
-        for (held, reason) in [(Held::Free, "generator itself"), (Held::NoUser, "no free user")] {
-            let validity = judge(&measured(&[(50, held), (0, Held::Free)]), None, Duration::ZERO);
+    fn late_sends_and_missing_users_count_as_saturation() {
+        for (delay_cause, reason) in
+            [(DelayCause::Generator, "generator itself"), (DelayCause::NoFreeUser, "no free user")]
+        {
+            let validity =
+                judge(&measured(&[(50, delay_cause), (0, DelayCause::Generator)]), None, Duration::ZERO);
             assert!(validity.generator_saturated && validity.verdict.contains(reason), "{validity:?}");
         }
     }
 
     #[test]
-    fn pauses_and_pressure_stand_in_the_verdict() {
-        let validity = judge(&measured(&[(0, Held::Free)]), Some(0.5), Duration::from_millis(30));
+    fn verdict_names_pauses_and_cpu_pressure() {
+        let validity = judge(&measured(&[(0, DelayCause::Generator)]), Some(0.5), Duration::from_millis(30));
         assert!(validity.verdict.contains("30.0 ms") && validity.verdict.contains("50 %"), "{validity:?}");
     }
 
     #[test]
-    fn the_watch_sees_time_pass() {
-        let watch = Watch::start().unwrap();
+    fn monitor_measures_pauses() {
+        let monitor = MachineMonitor::start().unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while watch.hiccup_ns.load(Ordering::Relaxed) == 0 && Instant::now() < deadline {
+        while monitor.hiccup_ns.load(Ordering::Relaxed) == 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(watch.finish(&Measured::default()).hiccup_max_us > 0.0);
+        assert!(monitor.finish(&Measured::default()).hiccup_max_us > 0.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What the users of a schedule choose: subjects, tutors, ways to intrude.
+//! The choices of the users: subjects, tutors, malicious requests.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -6,17 +6,17 @@ use rand_distr::{Distribution, Zipf};
 
 use super::{Action, Intrusion, Journey};
 
-/// Popularity of subjects: rank r is asked for in proportion to `1 / r`.
+/// Popularity of subjects: the subject of rank r is requested in proportion to `1 / r`.
 const ZIPF_EXPONENT: f64 = 1.0;
 
-/// Tutor ids by subject, and how often each subject is asked for.
+/// Tutor ids and popularity of each subject.
 pub(super) struct Catalogue<'a> {
     tutors: &'a [Vec<i64>],
     popularity: Option<Zipf<f64>>,
 }
 
 impl<'a> Catalogue<'a> {
-    /// Of a catalogue whose most popular subject comes first.
+    /// Creates a catalogue from the tutor ids of each subject, the most popular subject first.
     pub(super) fn new(tutors: &'a [Vec<i64>]) -> Self {
         Catalogue { tutors, popularity: Zipf::new(tutors.len() as f64, ZIPF_EXPONENT).ok() }
     }
@@ -25,7 +25,7 @@ impl<'a> Catalogue<'a> {
         self.popularity.map_or(0, |zipf| zipf.sample(rng) as usize - 1)
     }
 
-    /// A tutor of the subject; one of any subject if it has none.
+    /// Draws a tutor of the subject, or of any subject if it has none.
     fn tutor(&self, subject: usize, rng: &mut StdRng) -> i64 {
         let of_subject = self.tutors.get(subject).filter(|ids| !ids.is_empty());
         match of_subject.or_else(|| self.tutors.iter().find(|ids| !ids.is_empty())) {
@@ -34,7 +34,7 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// What a user who sets out on this journey does.
+    /// Draws the actions of a journey.
     pub(super) fn actions(&self, journey: Journey, rng: &mut StdRng) -> Vec<Action> {
         match journey {
             Journey::Browse => (0..3).map(|_| Action::Search { subject: self.subject(rng) }).collect(),

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn spec(profile: Profile, rate: f64, seconds: f64, seed: u64) -> Spec {
-    Spec { profile, rate, duration: Duration::from_secs_f64(seconds), seed, mix: Mix::default() }
+fn spec(profile: Profile, rate: f64, seconds: f64, seed: u64) -> PlanSpec {
+    PlanSpec { profile, rate, duration: Duration::from_secs_f64(seconds), seed, mix: Mix::default() }
 }
 
 fn tutors() -> Vec<Vec<i64>> {
@@ -14,7 +14,7 @@ fn dues(plan: &[PlannedJourney]) -> Vec<Duration> {
     plan.iter().flat_map(|journey| journey.steps.iter().map(|step| step.due)).collect()
 }
 
-fn every_case() -> impl Iterator<Item = Spec> {
+fn every_case() -> impl Iterator<Item = PlanSpec> {
     [Profile::Steady, Profile::Ramp, Profile::Burst].into_iter().flat_map(|profile| {
         [(1.0, 1.0), (3.0, 0.4), (50.0, 2.5), (200.0, 20.0), (333.3, 7.7)]
             .into_iter()
@@ -23,7 +23,7 @@ fn every_case() -> impl Iterator<Item = Spec> {
 }
 
 #[test]
-fn exactly_rate_times_duration_requests_are_due_within_the_duration() {
+fn plans_rate_times_duration_requests_within_the_duration() {
     for case in every_case() {
         let plan = case.plan(&tutors());
         let dues = dues(&plan);
@@ -35,7 +35,7 @@ fn exactly_rate_times_duration_requests_are_due_within_the_duration() {
 }
 
 #[test]
-fn journeys_come_in_order_and_so_do_their_steps() {
+fn orders_journeys_and_steps_by_due_instant() {
     for case in every_case() {
         let plan = case.plan(&tutors());
         assert!(plan.iter().all(|journey| !journey.steps.is_empty()));
@@ -47,7 +47,7 @@ fn journeys_come_in_order_and_so_do_their_steps() {
 }
 
 #[test]
-fn one_seed_is_one_schedule_and_another_seed_another() {
+fn equal_seeds_give_equal_plans() {
     for case in every_case() {
         assert_eq!(case.plan(&tutors()), case.plan(&tutors()));
     }
@@ -56,7 +56,7 @@ fn one_seed_is_one_schedule_and_another_seed_another() {
 }
 
 #[test]
-fn the_journeys_come_in_the_shares_of_the_mix() {
+fn journeys_have_the_shares_of_the_mix() {
     let plan = spec(Profile::Steady, 1000.0, 60.0, 7).plan(&tutors());
     for (journey, share) in [(Journey::Browse, 0.70), (Journey::Book, 0.25), (Journey::Intruder, 0.05)] {
         let seen =
@@ -70,7 +70,7 @@ fn the_journeys_come_in_the_shares_of_the_mix() {
 }
 
 #[test]
-fn starts_are_uniform_in_a_steady_profile() {
+fn steady_starts_are_uniform() {
     let case = spec(Profile::Steady, 500.0, 40.0, 11);
     let plan = case.plan(&tutors());
     // Kolmogorov-Smirnov at 0.1 %: 1.95 / sqrt(n), plus what keeping a journey within the run may shift.
@@ -82,7 +82,7 @@ fn starts_are_uniform_in_a_steady_profile() {
 }
 
 #[test]
-fn gaps_between_starts_vary_as_in_a_poisson_process() {
+fn gaps_between_starts_follow_a_poisson_process() {
     let plan = spec(Profile::Steady, 500.0, 40.0, 12).plan(&tutors());
     // The last second starts fewer journeys, as each ends within the run.
     let starts: Vec<f64> =
@@ -91,18 +91,21 @@ fn gaps_between_starts_vary_as_in_a_poisson_process() {
     let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
     let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
     let dispersion = variance.sqrt() / mean;
-    assert!((0.93..1.07).contains(&dispersion), "an exponential gap's deviation is its mean: {dispersion}");
+    assert!(
+        (0.93..1.07).contains(&dispersion),
+        "the deviation of an exponential gap equals its mean: {dispersion}"
+    );
 }
 
 #[test]
-fn a_ramp_has_a_quarter_of_its_requests_in_its_first_half() {
+fn a_ramp_has_a_quarter_of_its_requests_in_the_first_half() {
     let dues = dues(&spec(Profile::Ramp, 500.0, 40.0, 13).plan(&tutors()));
     let early = dues.iter().filter(|due| due.as_secs_f64() < 20.0).count() as f64 / dues.len() as f64;
     assert!((0.22..0.28).contains(&early), "{early}");
 }
 
 #[test]
-fn half_of_a_burst_profile_starts_in_a_tenth_of_the_time() {
+fn a_burst_has_half_of_its_starts_in_a_tenth_of_the_time() {
     let plan = spec(Profile::Burst, 500.0, 40.0, 14).plan(&tutors());
     // Keeping journeys within the run moves the later windows by up to a second: look at the first only.
     let first: Vec<f64> =
@@ -112,7 +115,7 @@ fn half_of_a_burst_profile_starts_in_a_tenth_of_the_time() {
 }
 
 #[test]
-fn the_first_subject_is_asked_for_most_and_every_subject_is_asked_for() {
+fn subjects_are_requested_by_popularity() {
     let mut asked = vec![0_u32; 50];
     for journey in spec(Profile::Steady, 1000.0, 30.0, 15).plan(&tutors()) {
         for step in journey.steps {
@@ -123,11 +126,11 @@ fn the_first_subject_is_asked_for_most_and_every_subject_is_asked_for() {
     }
     assert!(asked.iter().all(|count| *count > 0), "{asked:?}");
     let ratio = f64::from(asked[0]) / f64::from(asked[9]);
-    assert!((8.0..12.5).contains(&ratio), "rank 10 is asked for a tenth as often as rank 1: {ratio}");
+    assert!((8.0..12.5).contains(&ratio), "rank 10 must be requested a tenth as often as rank 1: {ratio}");
 }
 
 #[test]
-fn a_booking_is_for_a_tutor_of_the_subject_searched() {
+fn books_a_tutor_of_the_searched_subject() {
     for journey in spec(Profile::Steady, 300.0, 10.0, 16).plan(&tutors()) {
         if let [
             Step { action: Action::Search { subject }, .. },
@@ -141,7 +144,7 @@ fn a_booking_is_for_a_tutor_of_the_subject_searched() {
 }
 
 #[test]
-fn concurrency_counts_journeys_that_overlap() {
+fn concurrency_counts_overlapping_journeys() {
     let at = |starts: &[u64]| -> Vec<PlannedJourney> {
         starts
             .iter()

@@ -40,7 +40,7 @@ pub(crate) fn html(bundle: &Bundle, curves: &[Curve]) -> String {
     page
 }
 
-/// Writing to a string cannot fail.
+/// TraceWriter to a string cannot fail.
 macro_rules! add {
     ($page:expr, $($arguments:tt)*) => {{ let _ = writeln!($page, $($arguments)*); }};
 }

@@ -37,7 +37,7 @@ pub(crate) fn text(bundle: &Bundle) -> String {
     out
 }
 
-/// Writing to a string cannot fail.
+/// TraceWriter to a string cannot fail.
 macro_rules! line {
     ($out:expr, $($arguments:tt)*) => {{ let _ = writeln!($out, $($arguments)*); }};
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use collector::ledger::{Example, Ledger, Row};
 use collector::trace::TraceId;
 
+use super::progress::Progress;
 use crate::bundle::schema::RunLedger;
 use crate::collector_client::{CollectorClient, POLL_INTERVAL};
 use crate::measure::Measured;
@@ -15,18 +16,14 @@ const UNCHANGED_TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Returns the ledger of these traces once it is complete, has stopped changing, or the deadline has passed.
-pub(super) async fn wait(
-    collector: &CollectorClient,
-    measured: &Measured,
-    progress: impl Fn(&Ledger),
-) -> RunLedger {
+pub(super) async fn wait(collector: &CollectorClient, measured: &Measured, progress: &Progress) -> RunLedger {
     let expected: Vec<TraceId> = measured.samples.iter().filter(|s| s.sampled).map(|s| s.trace).collect();
     let sampled_out = (measured.samples.len() - expected.len()) as u64;
     let started = Instant::now();
     let (mut last, mut changed) = (Ledger::default(), started);
     loop {
         let ledger = collector.ledger(&expected).await.unwrap_or_else(|error| unavailable(&expected, &error));
-        progress(&ledger);
+        progress.ledger(&ledger);
         let settled = ledger.complete + ledger.dropped_by_exporter + ledger.evicted == ledger.expected;
         if ledger != last {
             (last, changed) = (ledger, Instant::now());

@@ -1,7 +1,6 @@
-//! What became of the accepted bookings: each must be notified, once.
+//! Waits for the notification of each accepted booking and counts notifications.
 //!
-//! Asked of the system itself, through `GET /bookings` of each student, without tracing: the requests of this
-//! check are no part of the run.
+//! Reads `GET /bookings` of each student without tracing: these requests are not part of the run.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,76 +8,89 @@ use std::time::{Duration, Instant};
 
 use collector::latency::Summary;
 use system::api::{self, Booking};
+use telemetry::contract::TRACEPARENT;
 
+use super::options::Endpoints;
+use super::progress::Progress;
 use crate::bundle::schema::Bookings;
-use crate::measure::{Accepted, histogram};
+use crate::drive::DriveOutcome;
+use crate::measure::{AcceptedBooking, histogram};
 
-/// Bookings in one page.
+/// Bookings per page.
 const PAGE: usize = 1000;
-/// Between two looks at a student whose bookings are not all notified.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Nothing more is waited for once no notification has come for this long: longer than the 30 s for which a worker that
-/// died holds its tasks up.
-const STANDS_STILL: Duration = Duration::from_secs(40);
-/// Not sampled, so that no service records a span.
+/// Interval between two reads of a student's bookings.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The wait ends when no notification has arrived for this long. The lease of a worker that died expires after 30 s.
+const UNCHANGED_TIMEOUT: Duration = Duration::from_secs(40);
+/// A trace context that is not sampled, so that no service records a span.
 const UNTRACED: &str = "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-00";
 
-/// Asks for the bookings of students.
-pub(crate) struct Check {
-    /// Sends the requests.
-    pub(crate) http: reqwest::Client,
-    /// The balancer's URL.
-    pub(crate) target: String,
-    /// A token for each student.
-    pub(crate) tokens: BTreeMap<i64, Arc<str>>,
+/// Waits until every accepted booking has been notified, or no further notification arrives.
+pub(super) async fn wait(
+    http: &reqwest::Client,
+    endpoints: &Endpoints,
+    driven: &DriveOutcome,
+    progress: &Progress,
+) -> Bookings {
+    let check = Check { http, target: endpoints.target.trim_end_matches('/'), tokens: &driven.tokens };
+    let accepted = &driven.measured.accepted;
+    check.settled(accepted, |notified| progress.notified(notified, accepted.len())).await
 }
 
-impl Check {
-    /// Returns when every accepted booking was notified, or nothing more comes.
-    pub(crate) async fn settled(&self, accepted: &[Accepted], progress: impl Fn(usize)) -> Bookings {
-        let mut waiting: BTreeMap<i64, HashSet<i64>> = BTreeMap::new();
-        for Accepted { booking, student } in accepted {
-            waiting.entry(*student).or_default().insert(*booking);
+/// Reads the bookings of students.
+struct Check<'a> {
+    http: &'a reqwest::Client,
+    /// Base URL of the balancer.
+    target: &'a str,
+    /// A token for each student.
+    tokens: &'a BTreeMap<i64, Arc<str>>,
+}
+
+impl Check<'_> {
+    async fn settled(&self, accepted: &[AcceptedBooking], progress: impl Fn(usize)) -> Bookings {
+        let mut pending: BTreeMap<i64, HashSet<i64>> = BTreeMap::new();
+        for AcceptedBooking { booking, student } in accepted {
+            pending.entry(*student).or_default().insert(*booking);
         }
         let mut notified: HashMap<i64, Booking> = HashMap::new();
         let mut changed = Instant::now();
-        while !waiting.is_empty() && changed.elapsed() < STANDS_STILL {
+        while !pending.is_empty() && changed.elapsed() < UNCHANGED_TIMEOUT {
             let before = notified.len();
-            for (student, bookings) in &mut waiting {
+            for (student, bookings) in &mut pending {
                 for booking in self.notified(*student, bookings).await {
                     bookings.remove(&booking.booking_id);
                     notified.insert(booking.booking_id, booking);
                 }
             }
-            waiting.retain(|_, bookings| !bookings.is_empty());
+            pending.retain(|_, bookings| !bookings.is_empty());
             progress(notified.len());
             if notified.len() > before {
                 changed = Instant::now();
             }
-            if !waiting.is_empty() {
-                tokio::time::sleep(LOOK_EVERY).await;
+            if !pending.is_empty() {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
         summary(accepted.len(), notified.values())
     }
 
-    /// Those of the student's bookings that are looked for and have been notified.
-    async fn notified(&self, student: i64, looked_for: &HashSet<i64>) -> Vec<Booking> {
-        let oldest = looked_for.iter().min().copied().unwrap_or_default();
-        let mut found = Vec::new();
+    /// Returns the student's bookings that are in `pending` and have been notified.
+    async fn notified(&self, student: i64, pending: &HashSet<i64>) -> Vec<Booking> {
+        let oldest = pending.iter().min().copied().unwrap_or_default();
+        let mut notified = Vec::new();
         let mut before = None;
-        // A page that cannot be read is read again in the next round, until nothing comes for too long.
+        // A page that cannot be read is retried in the next round.
         while let Some(page) = self.page(student, before).await {
             before = page.last().map(|booking| booking.booking_id);
             let last = page.len() < PAGE || before.is_none_or(|id| id <= oldest);
             let wanted =
-                |booking: &Booking| booking.notified_at.is_some() && looked_for.contains(&booking.booking_id);
-            found.extend(page.into_iter().filter(wanted));
+                |booking: &Booking| booking.notified_at.is_some() && pending.contains(&booking.booking_id);
+            notified.extend(page.into_iter().filter(wanted));
             if last {
                 break;
             }
         }
-        found
+        notified
     }
 
     async fn page(&self, student: i64, before: Option<i64>) -> Option<Vec<Booking>> {
@@ -87,7 +99,7 @@ impl Check {
             .http
             .get(format!("{}/bookings?limit={PAGE}{before}", self.target))
             .bearer_auth(self.tokens.get(&student)?)
-            .header("traceparent", UNTRACED);
+            .header(TRACEPARENT, UNTRACED);
         let reply = request.send().await.ok()?.error_for_status().ok()?;
         reply.json::<api::Bookings>().await.ok().map(|page| page.bookings)
     }
@@ -133,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_accepted_is_notified_or_lost_and_repetitions_are_counted() {
+    fn counts_notified_lost_and_duplicate_bookings() {
         let seen = [booking(1, 20, 1), booking(2, 40, 3)];
         let bookings = summary(3, seen.iter());
         assert_eq!((bookings.accepted, bookings.notified, bookings.lost, bookings.duplicate), (3, 2, 1, 2));

@@ -8,7 +8,7 @@ use crate::plan::Profile;
 
 /// What to send, and what to make of it.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Shape {
+pub(crate) struct RunOptions {
     /// How the request rate moves over the run
     #[arg(long, value_enum, default_value = "steady")]
     pub(crate) profile: Profile,

@@ -9,7 +9,7 @@ use collector::ledger::Ledger;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
-use crate::drive::Live;
+use crate::drive::DriveProgress;
 use crate::measure::histogram;
 
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Starts to show how many of `requests` were answered.
-    pub(super) fn start(requests: usize, live: Arc<Live>) -> Self {
+    pub(super) fn start(requests: usize, live: Arc<DriveProgress>) -> Self {
         let lines = !std::io::stderr().is_terminal();
         let bar = if lines { ProgressBar::hidden() } else { ProgressBar::new(requests as u64) };
         bar.set_length(requests as u64);
@@ -69,7 +69,7 @@ impl Drop for Progress {
     }
 }
 
-async fn tick(bar: ProgressBar, lines: bool, live: Arc<Live>) {
+async fn tick(bar: ProgressBar, lines: bool, live: Arc<DriveProgress>) {
     let mut every = tokio::time::interval(if lines { LINE_EVERY } else { REDRAW_EVERY });
     let mut since = Instant::now();
     every.tick().await;

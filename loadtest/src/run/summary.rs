@@ -1,4 +1,4 @@
-//! Everything found, as one [`Run`].
+//! Summarizes the results of a run as a [`Run`].
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,16 @@ use chrono::{DateTime, Utc};
 use collector::latency::Summary;
 use collector::trace::Kind;
 
-use super::{Endpoints, Found, Shape};
-use crate::analysis::traces::Chosen;
-use crate::bundle::schema::{self, Cache, Finding, Hop, Host, Phase, Requests, Run, SCHEMA, Served};
-use crate::drive::Attack;
-use crate::measure::{Measured, Name, Outcome, Sample, histogram};
+use super::{Endpoints, Results, RunOptions};
+use crate::analysis::traces::ExplainedTraces;
+use crate::bundle::schema::{
+    self, Cache, Finding, HopSummary, Host, InstanceReplies, Phase, Requests, Run, SCHEMA,
+};
+use crate::drive::Workload;
+use crate::measure::{Measured, Outcome, RequestKind, Sample, histogram};
 use crate::plan::{Action, Intrusion};
 
-/// Services in the order in which a request meets them; others come last.
+/// Services in the order of the request path; any other service comes last.
 const PATH: [&str; 8] = [
     "loadtest",
     "load_balancer",
@@ -25,80 +27,88 @@ const PATH: [&str; 8] = [
     "notification_service",
 ];
 
-/// What the schedule, or the warm-up, has due.
+/// Number of requests due, by kind.
 pub(super) struct Due {
-    schedule: BTreeMap<Name, u64>,
+    schedule: BTreeMap<RequestKind, u64>,
     users: usize,
 }
 
-/// Counts the requests of a plan by name.
-pub(super) fn due(attack: &Attack) -> Due {
+impl Due {
+    /// Number of planned requests, without the log-ins of the warm-up.
+    pub(super) fn requests(&self) -> usize {
+        self.schedule.values().sum::<u64>() as usize
+    }
+}
+
+/// Counts the planned requests by kind.
+pub(super) fn due(workload: &Workload) -> Due {
     let mut schedule = BTreeMap::new();
-    for step in attack.plan.iter().flat_map(|journey| &journey.steps) {
-        *schedule.entry(name(&step.action)).or_default() += 1;
+    for step in workload.plan.iter().flat_map(|journey| &journey.steps) {
+        *schedule.entry(kind(&step.action)).or_default() += 1;
     }
-    Due { schedule, users: attack.users().iter().sum() }
+    Due { schedule, users: workload.users().iter().sum() }
 }
 
-/// Under which name an action is counted.
-pub(crate) fn name(action: &Action) -> Name {
+/// Returns the kind under which an action is counted.
+fn kind(action: &Action) -> RequestKind {
     match action {
-        Action::Search { .. } | Action::Intrude(Intrusion::SqlInSubject) => Name::Search,
-        Action::Book { .. } => Name::Book,
-        Action::Bookings => Name::Bookings,
-        Action::Intrude(Intrusion::WrongPassword | Intrusion::UnknownUser) => Name::RefusedLogIn,
-        Action::Intrude(Intrusion::OtherStudent { .. }) => Name::RefusedBook,
-        Action::Intrude(_) => Name::RefusedSearch,
+        Action::Search { .. } | Action::Intrude(Intrusion::SqlInSubject) => RequestKind::Search,
+        Action::Book { .. } => RequestKind::Book,
+        Action::Bookings => RequestKind::Bookings,
+        Action::Intrude(Intrusion::WrongPassword | Intrusion::UnknownUser) => RequestKind::RefusedLogIn,
+        Action::Intrude(Intrusion::OtherStudent { .. }) => RequestKind::RefusedBook,
+        Action::Intrude(_) => RequestKind::RefusedSearch,
     }
 }
 
-/// Puts it all together and judges it.
+/// Assembles `run.json` and evaluates the objectives.
 pub(super) fn summarize(
-    shape: &Shape,
+    options: &RunOptions,
     endpoints: &Endpoints,
     due: &Due,
-    found: &Found,
-    chosen: &Chosen,
+    results: &Results,
+    explained: &ExplainedTraces,
 ) -> Run {
-    let measured = &found.after.measured;
-    let mut hops = found.hops.clone();
+    let measured = &results.driven.measured;
+    let mut hops = results.hops.clone();
     hops.sort_by(|a, b| {
-        let key =
-            |hop: &Hop| (place(&hop.service), hop.service.clone(), depth(hop.kind), hop.operation.clone());
+        let key = |hop: &HopSummary| {
+            (place(&hop.service), hop.service.clone(), depth(hop.kind), hop.operation.clone())
+        };
         key(a).cmp(&key(b))
     });
-    chosen.fill_self_times(&mut hops);
+    explained.fill_self_times(&mut hops);
     let mut run = Run {
         schema: SCHEMA,
-        started_at: found.after.zero.map_or_else(Utc::now, DateTime::from),
-        duration_s: found.after.lasted.as_secs_f64(),
+        started_at: results.driven.zero.map_or_else(Utc::now, DateTime::from),
+        duration_s: results.driven.lasted.as_secs_f64(),
         git: commit(),
-        seed: shape.seed,
-        profile: shape.profile,
-        rate: shape.rate,
+        seed: options.seed,
+        profile: options.profile,
+        rate: options.rate,
         target: endpoints.target.clone(),
         host: host(),
         users: due.users,
-        interrupted: found.after.interrupted,
+        interrupted: results.driven.interrupted,
         passed: false,
         requests: requests(measured, due),
         hops,
         distribution: distribution(measured),
         cache: cache(measured),
-        bookings: found.bookings,
-        ledger: found.ledger.clone(),
-        blame: chosen.blame.clone(),
-        validity: found.validity.clone(),
+        bookings: results.bookings,
+        ledger: results.ledger.clone(),
+        blame: explained.blame.clone(),
+        validity: results.validity.clone(),
         slo: Vec::new(),
         findings: findings(measured),
-        slow_trace: chosen.slow.as_ref().and_then(collector::trace::Trace::id),
+        slow_trace: explained.slow.as_ref().and_then(collector::trace::Trace::id),
     };
-    run.slo = shape.slo.iter().map(|slo| slo.evaluate(&run, measured)).collect();
+    run.slo = options.slo.iter().map(|slo| slo.evaluate(&run, measured)).collect();
     run.passed = passed(&run);
     run
 }
 
-/// Traces lost in a named row do not fail a run; replies and bookings do.
+/// Returns whether the run passed. Lost traces do not fail a run; wrong or failed replies and lost bookings do.
 fn passed(run: &Run) -> bool {
     let wrong_or_failed = run.total(|row| row.wrong + row.failed);
     let all_sent = run.total(|row| row.sent) == run.total(|row| row.due);
@@ -110,16 +120,16 @@ fn passed(run: &Run) -> bool {
 }
 
 fn requests(measured: &Measured, due: &Due) -> Vec<Requests> {
-    let warm_up = row(measured, Name::LogIn, Phase::WarmUp, due.users as u64);
-    let schedule = Name::ALL
+    let warm_up = row(measured, RequestKind::LogIn, Phase::WarmUp, due.users as u64);
+    let schedule = RequestKind::ALL
         .into_iter()
         .filter_map(|name| due.schedule.get(&name).map(|due| row(measured, name, Phase::Schedule, *due)));
     std::iter::once(warm_up).chain(schedule).collect()
 }
 
-fn row(measured: &Measured, name: Name, phase: Phase, due: u64) -> Requests {
+fn row(measured: &Measured, name: RequestKind, phase: Phase, due: u64) -> Requests {
     let samples: Vec<&Sample> =
-        measured.phase(phase == Phase::WarmUp).filter(|sample| sample.name == name).collect();
+        measured.phase(phase == Phase::WarmUp).filter(|sample| sample.kind == name).collect();
     let count = |of: &dyn Fn(&Sample) -> bool| samples.iter().filter(|sample| of(sample)).count() as u64;
     let summary = |of: fn(&Sample) -> u64| Summary::of(&histogram(samples.iter().map(|sample| of(sample))));
     Requests {
@@ -140,7 +150,7 @@ fn place(service: &str) -> usize {
     PATH.iter().position(|known| *known == service).unwrap_or(PATH.len())
 }
 
-/// What comes in, what is done about it, what goes out.
+/// Sorts spans of one service: incoming, internal, outgoing.
 fn depth(kind: Kind) -> u8 {
     match kind {
         Kind::Server | Kind::Consumer => 0,
@@ -149,8 +159,8 @@ fn depth(kind: Kind) -> u8 {
     }
 }
 
-fn distribution(measured: &Measured) -> Vec<Served> {
-    let served = |(instance, requests): (&String, &u64)| Served {
+fn distribution(measured: &Measured) -> Vec<InstanceReplies> {
+    let served = |(instance, requests): (&String, &u64)| InstanceReplies {
         service: "api_gateway".into(),
         instance: instance.clone(),
         requests: *requests,
@@ -165,7 +175,7 @@ fn cache(measured: &Measured) -> Cache {
 
 fn findings(measured: &Measured) -> Vec<Finding> {
     let finding = |finding: &crate::measure::Finding| schema::Finding {
-        request: finding.name.as_str().to_owned(),
+        request: finding.kind.as_str().to_owned(),
         verdict: if finding.outcome == Outcome::Wrong { "wrong" } else { "failed" }.to_owned(),
         why: finding.why.clone(),
         trace_id: finding.trace,
@@ -187,7 +197,7 @@ fn host() -> Host {
     }
 }
 
-/// The commit of the working copy that the run is started in.
+/// Returns the commit of the current working copy, with `+` if it has uncommitted changes.
 fn commit() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = std::process::Command::new("git").args(arguments).output().ok()?;

@@ -24,7 +24,7 @@ pub(crate) const PASSWORD: &str = "POSTGRES_PASSWORD";
 const FAST: Duration = Duration::from_secs(10);
 const IMMEDIATE: Duration = Duration::from_secs(3);
 /// What the parent has to wait for at most.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The command that becomes the keeper.
 pub(crate) fn command(executable: &Path, folder: &Path, cluster: Option<&Cluster>) -> Command {

@@ -23,7 +23,7 @@ pub(crate) struct Process {
     /// When the stack stops, the lower depths stop first.
     pub(crate) depth: u8,
     child: Child,
-    // Kept open, so that the last lines can be read even when the file has been removed.
+    // CollectorArchive open, so that the last lines can be read even when the file has been removed.
     output: File,
 }
 

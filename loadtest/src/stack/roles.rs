@@ -23,7 +23,7 @@ pub(crate) struct Role {
 
 /// What the roles are told besides each other's addresses.
 #[derive(Debug)]
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct SharedSettings<'a> {
     pub(crate) database_url: &'a str,
     pub(crate) jwt_secret: &'a str,
     /// Where the spans go.
@@ -47,34 +47,34 @@ const CORES_A_WORKER: usize = 4;
 const PRIVATE: [&str; 4] = ["DATABASE_URL", "DATABASE_URL_FILE", "JWT_SECRET", "JWT_SECRET_FILE"];
 
 /// Every role of the stack.
-pub(crate) fn all(ports: &Ports, around: &Surroundings<'_>) -> Vec<Role> {
+pub(crate) fn all(ports: &Ports, around: &SharedSettings<'_>) -> Vec<Role> {
     let url = |port: u16| loopback(port);
     let gateway = |name, port| {
         role(name, "gateway", port, 1)
-            .told("JWT_SECRET", around.jwt_secret)
-            .told("CACHE_URL", url(ports.cache))
-            .told("SEARCH_URL", url(ports.search))
-            .told("BOOKING_URL", url(ports.booking))
+            .with("JWT_SECRET", around.jwt_secret)
+            .with("CACHE_URL", url(ports.cache))
+            .with("SEARCH_URL", url(ports.search))
+            .with("BOOKING_URL", url(ports.booking))
     };
     let mut roles = vec![
         role("collector", "collector", ports.collector, 5)
-            .told("OTLP_GRPC_LISTEN", address(ports.otlp_grpc))
-            .told("OTLP_HTTP_LISTEN", address(ports.otlp_http)),
+            .with("OTLP_GRPC_LISTEN", address(ports.otlp_grpc))
+            .with("OTLP_HTTP_LISTEN", address(ports.otlp_http)),
         role("queue", "queue", ports.queue, 4),
         role("cache", "cache", ports.cache, 2),
         gateway("api_gateway_1", ports.gateways[0]),
         gateway("api_gateway_2", ports.gateways[1]),
         role("load_balancer", "balancer", ports.balancer, 0)
-            .told("GATEWAY_URLS", ports.gateways.map(loopback).join(","))
-            .told("CORS_ORIGINS", format!("http://localhost:{0},http://127.0.0.1:{0}", ports.frontend)),
-        role("frontend", "frontend", ports.frontend, 0).told("API_PORT", ports.balancer.to_string()),
-        role("search_service", "search", ports.search, 2).stores_in(around.database_url),
+            .with("GATEWAY_URLS", ports.gateways.map(loopback).join(","))
+            .with("CORS_ORIGINS", format!("http://localhost:{0},http://127.0.0.1:{0}", ports.frontend)),
+        role("frontend", "frontend", ports.frontend, 0).with("API_PORT", ports.balancer.to_string()),
+        role("search_service", "search", ports.search, 2).with_database(around.database_url),
         role("booking_service", "booking", ports.booking, 2)
-            .stores_in(around.database_url)
-            .told("QUEUE_URL", url(ports.queue)),
+            .with_database(around.database_url)
+            .with("QUEUE_URL", url(ports.queue)),
         role("notification_service", "notification", ports.notification, 3)
-            .stores_in(around.database_url)
-            .told("QUEUE_URL", url(ports.queue)),
+            .with_database(around.database_url)
+            .with("QUEUE_URL", url(ports.queue)),
     ];
     for role in &mut roles {
         role.environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT", around.export_to.to_owned()));
@@ -114,14 +114,14 @@ impl Role {
         command
     }
 
-    fn told(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+    fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((variable, value.into()));
         self
     }
 
-    fn stores_in(mut self, database_url: &str) -> Self {
+    fn with_database(mut self, database_url: &str) -> Self {
         self.needs_database = true;
-        self.told("DATABASE_URL", database_url)
+        self.with("DATABASE_URL", database_url)
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) enum Part {
 
 /// Where a file is not what it should be.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(super) enum ReadError {
     #[error("line {line}: {why}")]
     Line { line: usize, why: String },
     #[error("line {0} is longer than {MAX_LINE} bytes")]
@@ -35,16 +35,16 @@ pub(super) enum Unreadable {
 }
 
 /// Takes the parts. Its errors are those of the file too.
-pub(super) type Each<'a> = &'a mut dyn FnMut(Part) -> anyhow::Result<()>;
+pub(super) type PartSink<'a> = &'a mut dyn FnMut(Part) -> anyhow::Result<()>;
 
 /// Hands over all parts of a file in their order.
-pub(super) fn read(mut text: impl BufRead, each: Each<'_>) -> Result<(), Unreadable> {
+pub(super) fn read(mut text: impl BufRead, each: PartSink<'_>) -> Result<(), ReadError> {
     let (mut line, mut number, mut is_first) = (Vec::new(), 0, true);
     loop {
         line.clear();
         let limited = (&mut text).take(MAX_LINE as u64).read_until(b'\n', &mut line);
-        if limited.map_err(|source| Unreadable::Damaged { line: number, source })? == 0 {
-            return if is_first { Err(Unreadable::Empty) } else { Ok(()) };
+        if limited.map_err(|source| ReadError::Damaged { line: number, source })? == 0 {
+            return if is_first { Err(ReadError::Empty) } else { Ok(()) };
         }
         number += 1;
         if line.trim_ascii().is_empty() {
@@ -54,7 +54,7 @@ pub(super) fn read(mut text: impl BufRead, each: Each<'_>) -> Result<(), Unreada
             return one(line.chain(text), number - 1, each);
         }
         if line.len() == MAX_LINE && !line.ends_with(b"\n") {
-            return Err(Unreadable::LongLine(number));
+            return Err(ReadError::LongLine(number));
         }
         one(line.trim_ascii_end(), number - 1, each)?;
         is_first = false;
@@ -67,19 +67,19 @@ fn is_a_beginning(line: &[u8]) -> bool {
 }
 
 /// One document, which begins behind so many lines, and nothing else.
-fn one(text: impl BufRead, lines_before: usize, each: Each<'_>) -> Result<(), Unreadable> {
+fn one(text: impl BufRead, lines_before: usize, each: PartSink<'_>) -> Result<(), ReadError> {
     let mut json = serde_json::Deserializer::from_reader(text);
     let read = Document(each).deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| {
         // Behind an end of line nothing has been read of the next one.
         let line = lines_before + error.line().saturating_sub(usize::from(error.column() == 0)).max(1);
         if error.is_io() {
-            return Unreadable::Damaged { line, source: error.into() };
+            return ReadError::Damaged { line, source: error.into() };
         }
         let said = error.to_string();
         // It counts from where the document begins.
         let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
-        Unreadable::Line { line, why: why.to_owned() }
+        ReadError::Line { line, why: why.to_owned() }
     })
 }
 

@@ -11,7 +11,7 @@ use collector::ledger::Row;
 use collector::otlp;
 use collector::trace::{Trace, TraceId};
 
-use super::lines::Lines;
+use super::lines::LineSplitter;
 use super::output::Output;
 use super::progress::{self, Progress, count};
 use super::{Export, Format};
@@ -26,12 +26,12 @@ const ASKING_TIMEOUT: Duration = Duration::from_secs(30);
 const NAMED_AT_ONCE: usize = 20;
 
 /// Named traces that an error tells of.
-const TOLD: usize = 5;
+const MAX_NAMED_TRACES: usize = 5;
 
 /// Fails, and leaves no file, when the collector does not keep a trace that was named or breaks off. So does Ctrl-C.
 pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
     let stop = stop::on_signal()?;
-    let mut export = Writing {
+    let mut export = TraceWriter {
         output: Output::to(&arguments.file)?,
         format: arguments.format,
         traces: 0,
@@ -48,7 +48,11 @@ pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn fetch(arguments: &Export, collector: &CollectorClient, export: &mut Writing) -> anyhow::Result<()> {
+async fn fetch(
+    arguments: &Export,
+    collector: &CollectorClient,
+    export: &mut TraceWriter,
+) -> anyhow::Result<()> {
     let fetched = if arguments.traces.is_empty() {
         all(collector, export).await
     } else {
@@ -57,9 +61,9 @@ async fn fetch(arguments: &Export, collector: &CollectorClient, export: &mut Wri
     fetched.map_err(|error| explained(error, &arguments.collector))
 }
 
-async fn all(collector: &CollectorClient, export: &mut Writing) -> anyhow::Result<()> {
+async fn all(collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::Result<()> {
     let mut reply = collector.all_traces().await?;
-    let mut lines = Lines::default();
+    let mut lines = LineSplitter::default();
     while let Some(piece) = reply.chunk().await? {
         lines.push(&piece, |line| export.line(line).map(drop))?;
     }
@@ -67,8 +71,8 @@ async fn all(collector: &CollectorClient, export: &mut Writing) -> anyhow::Resul
     Ok(())
 }
 
-/// Each once, in the order in which they were named first.
-async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut Writing) -> anyhow::Result<()> {
+/// PartSink once, in the order in which they were named first.
+async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     let ids: Vec<TraceId> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();
     for ids in ids.chunks(NAMED_AT_ONCE) {
@@ -85,7 +89,7 @@ async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut Writin
 
 /// The ledger knows why.
 async fn not_kept(missing: &[TraceId], collector: &CollectorClient) -> anyhow::Result<anyhow::Error> {
-    let told = &missing[..missing.len().min(TOLD)];
+    let told = &missing[..missing.len().min(MAX_NAMED_TRACES)];
     let ledger = collector.ledger(told).await?;
     let why = ledger.examples.iter().map(|loss| match loss.row {
         Row::Evicted => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
@@ -115,7 +119,7 @@ fn is_elsewhere(error: &reqwest::Error) -> bool {
 }
 
 /// The file as far as it is written.
-struct Writing {
+struct TraceWriter {
     output: Output,
     format: Format,
     traces: usize,
@@ -123,7 +127,7 @@ struct Writing {
     progress: Progress,
 }
 
-impl Writing {
+impl TraceWriter {
     /// A trace as the collector gives it. Returns its id.
     fn line(&mut self, line: &[u8]) -> anyhow::Result<Option<TraceId>> {
         let line = std::str::from_utf8(line)?;

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Import;
-use super::batch::{Batch, Batches};
 use super::document::{self, Part};
 use super::input::Input;
 use super::progress::{Progress, count};
-use super::send::{Receiver, Taken};
+use super::request::{RequestBuilder, TraceRequest};
+use super::send::{Delivery, Receiver};
 use crate::usage::UsageError;
 
 /// Requests that are on their way together, and as many that wait for their turn.
@@ -36,7 +36,7 @@ pub(crate) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
         inputs.push(checked(name, &mut contents).map_err(UsageError)?);
     }
     let receiver = Receiver::at(&arguments.otlp)?;
-    let mut sum = Taken::default();
+    let mut sum = Delivery::default();
     let sent = send(inputs, &receiver, &mut sum, contents.spans, &progress).await;
     // Not every receiver counts well.
     let taken = sum.spans.saturating_sub(sum.rejected);
@@ -64,7 +64,7 @@ fn checked(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
     Ok(input)
 }
 
-fn read(input: &Input, each: document::Each<'_>) -> anyhow::Result<()> {
+fn read(input: &Input, each: document::PartSink<'_>) -> anyhow::Result<()> {
     let text = input.text().with_context(|| input.name.clone())?;
     document::read(text, each).with_context(|| input.name.clone())
 }
@@ -73,14 +73,14 @@ fn read(input: &Input, each: document::Each<'_>) -> anyhow::Result<()> {
 async fn send(
     inputs: Vec<Input>,
     receiver: &Receiver,
-    sum: &mut Taken,
+    sum: &mut Delivery,
     spans: usize,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let (full, mut batches) = mpsc::channel(AT_ONCE);
     let reading = tokio::task::spawn_blocking(move || batched(&inputs, &full));
     let mut sending = JoinSet::new();
-    let mut add = |taken: Taken| {
+    let mut add = |taken: Delivery| {
         sum.spans += taken.spans;
         sum.rejected += taken.rejected;
         if sum.why.is_empty() {
@@ -102,8 +102,8 @@ async fn send(
     reading.await?
 }
 
-fn batched(inputs: &[Input], full: &mpsc::Sender<Batch>) -> anyhow::Result<()> {
-    let mut batches = Batches::default();
+fn batched(inputs: &[Input], full: &mpsc::Sender<TraceRequest>) -> anyhow::Result<()> {
+    let mut batches = RequestBuilder::default();
     // Nobody takes more when a request has failed.
     let mut hand_over = |batch| full.blocking_send(batch).context("no more is sent");
     for input in inputs {

@@ -1,10 +1,10 @@
-//! Lines out of what arrives in pieces.
+//! LineSplitter out of what arrives in pieces.
 
 /// What has come of a line that has no end yet.
 #[derive(Default)]
-pub(super) struct Lines(Vec<u8>);
+pub(super) struct LineSplitter(Vec<u8>);
 
-impl Lines {
+impl LineSplitter {
     /// Hands over every line that `piece` brings to its end, without that end.
     pub(super) fn push<E>(
         &mut self,
@@ -43,7 +43,7 @@ mod tests {
     fn lines_are_the_same_however_they_are_cut() {
         let text = b"one\n\nthree\nfo";
         for size in 1..=text.len() {
-            let (mut lines, mut found) = (Lines::default(), Vec::new());
+            let (mut lines, mut found) = (LineSplitter::default(), Vec::new());
             for piece in text.chunks(size) {
                 let pushed: Result<(), Infallible> = lines.push(piece, |line| {
                     found.push(String::from_utf8_lossy(line).into_owned());

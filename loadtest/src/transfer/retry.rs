@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// In all, for one request.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pauses where the receiver names none: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is left of it.
-pub(super) struct Patience {
+pub(super) struct RetryDelays {
     end: Instant,
     pause: Duration,
 }
 
-impl Patience {
+impl RetryDelays {
     pub(super) fn from(now: Instant) -> Self {
-        Self { end: now + PATIENCE, pause: FIRST_PAUSE }
+        Self { end: now + RETRY_TIMEOUT, pause: FIRST_PAUSE }
     }
 
     /// How long to wait before the next attempt; `None` if that would be too late.
@@ -49,20 +49,24 @@ mod tests {
     #[test]
     fn pauses_grow_and_end_within_a_minute() {
         let start = Instant::now();
-        let (mut patience, mut now) = (Patience::from(start), start);
+        let (mut patience, mut now) = (RetryDelays::from(start), start);
         let mut pauses = Vec::new();
         while let Some(pause) = patience.pause(now, None) {
             pauses.push(pause);
             now += pause;
         }
         assert_eq!(pauses[..3], [250, 500, 1000].map(Duration::from_millis));
-        assert!(now <= start + PATIENCE && now > start + PATIENCE - LONGEST_PAUSE, "{:?}", now - start);
+        assert!(
+            now <= start + RETRY_TIMEOUT && now > start + RETRY_TIMEOUT - LONGEST_PAUSE,
+            "{:?}",
+            now - start
+        );
     }
 
     #[test]
     fn what_the_receiver_asks_for_is_kept_to_unless_it_is_too_long() {
         let now = Instant::now();
-        let mut patience = Patience::from(now);
+        let mut patience = RetryDelays::from(now);
         let seconds = Duration::from_secs;
         assert_eq!(patience.pause(now, Some(seconds(60))), Some(seconds(60)));
         assert_eq!(patience.pause(now, Some(Duration::ZERO)), Some(FIRST_PAUSE), "not without a pause");

@@ -7,14 +7,14 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-use super::batch::Batch;
-use super::retry::{PATIENCE, Patience, retry_after};
+use super::request::TraceRequest;
+use super::retry::{RETRY_TIMEOUT, RetryDelays, retry_after};
 use crate::usage::UsageError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that are shown of what a receiver says.
-const SAID: usize = 300;
+const MAX_QUOTED_BYTES: usize = 300;
 
 /// Where to.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub(super) struct Receiver {
 
 /// What became of a request that was taken.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct Delivery {
     pub(super) spans: usize,
     pub(super) rejected: usize,
     /// Why some were rejected.
@@ -42,19 +42,19 @@ struct Reply {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PartialSuccess {
-    rejected_spans: Number,
+    rejected_spans: JsonInteger,
     error_message: String,
 }
 
 /// 64-bit integers are texts in protobuf's JSON; not everybody knows.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Number {
+enum JsonInteger {
     Number(usize),
     Text(String),
 }
 
-impl Default for Number {
+impl Default for JsonInteger {
     fn default() -> Self {
         Self::Number(0)
     }
@@ -69,10 +69,10 @@ impl Receiver {
     }
 
     /// Fails when it is not taken.
-    pub(super) async fn send(self, Batch { body, spans }: Batch) -> anyhow::Result<Taken> {
+    pub(super) async fn send(self, TraceRequest { body, spans }: TraceRequest) -> anyhow::Result<Delivery> {
         let body = reqwest::Body::from(body);
         let request = self.http.post(&self.url).header(CONTENT_TYPE, "application/json").body(body);
-        let mut patience = Patience::from(Instant::now());
+        let mut patience = RetryDelays::from(Instant::now());
         loop {
             let again = request.try_clone().context("a request that cannot be repeated")?;
             let reply = again.send().await.map_err(|error| self.unanswered(error))?;
@@ -87,18 +87,18 @@ impl Receiver {
                     "{} has no room: it answers {status}{}; given up after {} s at most",
                     self.url,
                     asked_for.unwrap_or_default(),
-                    PATIENCE.as_secs()
+                    RETRY_TIMEOUT.as_secs()
                 );
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn taken(&self, reply: Response, spans: usize) -> anyhow::Result<Taken> {
+    async fn taken(&self, reply: Response, spans: usize) -> anyhow::Result<Delivery> {
         let status = reply.status();
         let said = reply.text().await.with_context(|| format!("{} broke off", self.url))?;
         if !status.is_success() {
-            bail!("{} answers {status}: {}", self.url, &said[..said.floor_char_boundary(SAID)]);
+            bail!("{} answers {status}: {}", self.url, &said[..said.floor_char_boundary(MAX_QUOTED_BYTES)]);
         }
         let strange = || format!("{} does not answer as OTLP/HTTP does; --otlp says where it is", self.url);
         let reply = if said.is_empty() {
@@ -108,10 +108,10 @@ impl Receiver {
         };
         let partial = reply.partial_success.unwrap_or_default();
         let rejected = match partial.rejected_spans {
-            Number::Number(number) => number,
-            Number::Text(text) => text.parse().with_context(strange)?,
+            JsonInteger::Number(number) => number,
+            JsonInteger::Text(text) => text.parse().with_context(strange)?,
         };
-        Ok(Taken { spans, rejected, why: partial.error_message })
+        Ok(Delivery { spans, rejected, why: partial.error_message })
     }
 
     fn unanswered(&self, error: reqwest::Error) -> anyhow::Error {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use collector::trace::{Attribute, Resource, Value};
 
 use super::*;
-use crate::measure::{Held, Outcome};
+use crate::measure::{DelayCause, Outcome};
 
 fn attribute_of(key: &str, value: &str) -> Attribute {
     Attribute { key: key.into(), value: Value::String(value.into()) }
@@ -53,10 +53,10 @@ fn trace() -> Trace {
 
 fn sample(trace: u128, latency_ns: u64, late_ns: u64) -> Sample {
     Sample {
-        name: Name::Search,
+        kind: RequestKind::Search,
         warm_up: false,
         outcome: Outcome::Verified,
-        held: Held::Free,
+        delay_cause: DelayCause::Generator,
         due: Duration::ZERO,
         late_ns,
         latency_ns,

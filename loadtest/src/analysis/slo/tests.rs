@@ -4,15 +4,15 @@ use collector::trace::TraceId;
 
 use super::*;
 use crate::bundle::schema::sample;
-use crate::measure::{Held, Outcome, Sample};
+use crate::measure::{DelayCause, Outcome, Sample};
 
 /// Searches of 1, 2, … 1000 ms and a booking of 5 s.
 fn measured() -> Measured {
-    let of = |name, milliseconds: u64| Sample {
-        name,
+    let of = |kind, milliseconds: u64| Sample {
+        kind,
         warm_up: false,
         outcome: Outcome::Verified,
-        held: Held::Free,
+        delay_cause: DelayCause::Generator,
         due: Duration::ZERO,
         late_ns: 0,
         latency_ns: milliseconds * 1_000_000,
@@ -20,8 +20,8 @@ fn measured() -> Measured {
         trace: TraceId(1),
         sampled: true,
     };
-    let searches = (1..=1000).map(|milliseconds| of(Name::Search, milliseconds));
-    Measured { samples: searches.chain([of(Name::Book, 5000)]).collect(), ..Measured::default() }
+    let searches = (1..=1000).map(|milliseconds| of(RequestKind::Search, milliseconds));
+    Measured { samples: searches.chain([of(RequestKind::Book, 5000)]).collect(), ..Measured::default() }
 }
 
 #[track_caller]
@@ -29,13 +29,13 @@ fn assert_met(expression: &str, met: bool, value: f64) {
     let slo: Slo = expression.parse().unwrap();
     let found = slo.evaluate(&sample(), &measured());
     assert_eq!(found.met, met, "{found:?}");
-    // HdrHistogram keeps three digits.
+    // The histogram keeps three significant digits.
     assert!((found.value.unwrap() - value).abs() <= value * 0.002, "{found:?}");
     assert_eq!(found.expression, expression);
 }
 
 #[test]
-fn latencies_are_compared_in_the_unit_of_the_limit() {
+fn compares_latencies_in_the_unit_of_the_limit() {
     assert_met("GET /search:p50<501ms", true, 500.0);
     assert_met("GET /search:p50<=0.4s", false, 0.5);
     assert_met("GET /search:p99.9<1.01s", true, 0.999);
@@ -47,7 +47,7 @@ fn latencies_are_compared_in_the_unit_of_the_limit() {
 }
 
 #[test]
-fn counts_and_figures_of_the_whole_run_are_plain_numbers() {
+fn compares_counts_and_run_metrics_without_unit() {
     assert_met("wrong==0", false, 1.0);
     assert_met("POST /book:wrong==0", true, 0.0);
     assert_met("failed<1", true, 0.0);
@@ -62,29 +62,29 @@ fn counts_and_figures_of_the_whole_run_are_plain_numbers() {
 }
 
 #[test]
-fn an_objective_about_nothing_measured_is_missed() {
+fn an_objective_without_measurements_is_missed() {
     let slo: Slo = "GET /bookings:p99<1s".parse().unwrap();
     let found = slo.evaluate(&sample(), &measured());
     assert_eq!((found.value, found.met), (None, false));
 }
 
 #[test]
-fn what_is_no_objective_says_why() {
+fn explains_invalid_expressions() {
     let cases = [
         ("p99", "no comparison"),
         ("", "no comparison"),
         ("p99=50ms", "no comparison"),
         ("p99<50", "needs a unit"),
         ("p99<50min", "needs a unit"),
-        ("p99<fast", "no number"),
-        ("p99<", "no number"),
-        ("p99<infs", "no number"),
-        ("p101<1s", "no metric"),
-        ("px<1s", "no metric"),
-        ("speed<1s", "no metric"),
+        ("p99<fast", "not a number"),
+        ("p99<", "not a number"),
+        ("p99<infs", "not a number"),
+        ("p101<1s", "unknown metric"),
+        ("px<1s", "unknown metric"),
+        ("speed<1s", "unknown metric"),
         ("wrong<1ms", "without a unit"),
         ("wrong<1x", "without a unit"),
-        ("GET /find:p99<1s", "no request is called 'GET /find'"),
+        ("GET /find:p99<1s", "unknown request 'GET /find'"),
         ("GET /search:late_share<1", "whole run"),
     ];
     for (expression, part) in cases {

@@ -6,14 +6,14 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use collector::trace::TraceId;
 
 use super::*;
-use crate::measure::{Held, Outcome};
+use crate::measure::{DelayCause, Outcome};
 
-fn sample(name: Name, due_ms: u64, latency_us: u64) -> Sample {
+fn sample(kind: RequestKind, due_ms: u64, latency_us: u64) -> Sample {
     Sample {
-        name,
+        kind,
         warm_up: false,
         outcome: Outcome::Verified,
-        held: Held::Free,
+        delay_cause: DelayCause::Generator,
         due: Duration::from_millis(due_ms),
         late_ns: 0,
         latency_ns: latency_us * 1000,
@@ -25,13 +25,13 @@ fn sample(name: Name, due_ms: u64, latency_us: u64) -> Sample {
 
 fn measured() -> Measured {
     let samples = (0..3000_u64)
-        .map(|n| sample(if n % 3 == 0 { Name::Book } else { Name::Search }, n, 100 + n))
+        .map(|n| sample(if n % 3 == 0 { RequestKind::Book } else { RequestKind::Search }, n, 100 + n))
         .collect();
     Measured { samples, ..Measured::default() }
 }
 
 #[test]
-fn the_intervals_of_the_log_add_up_to_the_whole() {
+fn intervals_add_up_to_the_total() {
     let measured = measured();
     let log = interval_log(&measured, SystemTime::UNIX_EPOCH).unwrap();
     let mut sum = histogram(std::iter::empty());
@@ -53,8 +53,8 @@ fn the_intervals_of_the_log_add_up_to_the_whole() {
 }
 
 #[test]
-fn the_percentile_file_ends_at_the_maximum_and_counts_everything() {
-    let text = percentile_file(&measured().latency(Some(Name::Book)));
+fn percentile_file_ends_at_the_maximum_and_counts_every_value() {
+    let text = percentile_file(&measured().latency(Some(RequestKind::Book)));
     let rows: Vec<Vec<&str>> = text
         .lines()
         .skip(2)
@@ -69,7 +69,7 @@ fn the_percentile_file_ends_at_the_maximum_and_counts_everything() {
 }
 
 #[test]
-fn every_request_is_in_one_exemplar_bucket_and_each_bucket_has_its_slowest() {
+fn buckets_hold_each_request_once_and_name_the_slowest() {
     let exemplars = exemplars(&measured());
     let buckets = &exemplars["GET /search"];
     assert_eq!(serde_json::to_value(buckets).unwrap().as_array().unwrap().len(), buckets.len());
@@ -87,6 +87,6 @@ fn every_request_is_in_one_exemplar_bucket_and_each_bucket_has_its_slowest() {
 }
 
 #[test]
-fn slugs_are_tags() {
+fn slug_replaces_other_characters_by_underscores() {
     assert_eq!(slug("refused POST /token"), "refused_POST_token");
 }

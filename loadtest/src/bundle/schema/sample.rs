@@ -38,7 +38,7 @@ pub(crate) fn sample() -> Run {
             row("POST /book", Phase::Schedule, 1, 0),
         ],
         hops: vec![hop(summary)],
-        distribution: vec![Served {
+        distribution: vec![InstanceReplies {
             service: "api_gateway".into(),
             instance: "api_gateway_1".into(),
             requests: 3,
@@ -63,8 +63,8 @@ pub(crate) fn sample() -> Run {
     }
 }
 
-fn hop(summary: Summary) -> Hop {
-    Hop {
+fn hop(summary: Summary) -> HopSummary {
+    HopSummary {
         service: "cache".into(),
         operation: "GET /get/{key}".into(),
         kind: Kind::Server,

@@ -1,4 +1,4 @@
-//! Right replies pass; each way of being wrong is seen.
+//! Correct replies are verified; every kind of wrong reply is detected.
 
 use super::*;
 
@@ -22,14 +22,14 @@ fn assert_wrong(verdict: &Verdict, part: &str) {
 }
 
 #[test]
-fn the_right_tutors_are_verified() {
+fn verifies_the_right_tutors() {
     let (expectation, reply) = math();
     let cached = Facts { cached: Some(true), ..Facts::default() };
     assert_eq!(judge(&expectation, &reply), Verdict::Verified(cached));
 }
 
 #[test]
-fn tutors_come_by_rating_then_by_id_and_alice_teaches_math() {
+fn expects_tutors_by_rating_then_id() {
     let (_, reply) = math();
     let tutors = reply["data"].as_array().unwrap();
     assert!(tutors.len() > 1, "the catalogue has several tutors of Math");
@@ -42,7 +42,7 @@ fn tutors_come_by_rating_then_by_id_and_alice_teaches_math() {
 }
 
 #[test]
-fn one_changed_field_a_missing_tutor_or_another_order_is_wrong() {
+fn rejects_a_changed_field_a_missing_tutor_and_another_order() {
     let (expectation, right) = math();
     for field in ["id", "name", "subject", "rating"] {
         let mut reply = right.clone();
@@ -64,14 +64,14 @@ fn one_changed_field_a_missing_tutor_or_another_order_is_wrong() {
 }
 
 #[test]
-fn a_subject_nobody_teaches_has_an_empty_answer() {
+fn expects_an_empty_list_for_an_unknown_subject() {
     let nothing = Oracle::new(10).no_tutors();
     assert!(matches!(judge(&nothing, &json!({ "cached": false, "data": [] })), Verdict::Verified(_)));
-    assert_wrong(&judge(&nothing, &json!({ "cached": false, "data": null })), "no list");
+    assert_wrong(&judge(&nothing, &json!({ "cached": false, "data": null })), "not a list");
 }
 
 #[test]
-fn a_booking_must_be_confirmed_for_the_right_people() {
+fn rejects_a_booking_of_another_student_or_tutor() {
     let expectation = Expectation::Booked { student: 7, tutor: 9 };
     let right = json!({ "status": "success", "booking_id": 41, "student_id": 7, "tutor_id": 9 });
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_booking_must_be_confirmed_for_the_right_people() {
 }
 
 #[test]
-fn bookings_are_the_students_own_newest_first_with_the_new_one() {
+fn expects_own_bookings_newest_first_with_the_new_one() {
     let listed = |rows: &[(i64, i64)]| -> Value {
         let rows: Vec<Value> =
             rows.iter().map(|(id, of)| json!({ "booking_id": id, "student_id": of })).collect();
@@ -99,11 +99,11 @@ fn bookings_are_the_students_own_newest_first_with_the_new_one() {
     assert!(matches!(judge(&expectation, &listed(&[(50, 7), (41, 7)])), Verdict::Verified(_)));
     assert_wrong(&judge(&expectation, &listed(&[(50, 7)])), "41 is missing");
     assert_wrong(&judge(&expectation, &listed(&[(41, 7), (50, 7)])), "newest first");
-    assert_wrong(&judge(&expectation, &listed(&[(50, 8), (41, 7)])), "not of student 7");
+    assert_wrong(&judge(&expectation, &listed(&[(50, 8), (41, 7)])), "another student than 7");
 }
 
 #[test]
-fn a_refusal_is_verified_only_with_its_status_and_code() {
+fn verifies_a_refusal_by_status_and_code() {
     let expectation = Expectation::Refused { status: 401, code: "invalid_token" };
     let problem = |code: &str| json!({ "status": 401, "code": code }).to_string();
     assert!(matches!(
@@ -120,7 +120,7 @@ fn a_refusal_is_verified_only_with_its_status_and_code() {
 }
 
 #[test]
-fn an_unexpected_status_is_a_failure_that_quotes_a_bounded_piece_of_the_body() {
+fn quotes_a_limited_part_of_an_unexpected_body() {
     let long = "ü".repeat(10_000);
     let Verdict::Failed(why) = Expectation::Token.judge(503, PROBLEM, long.as_bytes()) else {
         panic!("not a failure")
@@ -129,7 +129,7 @@ fn an_unexpected_status_is_a_failure_that_quotes_a_bounded_piece_of_the_body() {
 }
 
 #[test]
-fn a_token_must_be_there_and_still_be_valid() {
+fn rejects_a_missing_or_expired_token() {
     let right = json!({ "access_token": "a.b.c", "token_type": "bearer", "expires_in": 3600 });
     assert!(matches!(judge(&Expectation::Token, &right), Verdict::Verified(Facts { token: Some(_), .. })));
     for (member, value) in

@@ -6,7 +6,7 @@ use plotly::layout::{Axis, AxisType, BarMode, Legend, Margin};
 use plotly::{Bar, Configuration, Layout, Plot, Scatter};
 
 use crate::bundle::schema::{Blame, ShareKind};
-use crate::measure::{Measured, Name};
+use crate::measure::{Measured, RequestKind};
 use crate::report::time;
 
 /// Series of the stacked bars; the others are summed up in one.
@@ -27,7 +27,7 @@ pub(crate) struct Curve {
 
 /// One for each request name that was measured.
 pub(crate) fn curves(measured: &Measured) -> Vec<Curve> {
-    let curve = |name: Name| {
+    let curve = |name: RequestKind| {
         let histogram = measured.latency(Some(name));
         let points = histogram
             .iter_quantiles(5)
@@ -37,7 +37,7 @@ pub(crate) fn curves(measured: &Measured) -> Vec<Curve> {
             .collect();
         Curve { name: name.as_str(), points }
     };
-    Name::ALL.into_iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
+    RequestKind::ALL.into_iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }
 /// plotly.js alone: the crate would add MathJax, two megabytes for formulas that nobody writes here.
 pub(super) fn script() -> String {

@@ -7,19 +7,19 @@ use collector::otlp::ResourceSpans;
 use collector::trace::Trace;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Each, Part};
+use super::{Part, PartSink};
 
 /// Spans that are turned into an envelope at once: what lies between takes several times their bytes.
 const SPANS_AT_ONCE: usize = 500;
 
 /// `{"resourceSpans":[…]}`, `{"data":[…]}`, or a list of the UI's traces.
-pub(super) struct Document<'a>(pub(super) Each<'a>);
+pub(super) struct Document<'a>(pub(super) PartSink<'a>);
 
 /// The elements of `resourceSpans`.
-struct Envelopes<'a>(Each<'a>);
+struct Envelopes<'a>(PartSink<'a>);
 
 /// The elements of `data`.
-struct UiTraces<'a>(Each<'a>);
+struct UiTraces<'a>(PartSink<'a>);
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
     type Value = ();

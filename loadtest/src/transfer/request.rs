@@ -14,29 +14,29 @@ const START: &str = r#"{"resourceSpans":["#;
 
 /// An `ExportTraceServiceRequest` in JSON.
 #[derive(Debug, PartialEq)]
-pub(super) struct Batch {
+pub(super) struct TraceRequest {
     pub(super) body: String,
     pub(super) spans: usize,
 }
 
 /// The request that is being filled.
-pub(super) struct Batches {
+pub(super) struct RequestBuilder {
     body: String,
     spans: usize,
 }
 
-impl Default for Batches {
+impl Default for RequestBuilder {
     fn default() -> Self {
         Self { body: START.to_owned(), spans: 0 }
     }
 }
 
-impl Batches {
+impl RequestBuilder {
     /// Hands over what is full.
     pub(super) fn push(
         &mut self,
         part: Part,
-        full: &mut impl FnMut(Batch) -> anyhow::Result<()>,
+        full: &mut impl FnMut(TraceRequest) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         match part {
             Part::Spans(envelope) => self.envelope(envelope, full),
@@ -46,14 +46,14 @@ impl Batches {
     }
 
     /// The last request, unless there is nothing in it.
-    pub(super) fn finish(mut self) -> Option<Batch> {
+    pub(super) fn finish(mut self) -> Option<TraceRequest> {
         (self.body.len() > START.len()).then(|| self.take())
     }
 
     fn envelope(
         &mut self,
         envelope: ResourceSpans,
-        full: &mut impl FnMut(Batch) -> anyhow::Result<()>,
+        full: &mut impl FnMut(TraceRequest) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let json = serde_json::to_string(&envelope)?;
         let spans = envelope.spans();
@@ -74,10 +74,10 @@ impl Batches {
         Ok(())
     }
 
-    fn take(&mut self) -> Batch {
+    fn take(&mut self) -> TraceRequest {
         let Self { mut body, spans } = std::mem::take(self);
         body.push_str("]}");
-        Batch { body, spans }
+        TraceRequest { body, spans }
     }
 }
 
@@ -98,8 +98,8 @@ mod tests {
 
     /// The spans of each request, all of which can be read.
     fn requests(parts: Vec<Part>) -> Vec<usize> {
-        let (mut batches, mut requests) = (Batches::default(), Vec::new());
-        let mut full = |Batch { body, spans }| {
+        let (mut batches, mut requests) = (RequestBuilder::default(), Vec::new());
+        let mut full = |TraceRequest { body, spans }| {
             assert_eq!(from_json_line(&body).unwrap().spans.len(), spans);
             assert!(body.len() <= MAX + ENOUGH || spans == 1, "{}", body.len());
             requests.push(spans);
