@@ -11,16 +11,9 @@ pub(crate) use text::text;
 
 use crate::bundle::schema::Finding;
 
-/// Microseconds as a person writes them: three digits or so, and a unit.
+/// Formats microseconds with three significant digits and a unit.
 fn time(us: f64) -> String {
-    match us {
-        us if us >= 1e7 => format!("{:.1} s", us / 1e6),
-        us if us >= 1e6 => format!("{:.2} s", us / 1e6),
-        us if us >= 1e5 => format!("{:.0} ms", us / 1e3),
-        us if us >= 1e4 => format!("{:.1} ms", us / 1e3),
-        us if us >= 1e3 => format!("{:.2} ms", us / 1e3),
-        us => format!("{us:.0} µs"),
-    }
+    collector::format::duration((us * 1e3).round() as u64)
 }
 
 /// Findings that say the same, once each with their number; traces are those of the first.

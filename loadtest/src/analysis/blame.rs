@@ -4,13 +4,12 @@
 //! trace's critical path, whose segments belong to hops; and the rest, which no span covers. Shares are sums of
 //! nanoseconds over the chosen requests, divided by the sum of their latencies, and so sum to one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use collector::blame::critical_path::critical_path;
-use collector::trace::{Kind, Span, SpanId, Trace, TraceId, Value};
-use telemetry::contract;
+use collector::blame::attribution::{self, Part, ShareKind};
+use collector::trace::{Trace, TraceId};
 
-use crate::bundle::schema::{Blame, Share, ShareKind};
+use crate::bundle::schema::Blame;
 use crate::measure::{Measured, RequestKind, Sample};
 
 #[cfg(test)]
@@ -76,46 +75,33 @@ fn windows_of(measured: &Measured, name: Option<RequestKind>) -> Vec<Window<'_>>
     if count == 0 { Vec::new() } else { PERCENTILES.map(window).into() }
 }
 
-/// Explains a window by those of its traces that were kept.
+/// Attributes the latency of a window's requests, by those of its traces that were kept.
 pub(crate) fn blame(window: &Window<'_>, traces: &HashMap<TraceId, Trace>) -> Blame {
-    let mut nanos: BTreeMap<(String, ShareKind), u64> = BTreeMap::new();
+    let mut parts = Vec::new();
     let mut explained = 0;
     for sample in &window.samples {
         let trace = traces.get(&sample.trace);
         explained += usize::from(trace.is_some());
-        for (hop, spent) in attribute(sample, trace) {
-            *nanos.entry(hop).or_default() += spent;
-        }
+        parts.extend(attribute(sample, trace));
     }
-    let sum: u64 = nanos.values().sum();
-    let mut shares: Vec<Share> = nanos
-        .into_iter()
-        .filter(|(_, spent)| *spent > 0)
-        .map(|((hop, kind), spent)| Share { hop, kind, share: spent as f64 / sum.max(1) as f64 })
-        .collect();
-    shares.sort_by(|a, b| b.share.total_cmp(&a.share));
     Blame {
         request: window.request.to_owned(),
         percentile: window.percentile,
         latency_us: window.latency_ns as f64 / 1e3,
         traces: explained,
-        shares,
+        shares: attribution::shares(parts),
     }
 }
 
-/// The nanoseconds of one request by hop; they sum to its latency, or to its trace if the clocks say that is longer.
-fn attribute(sample: &Sample, trace: Option<&Trace>) -> Vec<((String, ShareKind), u64)> {
-    let mut parts = vec![(("generator".to_owned(), ShareKind::Wait), sample.late_ns)];
-    let mut left = sample.latency_ns.saturating_sub(sample.late_ns);
-    if let Some(trace) = trace.filter(|trace| rooted_in_generator(trace)) {
-        let called = called(trace);
-        for segment in critical_path(trace) {
-            let spent = segment.end_ns - segment.start_ns;
-            left = left.saturating_sub(spent);
-            parts.push((hop(&trace.spans[segment.span], &called), spent));
-        }
-    }
-    parts.push((("unattributed".to_owned(), ShareKind::Unattributed), left));
+/// Splits the latency of one request. The parts sum to its latency, or to its trace if the clocks report a longer one.
+fn attribute(sample: &Sample, trace: Option<&Trace>) -> Vec<Part> {
+    let part = |hop: &str, kind, duration_ns| Part { hop: hop.to_owned(), kind, duration_ns };
+    let mut parts =
+        trace.filter(|trace| rooted_in_generator(trace)).map(attribution::attribute).unwrap_or_default();
+    let traced: u64 = parts.iter().map(|part| part.duration_ns).sum();
+    let unattributed = sample.latency_ns.saturating_sub(sample.late_ns).saturating_sub(traced);
+    parts.push(part("generator", ShareKind::Wait, sample.late_ns));
+    parts.push(part("unattributed", ShareKind::Unattributed, unattributed));
     parts
 }
 
@@ -124,25 +110,4 @@ fn rooted_in_generator(trace: &Trace) -> bool {
         let root = &trace.spans[root];
         root.parent.is_none() && root.service() == GENERATOR
     })
-}
-
-/// For each span that was answered: the service that did.
-fn called(trace: &Trace) -> HashMap<SpanId, &str> {
-    let servers = trace.spans.iter().filter(|span| span.kind == Kind::Server);
-    servers.filter_map(|span| span.parent.map(|parent| (parent, span.service()))).collect()
-}
-
-fn hop(span: &Span, called: &HashMap<SpanId, &str>) -> (String, ShareKind) {
-    let service = span.service();
-    if span.attribute(contract::WAIT) == Some(&Value::Bool(true)) {
-        return (service.to_owned(), ShareKind::Wait);
-    }
-    if span.attribute(contract::DB_SYSTEM_NAME).is_some() {
-        return ("database".to_owned(), ShareKind::Work);
-    }
-    match (span.kind, called.get(&span.span_id)) {
-        (Kind::Client, Some(peer)) => (format!("{service} → {peer}"), ShareKind::Transit),
-        (Kind::Client, None) => (format!("{service} → ?"), ShareKind::Transit),
-        _ => (service.to_owned(), ShareKind::Work),
-    }
 }

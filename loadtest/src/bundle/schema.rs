@@ -3,6 +3,7 @@
 //! Members may be added under one schema number; renaming, removing or changing the meaning of one raises it.
 
 use chrono::{DateTime, Utc};
+pub(crate) use collector::blame::attribution::{Share, ShareKind};
 use collector::latency::Summary;
 use collector::ledger::Ledger;
 use collector::trace::{Kind, TraceId};
@@ -195,33 +196,8 @@ pub(crate) struct Blame {
     pub(crate) latency_us: f64,
     /// Traces averaged over.
     pub(crate) traces: usize,
-    /// Largest first; they sum to 1.
+    /// Shares of hops, of `generator` for the time before the request was sent, and of `unattributed`; largest first, sum 1.
     pub(crate) shares: Vec<Share>,
-}
-
-/// One hop's share of the latency.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Share {
-    /// A service, `database`, `A → B` for what passed between two services, `generator`, or `unattributed`.
-    pub(crate) hop: String,
-    /// Work or one of the ways to wait.
-    pub(crate) kind: ShareKind,
-    /// Of the latency.
-    pub(crate) share: f64,
-}
-
-/// How a hop spent its share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ShareKind {
-    /// Doing something.
-    Work,
-    /// Waiting for a pool, a permit, a lease, another's query; at the generator: for the previous reply.
-    Wait,
-    /// On the way between two services: sockets, queues of the kernel, the scheduler.
-    Transit,
-    /// In no span of a kept trace.
-    Unattributed,
 }
 
 /// One objective.

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use collector::trace::{Attribute, Resource, Value};
+use collector::trace::{Attribute, Kind, Resource, Span, SpanId, Value};
+use telemetry::contract;
 
 use super::*;
 use crate::measure::{DelayCause, Outcome};

@@ -2,12 +2,12 @@
 //!
 //! Each segment of the critical path counts for one hop, by the span that it belongs to:
 //!
-//! | span | hop | activity |
+//! | span | hop | kind |
 //! |---|---|---|
-//! | with the attribute [`workbench.wait`](contract::WAIT) | its service | [`Wait`](Activity::Wait) |
-//! | with the attribute [`db.system.name`](contract::DB_SYSTEM_NAME) | `database` | [`Work`](Activity::Work) |
-//! | CLIENT | `caller → called service`, or `caller → ?` without a SERVER span | [`Transit`](Activity::Transit) |
-//! | any other | its service | [`Work`](Activity::Work) |
+//! | with the attribute [`workbench.wait`](contract::WAIT) | its service | [`Wait`](ShareKind::Wait) |
+//! | with the attribute [`db.system.name`](contract::DB_SYSTEM_NAME) | `database` | [`Work`](ShareKind::Work) |
+//! | CLIENT | `caller → called service`, or `caller → ?` without a SERVER span | [`Transit`](ShareKind::Transit) |
+//! | any other | its service | [`Work`](ShareKind::Work) |
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +20,7 @@ use crate::trace::{Kind, Span, SpanId, Trace, Value};
 /// How a hop spent a part of a request's latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Activity {
+pub enum ShareKind {
     /// Computing.
     Work,
     /// Waiting for a pool, a permit, a lease or another request's result; in a load generator, for the previous reply.
@@ -37,7 +37,7 @@ pub struct Part {
     /// A service, `database`, or `A → B` for the time between two services.
     pub hop: String,
     /// How the time was spent.
-    pub activity: Activity,
+    pub kind: ShareKind,
     /// Length in nanoseconds.
     pub duration_ns: u64,
 }
@@ -48,8 +48,7 @@ pub struct Share {
     /// A service, `database`, or `A → B` for the time between two services.
     pub hop: String,
     /// How the time was spent.
-    #[serde(rename = "kind")]
-    pub activity: Activity,
+    pub kind: ShareKind,
     /// From 0 to 1.
     pub share: f64,
 }
@@ -58,23 +57,23 @@ pub struct Share {
 pub fn attribute(trace: &Trace) -> Vec<Part> {
     let callees = callees(trace);
     let part = |segment: super::critical_path::Segment| {
-        let (hop, activity) = hop(&trace.spans[segment.span], &callees);
-        Part { hop, activity, duration_ns: segment.end_ns - segment.start_ns }
+        let (hop, kind) = hop(&trace.spans[segment.span], &callees);
+        Part { hop, kind, duration_ns: segment.end_ns - segment.start_ns }
     };
     critical_path(trace).into_iter().map(part).collect()
 }
 
-/// Sums parts by hop and activity and returns their shares of the total, largest first. The shares sum to 1.
+/// Sums parts by hop and kind and returns their shares of the total, largest first. The shares sum to 1.
 pub fn shares(parts: impl IntoIterator<Item = Part>) -> Vec<Share> {
-    let mut totals: BTreeMap<(String, Activity), u64> = BTreeMap::new();
+    let mut totals: BTreeMap<(String, ShareKind), u64> = BTreeMap::new();
     for part in parts {
-        *totals.entry((part.hop, part.activity)).or_default() += part.duration_ns;
+        *totals.entry((part.hop, part.kind)).or_default() += part.duration_ns;
     }
     let total: u64 = totals.values().sum();
     let mut shares: Vec<Share> = totals
         .into_iter()
         .filter(|(_, ns)| *ns > 0)
-        .map(|((hop, activity), ns)| Share { hop, activity, share: ns as f64 / total.max(1) as f64 })
+        .map(|((hop, kind), ns)| Share { hop, kind, share: ns as f64 / total.max(1) as f64 })
         .collect();
     shares.sort_by(|a, b| b.share.total_cmp(&a.share));
     shares
@@ -86,18 +85,18 @@ fn callees(trace: &Trace) -> HashMap<SpanId, &str> {
     servers.filter_map(|span| span.parent.map(|parent| (parent, span.service()))).collect()
 }
 
-fn hop(span: &Span, callees: &HashMap<SpanId, &str>) -> (String, Activity) {
+fn hop(span: &Span, callees: &HashMap<SpanId, &str>) -> (String, ShareKind) {
     let service = span.service();
     if span.attribute(contract::WAIT) == Some(&Value::Bool(true)) {
-        return (service.to_owned(), Activity::Wait);
+        return (service.to_owned(), ShareKind::Wait);
     }
     if span.attribute(contract::DB_SYSTEM_NAME).is_some() {
-        return ("database".to_owned(), Activity::Work);
+        return ("database".to_owned(), ShareKind::Work);
     }
     match (span.kind, callees.get(&span.span_id)) {
-        (Kind::Client, Some(callee)) => (format!("{service} → {callee}"), Activity::Transit),
-        (Kind::Client, None) => (format!("{service} → ?"), Activity::Transit),
-        _ => (service.to_owned(), Activity::Work),
+        (Kind::Client, Some(callee)) => (format!("{service} → {callee}"), ShareKind::Transit),
+        (Kind::Client, None) => (format!("{service} → ?"), ShareKind::Transit),
+        _ => (service.to_owned(), ShareKind::Work),
     }
 }
 

@@ -35,18 +35,18 @@ fn attributes_work_waits_and_transit_to_hops() {
     let parts = attribute(&trace);
     assert_eq!(parts.iter().map(|part| part.duration_ns).sum::<u64>(), 100);
     let shares = shares(parts);
-    let share = |hop: &str, activity| {
-        let found = shares.iter().find(|share| share.hop == hop && share.activity == activity);
+    let share = |hop: &str, kind| {
+        let found = shares.iter().find(|share| share.hop == hop && share.kind == kind);
         found.map(|share| share.share)
     };
-    for (hop, activity, expected) in [
-        ("shop → cart", Activity::Transit, 0.2),
-        ("cart", Activity::Work, 0.2),
-        ("cart", Activity::Wait, 0.2),
-        ("database", Activity::Work, 0.3),
-        ("cart → ?", Activity::Transit, 0.1),
+    for (hop, kind, expected) in [
+        ("shop → cart", ShareKind::Transit, 0.2),
+        ("cart", ShareKind::Work, 0.2),
+        ("cart", ShareKind::Wait, 0.2),
+        ("database", ShareKind::Work, 0.3),
+        ("cart → ?", ShareKind::Transit, 0.1),
     ] {
-        assert_eq!(share(hop, activity), Some(expected), "{hop} {activity:?}");
+        assert_eq!(share(hop, kind), Some(expected), "{hop} {kind:?}");
     }
     assert_eq!((shares.len(), shares[0].hop.as_str()), (5, "database"));
 }
