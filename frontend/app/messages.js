@@ -29,7 +29,7 @@ const MESSAGES = {
   internal: BROKEN,
 };
 
-// After these codes the page cannot know whether the booking was made.
+// Codes after which it is unknown whether the booking was made.
 const OUTCOME_UNKNOWN = new Set(["queue_full", "unavailable", "timeout", "unreachable", "internal"]);
 
 /** Returns whether the failure needs no message: the user started another search or was asked to log in again. */

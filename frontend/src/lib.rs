@@ -103,7 +103,7 @@ fn json(body: &str) -> Response {
 }
 
 /// Allows scripts, styles and images from this origin only, and requests to this origin and the balancer's port. The
-/// host is a wildcard because only the browser knows under which name it reaches the balancer.
+/// host is a wildcard because the name under which the browser reaches the balancer is unknown here.
 fn content_security_policy(api_port: u16) -> HeaderValue {
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' *:{api_port}; \

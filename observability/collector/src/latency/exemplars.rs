@@ -53,7 +53,7 @@ impl ByBucket {
             return;
         }
         let rank = |exemplar: &Option<(u64, TraceId)>| exemplar.map(|(_, id)| id.rank());
-        // An empty place is beyond every rank.
+        // An unused slot counts as the largest rank, so that it is filled first.
         let last = exemplars.iter_mut().max_by_key(|exemplar| rank(exemplar).map_or(u128::MAX, u128::from));
         let Some(last) = last.filter(|last| rank(last).is_none_or(|rank| id.rank() < rank)) else { return };
         if let Some((_, trace_id)) = last.replace((duration_ns, id)) {

@@ -1,7 +1,8 @@
 //! The memory budget for messages in flight. A message reserves its bytes as they arrive, and releases them when it has been
 //! handled; when the budget is exhausted, the sender is asked to retry.
 //!
-//! So the memory for slow senders of large messages is bounded, and they delay each other instead of displacing the store.
+//! The budget bounds the memory for slow senders of large messages. Such senders delay each other and do not displace the
+//! store.
 //!
 //! Considered: `tower`'s load shedding and concurrency limits. They count requests; here the bytes count, and a request's
 //! length is unknown until it has arrived and is decompressed.

@@ -124,7 +124,7 @@ impl KeepReasons {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ExemplarChange {
     pub(crate) trace_id: TraceId,
-    /// Whether it became one.
+    /// Whether it became an exemplar.
     pub(crate) added: bool,
 }
 
