@@ -1,4 +1,19 @@
-//! `workbench`: one binary for every role of the system and for the load that tests it.
+//! `workbench`: the command line for the roles of the system and for the load generator.
+//!
+//! The modules are listed from the lowest layer to the highest. Each module uses only modules above it in the list:
+//!
+//! - `usage`, `stop`: usage errors; signals
+//! - `stack`: every role as its own process, and PostgreSQL
+//! - `plan`: when each request is due and what it asks for
+//! - `measure`: samples, histograms, validity of the figures
+//! - `drive`: goose sends the planned requests; the oracle verifies the replies
+//! - `collector_client`: the collector's API
+//! - `bundle`: `run.json` and the other files of a run
+//! - `analysis`: objectives, hops, where the time went
+//! - `report`: text and HTML
+//! - `transfer`: traces to and from files
+//! - `run`: the steps of a load run
+//! - `commands`: one file for each subcommand
 
 mod usage;
 mod stop;
@@ -31,7 +46,7 @@ use commands::up::{self, Up};
 use commands::{health, secrets};
 use usage::UsageError;
 
-/// Starts the tutoring system, loads it, checks every reply, and says where the time went.
+/// Starts the tutoring system, loads it, verifies every reply, and reports where the time went.
 #[derive(Debug, Parser)]
 #[command(name = "workbench", version)]
 pub(crate) struct Cli {
@@ -41,30 +56,30 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start everything, load it, print where the time went, and stop
+    /// Start the system, load it, print where the time went, and stop it
     Demo(Demo),
-    /// Start everything and stay, until Ctrl-C
+    /// Start the system and keep it running until Ctrl-C
     Up(Up),
     /// Run one role in this process; `serve ROLE --help` lists its settings
     #[command(subcommand)]
     Serve(Serve),
-    /// Load a system that runs already, and check every reply
+    /// Load a running system and verify every reply
     Load(Load),
-    /// Print the report of a run again
+    /// Print the report of an earlier run
     Report(Report),
-    /// Move kept traces between a running collector and files
+    /// Export traces of a running collector to a file, or import files
     #[command(subcommand)]
     Traces(Transfer),
-    /// Put tutors and students into a database
+    /// Write tutors and students to a database
     Seed(Seed),
-    /// Write random secrets for the roles to share into a folder, unless they are there
+    /// Write the random secrets that the roles share to a folder; keep existing ones
     Secrets {
-        /// Gets the token key and PostgreSQL's password file
+        /// Folder of the token secret and PostgreSQL's password file
         folder: PathBuf,
     },
-    /// Succeed if a role is ready
+    /// Exit with 0 if a role is ready
     Health {
-        /// Where the role listens
+        /// Address of the role
         #[arg(value_name = "HOST:PORT", env = "LISTEN")]
         address: String,
     },
@@ -100,12 +115,12 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs a command that mostly waits: on this thread.
+/// Runs a command that mostly waits on a single-threaded runtime.
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
-/// Whether `error` is one of them.
+/// Returns whether `error` is a usage or configuration error.
 fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<UsageError>()

@@ -1,7 +1,7 @@
-//! The whole system on this machine: every role a process of its own, over a PostgreSQL of its own.
+//! Runs the whole system on this machine: one process for each role, and a private PostgreSQL.
 //!
-//! Nothing of a stack outlives its [`Stack`]: [`Stack::stop`] ends the processes in order, dropping the value (an
-//! error, a panic, a second Ctrl-C) kills them, and if this process itself is killed, each child sees its stdin end.
+//! No process outlives its [`Stack`]: [`Stack::stop`] ends the processes in order; dropping the value (after an error, a
+//! panic or a second Ctrl-C) kills them; if this process is killed, each child stops because its stdin closes.
 
 mod addresses;
 mod data_set;
@@ -9,7 +9,7 @@ pub(crate) mod keeper;
 mod ports;
 pub(crate) mod postgres;
 mod process;
-mod roles;
+mod role_process;
 pub(crate) mod secret;
 
 use std::path::PathBuf;
@@ -28,81 +28,82 @@ pub(crate) use data_set::{DataSet, seed};
 use ports::{Block, Ports};
 use postgres::{Binaries, Cluster};
 use process::Process;
-use roles::{Role, SharedSettings};
+use role_process::{RoleProcess, SharedSettings};
 use secret::random;
 
-/// How long everything together may take until it is ready; a cold, busy machine needs a part of it.
-const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long one role may take to finish what it has in hand.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
-const LAST_LINES: usize = 20;
+/// Maximum time until all processes are ready, sufficient for a cold and busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum time for a role to finish its requests when it stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Number of log lines that an error quotes.
+const QUOTED_LOG_LINES: usize = 20;
 
-/// Why there is no stack (any more).
+/// Why a stack did not start or ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "cannot listen on port {port} ({owner}): {source}; --port-base N or --free-ports choose other ports"
+        "cannot listen on port {port} ({owner}): {source} (choose other ports with --port-base N or --free-ports)"
     )]
     Port { port: u16, owner: &'static str, source: std::io::Error },
-    #[error("no sixteen free ports in a row between 10000 and 32000")]
+    #[error("no sixteen consecutive free ports between 10000 and 32000")]
     NoFreePorts,
     #[error(
-        "no PostgreSQL server (the programs initdb and postgres) {}; install one \
+        "found no PostgreSQL server (programs initdb and postgres) {}: install one \
          (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17) \
-         or point DATABASE_URL at one that runs",
-        searched.as_ref().map_or("on PATH or where packages put it".into(), |folder| format!("in {}", folder.display()))
+         or set DATABASE_URL to a running server",
+        searched.as_ref().map_or("on PATH or in the usual folders".into(), |folder| format!("in {}", folder.display()))
     )]
     NoPostgres { searched: Option<PathBuf> },
     #[error("{name} ended ({status}); its last log lines:\n{log}")]
     Ended { name: &'static str, status: ExitStatus, log: String },
-    #[error("{name} is not ready after {} s; its last log lines:\n{log}", READY_WITHIN.as_secs())]
+    #[error("{name} is not ready after {} s; its last log lines:\n{log}", START_TIMEOUT.as_secs())]
     NotReady { name: &'static str, log: String },
-    #[error("{doing}")]
-    Io { doing: &'static str, source: std::io::Error },
-    #[error("the database does not let us in")]
+    #[error("{failed}")]
+    Io { failed: &'static str, source: std::io::Error },
+    #[error("cannot connect to the database")]
     Database(#[from] sqlx::Error),
-    #[error("filling the database")]
+    #[error("cannot write the data set to the database")]
     Seed(#[from] system::app::Error),
 }
 
 impl Error {
-    /// Whether other arguments or another machine's set-up would help, as against something that broke.
+    /// Returns whether the arguments or the configuration of the machine caused the error.
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             Self::Port { .. } | Self::NoFreePorts | Self::NoPostgres { .. } => true,
-            // A role says so itself.
+            // The role's own exit status.
             Self::Ended { status, .. } => status.code() == Some(2),
             _ => false,
         }
     }
 }
 
-/// What a stack is made from.
+/// Settings of a stack.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) ports: PortChoice,
-    /// A database that runs already, instead of a private one.
+    /// URL of a running database; `None` starts a private one.
     pub(crate) database_url: Option<String>,
-    /// Where to look for PostgreSQL's programs, and nowhere else.
+    /// Folder of PostgreSQL's programs; `None` searches for them.
     pub(crate) postgres_bin: Option<PathBuf>,
-    /// Signs the tokens; a random one if absent.
+    /// Secret that signs the tokens; `None` uses a random one.
     pub(crate) jwt_secret: Option<String>,
     /// Worker threads of each role instead of the number that the stack chooses.
     pub(crate) worker_threads: Option<String>,
-    /// Where the roles send their spans, if not to the stack's own collector.
+    /// OTLP endpoint for the spans; `None` uses the stack's own collector.
     pub(crate) export_to: Option<String>,
-    /// What the database is filled with.
+    /// Size of the data set.
     pub(crate) data: DataSet,
 }
 
-/// How the roles get their ports.
+/// Choice of the ports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PortChoice {
-    /// The ports of the README's table.
+    /// Default ports of the roles.
     Table,
-    /// A row of twelve.
+    /// Twelve consecutive ports.
     Base(u16),
-    /// Whatever is free.
+    /// Free ports.
     Free,
 }
 
@@ -117,7 +118,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts everything and returns when all of it is ready and the tutors and students are in the database.
+    /// Starts all processes. Returns when they are ready and the data set is in the database.
     pub(crate) async fn start(options: &Options) -> Result<Self, Error> {
         let block = Block::reserve()?;
         let ports = match options.ports {
@@ -126,8 +127,10 @@ impl Stack {
             PortChoice::Free => block.ports(),
         };
         ports.check()?;
-        let folder =
-            tempfile::Builder::new().prefix("workbench-").tempdir().map_err(io("making a folder"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("workbench-")
+            .tempdir()
+            .map_err(io("cannot create a temporary folder"))?;
         let cluster = match options.database_url {
             Some(_) => None,
             None => Some(Cluster {
@@ -144,17 +147,21 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Everything that can starts at once; the roles with a database as soon as it answers.
+    /// Starts the roles that need a database as soon as it accepts connections, all others immediately.
     async fn start_all(&mut self, options: &Options, cluster: Option<&Cluster>) -> Result<(), Error> {
-        let executable = std::env::current_exe().map_err(io("finding this executable"))?;
+        let executable = std::env::current_exe().map_err(io("cannot find this executable"))?;
         let name = if cluster.is_some() { "database" } else { "keeper" };
-        self.spawn(name, roles::KEEPER_DEPTH, keeper::command(&executable, self.folder.path(), cluster))?;
+        self.spawn(
+            name,
+            role_process::KEEPER_STOP_ORDER,
+            keeper::command(&executable, self.folder.path(), cluster),
+        )?;
 
         let random_secret = random(48);
         let jwt_secret = options.jwt_secret.as_deref().unwrap_or(&random_secret);
-        let own_collector = roles::loopback(self.ports.otlp_grpc);
+        let own_collector = role_process::loopback(self.ports.otlp_grpc);
         let export_to = options.export_to.as_deref().unwrap_or(&own_collector);
-        let roles = roles::all(
+        let roles = role_process::all(
             &self.ports,
             &SharedSettings {
                 database_url: &self.database_url,
@@ -163,32 +170,35 @@ impl Stack {
                 worker_threads: options.worker_threads.as_deref(),
             },
         );
-        let (waiting, free): (Vec<&Role>, Vec<&Role>) = roles.iter().partition(|role| role.needs_database);
+        let (waiting, free): (Vec<&RoleProcess>, Vec<&RoleProcess>) =
+            roles.iter().partition(|role| role.needs_database);
         for role in free {
-            self.spawn(role.name, role.depth, role.command(&executable))?;
+            self.spawn(role.name, role.stop_order, role.command(&executable))?;
         }
-        self.or_ended(answering(self.database_url.clone())).await?;
+        self.or_ended(database_ready(self.database_url.clone())).await?;
         for role in waiting {
-            self.spawn(role.name, role.depth, role.command(&executable))?;
+            self.spawn(role.name, role.stop_order, role.command(&executable))?;
         }
         let url = self.database_url.clone();
         let seeded = async { Ok(seed(&url, options.data).await?) };
         let ready = ready(roles.iter().map(|role| (role.name, role.port)).collect());
         let ((), late) = self.or_ended(async { tokio::try_join!(seeded, ready) }).await?;
         match self.processes.iter().find(|process| late.contains(&process.name)) {
-            Some(process) => Err(Error::NotReady { name: process.name, log: process.last_lines(LAST_LINES) }),
+            Some(process) => {
+                Err(Error::NotReady { name: process.name, log: process.last_lines(QUOTED_LOG_LINES) })
+            }
             None => Ok(()),
         }
     }
 
-    fn spawn(&mut self, name: &'static str, depth: u8, command: Command) -> Result<(), Error> {
-        let process =
-            Process::start(name, depth, self.folder.path(), command).map_err(io("starting a process"))?;
+    fn spawn(&mut self, name: &'static str, stop_order: u8, command: Command) -> Result<(), Error> {
+        let process = Process::start(name, stop_order, self.folder.path(), command)
+            .map_err(io("cannot start a process"))?;
         self.processes.push(process);
         Ok(())
     }
 
-    /// Waits for `work`, unless a process of the stack ends first.
+    /// Waits for `work`. Fails if a process of the stack ends first.
     async fn or_ended<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         tokio::select! {
             done = work => done,
@@ -196,39 +206,47 @@ impl Stack {
         }
     }
 
-    /// Returns when a process of the stack has ended by itself: which, how, and what it said last.
+    /// Waits until a process of the stack ends by itself and returns the error.
     pub(crate) async fn ended(&mut self) -> Error {
         let mut children = match signal(SignalKind::child()) {
             Ok(children) => children,
-            Err(source) => return Error::Io { doing: "watching the processes", source },
+            Err(source) => return Error::Io { failed: "cannot watch the processes", source },
         };
         loop {
-            // The first in line is the database: what it takes with it comes after it.
+            // The database comes first: if it ends, roles may end because of it.
             for process in &mut self.processes {
                 if let Some(status) = process.ended() {
-                    return Error::Ended { name: process.name, status, log: process.last_lines(LAST_LINES) };
+                    return Error::Ended {
+                        name: process.name,
+                        status,
+                        log: process.last_lines(QUOTED_LOG_LINES),
+                    };
                 }
             }
             children.recv().await;
         }
     }
 
-    /// Where everything is.
+    /// Returns the addresses of the stack.
     pub(crate) fn addresses(&self) -> Addresses {
         Addresses::new(&self.ports, &self.database_url, self.folder.path(), &self.processes)
     }
 
-    /// Ends every process, those first that others do not call, and removes the folder. Each may finish what it has in hand.
+    /// Stops the processes in order, each after it has finished its requests, and removes the folder.
     pub(crate) async fn stop(mut self) -> Result<(), Error> {
-        for depth in 0..=roles::KEEPER_DEPTH {
+        for stop_order in 0..=role_process::KEEPER_STOP_ORDER {
             let deadline = Instant::now()
-                + if depth == roles::KEEPER_DEPTH { keeper::STOP_TIMEOUT } else { STOP_WITHIN };
-            let (now, later) = self.processes.drain(..).partition(|process| process.depth == depth);
+                + if stop_order == role_process::KEEPER_STOP_ORDER {
+                    keeper::STOP_TIMEOUT
+                } else {
+                    STOP_TIMEOUT
+                };
+            let (now, later) = self.processes.drain(..).partition(|process| process.stop_order == stop_order);
             self.processes = later;
             let mut stopping: Vec<Process> = now;
             stopping.iter().for_each(Process::terminate);
             for process in &mut stopping {
-                process.wait(deadline).await.map_err(io("stopping a process"))?;
+                process.wait(deadline).await.map_err(io("cannot stop a process"))?;
             }
         }
         Ok(())
@@ -237,44 +255,46 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let (mut keeper, mut roles): (Vec<_>, Vec<_>) =
-            self.processes.drain(..).partition(|process| process.depth == roles::KEEPER_DEPTH);
+        let (mut keeper, mut roles): (Vec<_>, Vec<_>) = self
+            .processes
+            .drain(..)
+            .partition(|process| process.stop_order == role_process::KEEPER_STOP_ORDER);
         roles.iter_mut().for_each(Process::kill);
         keeper.iter_mut().for_each(|keeper| keeper.release(keeper::STOP_TIMEOUT));
-        // Only when the keeper was killed is there still a server, and nobody else to end it.
+        // If the keeper was killed, its server still runs.
         postgres::kill_left_over(self.folder.path());
     }
 }
 
-/// Returns when the database takes connections.
-async fn answering(url: String) -> Result<(), Error> {
+/// Waits until the database accepts connections.
+async fn database_ready(url: String) -> Result<(), Error> {
     let start = Instant::now();
     let options: PgConnectOptions = url.parse()?;
     loop {
         match options.connect().await {
             Ok(connection) => return Ok(connection.close().await?),
-            Err(error) if !is_starting(&error) || start.elapsed() > READY_WITHIN => return Err(error.into()),
+            Err(error) if !is_starting(&error) || start.elapsed() > START_TIMEOUT => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
-/// Nobody listens yet, or PostgreSQL says itself that it is starting.
+/// Returns whether the server does not listen yet, or reports that it is starting.
 fn is_starting(error: &sqlx::Error) -> bool {
     let cannot_connect_now =
         error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57P03"));
     cannot_connect_now || matches!(error, sqlx::Error::Io(_))
 }
 
-/// Returns when all of them say that they are ready, or those that still do not after a minute.
+/// Waits until all roles are ready. Returns the names of those that are not ready after [`START_TIMEOUT`].
 async fn ready(mut roles: Vec<(&'static str, u16)>) -> Result<Vec<&'static str>, Error> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
-    let client = client.map_err(|error| io("making an HTTP client")(std::io::Error::other(error)))?;
-    let deadline = Instant::now() + READY_WITHIN;
+    let client = client.map_err(|error| io("cannot create an HTTP client")(std::io::Error::other(error)))?;
+    let deadline = Instant::now() + START_TIMEOUT;
     loop {
         let mut waiting = Vec::new();
         for (name, port) in roles {
-            let reply = client.get(format!("{}/health/ready", roles::loopback(port))).send().await;
+            let reply = client.get(format!("{}/health/ready", role_process::loopback(port))).send().await;
             if !reply.is_ok_and(|reply| reply.status().is_success()) {
                 waiting.push((name, port));
             }
@@ -287,6 +307,6 @@ async fn ready(mut roles: Vec<(&'static str, u16)>) -> Result<Vec<&'static str>,
     }
 }
 
-fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::Io { doing, source }
+fn io(failed: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io { failed, source }
 }

@@ -1,13 +1,13 @@
-//! When a process of the workbench has to stop: SIGTERM, SIGINT, or the end of its stdin.
+//! Stops a process of the workbench on SIGTERM, SIGINT or the end of stdin.
 
 use std::io::{self, Read as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT. Call it inside a runtime.
+/// Returns a token that the first SIGTERM or SIGINT cancels. Requires a runtime.
 pub(crate) fn on_signal() -> io::Result<CancellationToken> {
-    keep_interrupts();
+    keep_goose_from_handling_sigint();
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -22,26 +22,25 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Keeps SIGINT with whoever asked for it. To be called before any other SIGINT handler is installed.
+/// Keeps goose from replacing the SIGINT handlers. Must run before any other handler is installed.
 ///
-/// Goose installs its handler through the `ctrlc` crate, over everybody else's, and a second Ctrl-C then ends the
-/// process on the spot. With a handler of that crate in place already, goose does without.
-fn keep_interrupts() {
-    // An error means that such a handler is in place.
+/// Goose installs its handler through the `ctrlc` crate, which replaces all others, and ends the process at the second
+/// Ctrl-C. If that crate has a handler already, goose does not install one.
+fn keep_goose_from_handling_sigint() {
+    // An error means that a handler is installed already.
     let _ = ctrlc::set_handler(|| ());
 }
 
-/// Returns at the second signal: `token`, of the first, is cancelled and whoever waits has no patience left.
+/// Waits for the second signal; the first one cancels `token`.
 pub(crate) async fn again(token: &CancellationToken) -> io::Result<()> {
     token.cancelled().await;
     on_signal()?.cancelled().await;
     Ok(())
 }
 
-/// Cancels `token` also when stdin ends. A parent that holds the other end of that pipe, and says nothing on it,
-/// leaves no child behind however it dies.
+/// Cancels `token` also when stdin closes, so that a child stops when its parent dies for any reason.
 pub(crate) fn with_stdin(token: CancellationToken) -> io::Result<()> {
-    // A thread of its own, not tokio's stdin: a blocked read there would keep the runtime from shutting down.
+    // A separate thread instead of tokio's stdin, where a blocked read would delay the shutdown of the runtime.
     let watch = move || {
         let mut byte = [0];
         while matches!(io::stdin().read(&mut byte), Ok(1..)) {}

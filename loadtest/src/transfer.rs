@@ -1,4 +1,4 @@
-//! `workbench traces`: kept traces between a running collector and files, in OTLP JSON or that of Jaeger's UI.
+//! Transfers traces between a running collector and files, as OTLP JSON or Jaeger UI JSON.
 
 mod request;
 mod document;
@@ -19,34 +19,34 @@ pub(crate) use import::import;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
-    /// The collector's query API
+    /// URL of the collector's query API
     #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = "http://127.0.0.1:16686")]
     collector: String,
-    /// Only this trace; may be repeated
+    /// Export only this trace; may be repeated
     #[arg(long = "trace", value_name = "ID")]
     traces: Vec<TraceId>,
-    /// What to write
+    /// Format of the file
     #[arg(long, value_enum, default_value = "otlp")]
     format: Format,
-    /// Where to write it, packed with zstd if its name ends in .zst; - is stdout
+    /// Output file, compressed with zstd if the name ends in .zst; - is stdout
     #[arg(default_value = "-")]
     file: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Format {
-    /// A line of OTLP JSON for each trace, as the OpenTelemetry collector's file exporter writes
+    /// One line of OTLP JSON for each trace, as written by the OpenTelemetry collector's file exporter
     Otlp,
-    /// One document, as Jaeger's UI saves and takes it
+    /// One document, as saved and loaded by Jaeger's UI
     Jaeger,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
-    /// Where OTLP/HTTP is taken
+    /// URL of the OTLP/HTTP receiver
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318")]
     otlp: String,
-    /// OTLP JSON or that of Jaeger's UI, plain or packed with zstd or gzip; - is stdin
+    /// Files of OTLP JSON or Jaeger UI JSON, plain or compressed with zstd or gzip; - is stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
 }

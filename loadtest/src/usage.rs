@@ -1,6 +1,6 @@
-//! Errors that other arguments or another set-up mend, and no repair: the process ends with 2 for them.
+//! Usage and configuration errors; exit status 2.
 
-/// What the command line or the set-up lacks.
+/// An error that other arguments or another configuration would avoid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 pub(crate) struct UsageError(pub(crate) anyhow::Error);

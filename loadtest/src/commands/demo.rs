@@ -1,4 +1,4 @@
-//! `workbench demo`: start everything, load it, print where the time went, stop.
+//! `workbench demo`: starts the system, loads it, prints where the time went, stops it.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub(crate) struct Demo {
     pub(crate) options: RunOptions,
     #[command(flatten)]
     pub(crate) stack: StackArgs,
-    /// Leave everything running after the load, until Ctrl-C
+    /// Keep the system running after the load, until Ctrl-C
     #[arg(long)]
     pub(crate) keep_up: bool,
 }
@@ -32,9 +32,9 @@ impl Demo {
     }
 }
 
-/// Ctrl-C ends the load early and is reported as such; another one stops everything at once.
+/// Runs the demo. The first Ctrl-C ends the load early, with a report; the second one stops everything immediately.
 pub(crate) fn demo(arguments: &Demo) -> anyhow::Result<ExitCode> {
-    // Several threads: the load generator shares them with nothing but the watch over the processes.
+    // Several threads, because the load generator runs in this process.
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments))
 }
 
@@ -65,14 +65,14 @@ async fn load_stack(
         ended = stack.ended() => return Err(ended.into()),
         again = stop::again(interrupted) => {
             again?;
-            bail!("stopped at once; no bundle was written");
+            bail!("interrupted twice: no bundle was written");
         }
     };
     load::print(&finished, arguments.options.json)?;
     std::io::stdout().flush()?;
     if arguments.keep_up {
-        eprintln!("\n{}\n\nCtrl-C stops all of it.", stack.addresses());
-        up::stay(stack, interrupted).await?;
+        eprintln!("\n{}\n\nPress Ctrl-C to stop the system.", stack.addresses());
+        up::run_until_interrupted(stack, interrupted).await?;
     }
     Ok(load::exit_code(&finished))
 }

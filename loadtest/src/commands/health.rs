@@ -1,7 +1,7 @@
-//! `workbench health`: is the role at this address ready? For health checks where there is neither a shell nor curl.
+//! `workbench health`: checks whether a role is ready, for containers without a shell or curl.
 //!
-//! Runs every few seconds beside each role, so it asks over a bare socket: an HTTP client would read the machine's
-//! certificate authorities first, which costs more than the role's answer.
+//! Considered: reqwest. It loads the machine's certificate authorities first, which costs more than the check itself, and
+//! the check runs every few seconds beside each role. So this uses a plain socket.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -11,23 +11,23 @@ use anyhow::{Context as _, bail};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Fails unless `GET /health/ready` at `address` (host and port) is answered with 200.
+/// Fails unless `GET /health/ready` at `address` (host and port) returns 200.
 pub(crate) fn health(address: &str) -> anyhow::Result<()> {
-    let status = ask(address).with_context(|| format!("asking {address}"))?;
+    let status = status_line(address).with_context(|| format!("cannot reach {address}"))?;
     match status.split(' ').nth(1) {
         Some("200") => Ok(()),
         _ => bail!("{address} is not ready: {status}"),
     }
 }
 
-/// The status line of the reply.
-fn ask(address: &str) -> anyhow::Result<String> {
-    let address = address.to_socket_addrs()?.next().context("no such host")?;
+/// Returns the status line of the reply.
+fn status_line(address: &str) -> anyhow::Result<String> {
+    let address = address.to_socket_addrs()?.next().context("unknown host")?;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut reply = Vec::new();
-    stream.take(64 * 1024).read_to_end(&mut reply).context("waiting for the answer")?;
+    stream.take(64 * 1024).read_to_end(&mut reply).context("no reply")?;
     Ok(String::from_utf8_lossy(&reply).lines().next().unwrap_or_default().to_owned())
 }
 
@@ -39,39 +39,39 @@ mod tests {
 
     use super::*;
 
-    /// The outcome at a server that answers once with this status line, and what it was asked.
+    /// Returns the outcome for a server that replies with this status, and the request line it received.
     fn outcome(status: &'static str) -> (anyhow::Result<()>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let asked: Vec<String> = BufReader::new(&stream)
+            let request: Vec<String> = BufReader::new(&stream)
                 .lines()
                 .map(Result::unwrap)
                 .take_while(|line| !line.is_empty())
                 .collect();
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
-            asked[0].clone()
+            request[0].clone()
         });
         let outcome = health(&address);
         (outcome, server.join().unwrap())
     }
 
     #[test]
-    fn a_ready_role_is_healthy() {
-        let (outcome, asked) = outcome("200 OK");
-        assert_eq!(asked, "GET /health/ready HTTP/1.1");
+    fn accepts_a_ready_role() {
+        let (outcome, request) = outcome("200 OK");
+        assert_eq!(request, "GET /health/ready HTTP/1.1");
         outcome.unwrap();
     }
 
     #[test]
-    fn a_role_that_is_not_ready_is_not() {
+    fn rejects_a_role_that_is_not_ready() {
         let error = outcome("503 Service Unavailable").0.unwrap_err().to_string();
         assert!(error.ends_with("is not ready: HTTP/1.1 503 Service Unavailable"), "{error}");
     }
 
     #[test]
-    fn neither_is_one_that_nobody_answers_for() {
+    fn rejects_a_closed_port() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         health(&closed.to_string()).unwrap_err();
     }

@@ -1,4 +1,4 @@
-//! `workbench keep`: the hidden command that owns a stack's folder and its database.
+//! `workbench keep`: a hidden command, the process that owns a stack's folder and its database.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use crate::stack::postgres::{Binaries, Cluster};
 /// The arguments of `workbench keep`.
 #[derive(Debug, Args)]
 pub(crate) struct Keep {
-    /// Removed at the end, with all that is in it
+    /// Folder that is removed at the end
     pub(crate) folder: PathBuf,
-    /// Run a PostgreSQL on this port
+    /// Port of a PostgreSQL server to run
     #[arg(long, requires = "password")]
     port: Option<u16>,
     #[arg(long)]
@@ -23,7 +23,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    /// The server to run, if any.
+    /// Returns the server to run, if any.
     pub(crate) fn cluster(&self) -> Option<Cluster> {
         Some(Cluster {
             binaries: self.postgres_bin.clone().map_or(Binaries::OnPath, Binaries::In),
@@ -34,7 +34,7 @@ impl Keep {
     }
 }
 
-/// Keeps the folder until told to stop.
+/// Runs until SIGTERM or the end of stdin.
 pub(crate) async fn keep(arguments: &Keep) -> anyhow::Result<ExitCode> {
     keeper::keep(&arguments.folder, arguments.cluster().as_ref()).await
 }

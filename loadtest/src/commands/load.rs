@@ -1,4 +1,4 @@
-//! `workbench load`.
+//! `workbench load`: loads a running system.
 
 use std::process::ExitCode;
 
@@ -18,14 +18,14 @@ pub(crate) struct Load {
     pub(crate) endpoints: Endpoints,
 }
 
-/// Loads a system that runs already. Ctrl-C ends the run early and is reported as such; another one gives it up.
+/// Runs the load. The first Ctrl-C ends the run early, with a report; the second one aborts it.
 pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
         let stop = stop::on_signal()?;
         tokio::select! {
             finished = run::run(&arguments.options, &arguments.endpoints, &stop) => finished,
-            again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("stopped at once; no bundle was written"))),
+            again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("interrupted twice: no bundle was written"))),
         }
     })?;
     print(&finished, arguments.options.json)?;
@@ -43,7 +43,7 @@ pub(crate) fn print(bundle: &Bundle, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 0 when the run passed, 1 when it did not.
+/// Returns exit status 0 if the run passed, otherwise 1.
 pub(crate) fn exit_code(bundle: &Bundle) -> ExitCode {
     ExitCode::from(if bundle.run.passed { 0 } else { 1 })
 }

@@ -1,4 +1,4 @@
-//! `workbench report`.
+//! `workbench report`: prints the report of an earlier run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::usage::UsageError;
 /// The arguments of `workbench report`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Report {
-    /// The run's folder
+    /// Folder of the run
     run: PathBuf,
     /// Print run.json
     #[arg(long, conflicts_with = "html")]
@@ -23,14 +23,17 @@ pub(crate) struct Report {
     html: bool,
 }
 
-/// Prints what a bundle says.
+/// Prints the report as text, JSON or HTML.
 pub(crate) fn report(arguments: &Report) -> anyhow::Result<ExitCode> {
     let bundle = Bundle::read(&arguments.run).map_err(UsageError)?;
     if arguments.json {
         println!("{}", bundle.json()?);
     } else if arguments.html {
         let file = bundle.folder.join("report.html");
-        print!("{}", std::fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?);
+        print!(
+            "{}",
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?
+        );
     } else {
         print!("{}", report::text(&bundle));
     }

@@ -1,7 +1,7 @@
-//! `workbench secrets`: what the roles of one system share and nobody else has to know, as files of a folder.
+//! `workbench secrets`: writes the secrets that the roles of a system share to a folder.
 //!
-//! `jwt_secret` signs the tokens of every gateway; `pgpass` is PostgreSQL's password file for any server. Only the
-//! owner can read them. A file that exists stays as it is, so that a second start finds the system's own secrets.
+//! `jwt_secret` signs the tokens of every gateway; `pgpass` is PostgreSQL's password file for any server. Only the owner
+//! can read the files. Existing files are kept, so that a restarted system keeps its secrets.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -11,21 +11,21 @@ use tempfile::NamedTempFile;
 
 use crate::stack::secret::random;
 
-/// Writes the files that are missing.
+/// Writes the missing files.
 pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     write_once(folder, "jwt_secret", &random(48))?;
     write_once(folder, "pgpass", &format!("*:*:*:*:{}\n", random(32)))
 }
 
-/// All of the file or nothing, also when the process is killed.
+/// Writes the file atomically, unless it exists.
 fn write_once(folder: &Path, name: &str, content: &str) -> anyhow::Result<()> {
     let path = folder.join(name);
     let mut file =
-        NamedTempFile::new_in(folder).with_context(|| format!("writing to {}", folder.display()))?;
+        NamedTempFile::new_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
     file.write_all(content.as_bytes())?;
     match file.persist_noclobber(&path) {
         Err(error) if error.error.kind() != ErrorKind::AlreadyExists => {
-            Err(error.error).with_context(|| format!("writing {}", path.display()))
+            Err(error.error).with_context(|| format!("cannot write {}", path.display()))
         }
         _ => Ok(()),
     }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_start_finds_the_secrets_of_the_first() {
+    fn keeps_existing_secrets() {
         let folder = tempfile::tempdir().unwrap();
         let read =
             || ["jwt_secret", "pgpass"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_systems_share_a_secret_and_only_the_owner_reads_it() {
+    fn secrets_differ_and_are_readable_by_the_owner_only() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let secrets = folders.each_ref().map(|folder| {
             write(folder.path()).unwrap();

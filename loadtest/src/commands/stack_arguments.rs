@@ -9,16 +9,16 @@ use crate::stack::{DataSet, Options, PortChoice};
 /// Arguments that `up` and `demo` share.
 #[derive(Debug, Args)]
 pub(crate) struct StackArgs {
-    /// Listen on the twelve ports from N on
+    /// First of the twelve consecutive ports to listen on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65524))]
     port_base: Option<u16>,
-    /// Use this PostgreSQL instead of starting one
+    /// URL of a running PostgreSQL to use instead of a private one
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Take initdb and postgres from this folder instead of searching for them
+    /// Folder of initdb and postgres; searched for by default
     #[arg(long, value_name = "FOLDER")]
     postgres_bin: Option<PathBuf>,
-    /// Sign tokens with this secret, of at least 32 bytes, instead of a random one
+    /// Secret of at least 32 bytes that signs the tokens; random by default
     #[arg(long, value_name = "SECRET", env = "JWT_SECRET", hide_env_values = true)]
     jwt_secret: Option<String>,
     /// Number of worker threads of each role, which tokio reads from the environment itself
@@ -29,7 +29,7 @@ pub(crate) struct StackArgs {
 }
 
 impl StackArgs {
-    /// `ports` unless a base was given.
+    /// Returns the stack's settings, with `ports` unless a port base was given.
     pub(crate) fn options(&self, ports: PortChoice) -> Options {
         Options {
             ports: self.port_base.map_or(ports, PortChoice::Base),

@@ -1,4 +1,4 @@
-//! `workbench traces`: kept traces between a running collector and files, in OTLP JSON or that of Jaeger's UI.
+//! `workbench traces`: exports and imports traces.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,13 @@ use crate::transfer::{Export, Import, export, import};
 /// The arguments of `workbench traces`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Transfer {
-    /// Write the traces that a collector keeps into a file
+    /// Write the traces of a collector to a file
     Export(Export),
-    /// Send the traces of files to a collector, or to whatever else takes OTLP/HTTP
+    /// Send the traces of files to a collector or another OTLP/HTTP receiver
     Import(Import),
 }
 
-/// Moves them, and says on stderr how many they were.
+/// Runs the export or import. Reports the number of traces on stderr.
 pub(crate) async fn transfer(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     match arguments {
         Transfer::Export(arguments) => export(arguments).await,

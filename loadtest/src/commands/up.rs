@@ -1,4 +1,4 @@
-//! `workbench up`: the whole system, until Ctrl-C.
+//! `workbench up`: runs the whole system until Ctrl-C.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ use crate::stop;
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) stack: StackArgs,
-    /// Listen on free ports instead of the usual ones
+    /// Listen on free ports instead of the default ones
     #[arg(long, conflicts_with = "port_base")]
     pub(crate) free_ports: bool,
-    /// Send spans to this OTLP/gRPC endpoint, not to the stack's own collector; empty turns the export off
+    /// OTLP/gRPC endpoint for the spans instead of the stack's own collector; empty turns the export off
     #[arg(long, value_name = "URL")]
     export_to: Option<String>,
-    /// Print one JSON object instead of the table when all is ready
+    /// Print one JSON object instead of the table of addresses
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -34,7 +34,7 @@ impl Up {
     }
 }
 
-/// Starts everything, prints where it is, and stays until Ctrl-C, SIGTERM or the end of one of its processes.
+/// Starts the system, prints its addresses, and runs until Ctrl-C, SIGTERM or the end of one of its processes.
 pub(crate) async fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
     let interrupted = stop::on_signal()?;
     let options = arguments.options();
@@ -47,27 +47,30 @@ pub(crate) async fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&stack.addresses())?);
     } else {
         println!("ready after {:.1} s\n\n{}\n", start.elapsed().as_secs_f64(), stack.addresses());
-        println!("Ctrl-C stops all of it.");
+        println!("Press Ctrl-C to stop the system.");
     }
     std::io::stdout().flush()?;
-    let stayed = stay(&mut stack, &interrupted).await;
+    let stayed = run_until_interrupted(&mut stack, &interrupted).await;
     stop(stack).await?;
     Ok(stayed.map(|()| ExitCode::SUCCESS)?)
 }
 
-/// Returns when told to stop, or with what ended before.
-pub(crate) async fn stay(stack: &mut Stack, interrupted: &CancellationToken) -> Result<(), Error> {
+/// Waits for the signal to stop. Fails if a process of the stack ends first.
+pub(crate) async fn run_until_interrupted(
+    stack: &mut Stack,
+    interrupted: &CancellationToken,
+) -> Result<(), Error> {
     tokio::select! {
         ended = stack.ended() => Err(ended),
         () = interrupted.cancelled() => Ok(()),
     }
 }
 
-/// Stops everything in order; another Ctrl-C meanwhile stops it at once.
+/// Stops the processes in order; another Ctrl-C kills them.
 pub(crate) async fn stop(stack: Stack) -> anyhow::Result<()> {
-    let impatient = stop::on_signal()?;
+    let interrupted_again = stop::on_signal()?;
     tokio::select! {
         stopped = stack.stop() => Ok(stopped?),
-        () = impatient.cancelled() => Ok(()),
+        () = interrupted_again.cancelled() => Ok(()),
     }
 }

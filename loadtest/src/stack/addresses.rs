@@ -1,4 +1,4 @@
-//! Where everything of a stack is: for a person as a table, for a program as one JSON object.
+//! The addresses of a stack, as a table or as one JSON object.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ports::Ports;
 use super::process::Process;
-use super::roles::loopback;
+use super::role_process::loopback;
 
 /// URLs, log files and process ids of a running stack.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ impl Addresses {
         }
     }
 
-    /// A shell pattern for all log files.
+    /// Returns a shell pattern that matches all log files.
     pub(crate) fn logs(&self) -> String {
         self.folder.join("*.log").display().to_string()
     }

@@ -1,8 +1,7 @@
-//! The process that owns the stack's folder and, unless there is another database, the private PostgreSQL in it.
+//! The process that owns the stack's folder and the private PostgreSQL in it, if there is one.
 //!
-//! It outlives whoever started it by just long enough to stop the server and remove the folder: when its stdin
-//! ends (which the kernel sees to, even after kill -9 of the parent) or on SIGTERM. It ends with an error when the server
-//! does, and then leaves the folder, with the reason in its logs, to the parent.
+//! It stops the server and removes the folder on SIGTERM or when its stdin closes, which happens even if the parent was
+//! killed with SIGKILL. If the server ends by itself, the keeper fails and leaves the folder with the logs to the parent.
 
 use std::io;
 use std::path::Path;
@@ -18,15 +17,16 @@ use tokio_util::sync::CancellationToken;
 use super::postgres::{Binaries, Cluster};
 use crate::stop;
 
-/// The variable that carries the password of the cluster to be made: arguments are for everyone to see.
+/// Variable that carries the password of the new cluster, because arguments are visible to all users.
 pub(crate) const PASSWORD: &str = "POSTGRES_PASSWORD";
-/// How long the server gets for a fast shutdown, then for an immediate one.
-const FAST: Duration = Duration::from_secs(10);
-const IMMEDIATE: Duration = Duration::from_secs(3);
-/// What the parent has to wait for at most.
+/// Maximum duration of PostgreSQL's fast shutdown.
+const FAST_SHUTDOWN: Duration = Duration::from_secs(10);
+/// Maximum duration of PostgreSQL's immediate shutdown.
+const IMMEDIATE_SHUTDOWN: Duration = Duration::from_secs(3);
+/// Maximum time that the parent waits for the keeper.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The command that becomes the keeper.
+/// Returns the command that runs the keeper.
 pub(crate) fn command(executable: &Path, folder: &Path, cluster: Option<&Cluster>) -> Command {
     let mut command = Command::new(executable);
     command.arg("keep").arg(folder);
@@ -39,7 +39,7 @@ pub(crate) fn command(executable: &Path, folder: &Path, cluster: Option<&Cluster
     command
 }
 
-/// Keeps the folder, and the server if there is one, until told to stop.
+/// Runs the server, if there is one, until SIGTERM or the end of stdin; then removes the folder.
 pub(crate) async fn keep(folder: &Path, cluster: Option<&Cluster>) -> anyhow::Result<ExitCode> {
     let stop = stop::on_signal()?;
     stop::with_stdin(stop.clone())?;
@@ -49,7 +49,7 @@ pub(crate) async fn keep(folder: &Path, cluster: Option<&Cluster>) -> anyhow::Re
     }
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", folder.display()))
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
         }
         _ => Ok(ExitCode::SUCCESS),
     }
@@ -70,7 +70,7 @@ async fn serve(cluster: &Cluster, stop: &CancellationToken) -> anyhow::Result<()
 
 fn start(mut command: Command) -> anyhow::Result<Child> {
     let program = command.as_std().get_program().to_owned();
-    command.kill_on_drop(true).spawn().with_context(|| format!("starting {}", program.display()))
+    command.kill_on_drop(true).spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 
 fn succeeded(program: &str, status: ExitStatus) -> anyhow::Result<()> {
@@ -80,14 +80,14 @@ fn succeeded(program: &str, status: ExitStatus) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks with `signal`, then with SIGQUIT (PostgreSQL's immediate shutdown), then kills.
+/// Ends the child with `signal`, then with SIGQUIT (PostgreSQL's immediate shutdown), then with SIGKILL.
 async fn end(child: &mut Child, signal: Signal) -> anyhow::Result<()> {
-    for (signal, patience) in [(signal, FAST), (Signal::SIGQUIT, IMMEDIATE)] {
+    for (signal, timeout) in [(signal, FAST_SHUTDOWN), (Signal::SIGQUIT, IMMEDIATE_SHUTDOWN)] {
         if let Some(pid) = child.id() {
-            // Not there any more is what we want.
+            // An error means that the process has ended already.
             let _ = kill(Pid::from_raw(i32::try_from(pid)?), signal);
         }
-        if tokio::time::timeout(patience, child.wait()).await.is_ok() {
+        if tokio::time::timeout(timeout, child.wait()).await.is_ok() {
             return Ok(());
         }
     }

@@ -1,11 +1,12 @@
-//! Which port each role listens on: the table of the README, a row of ports from a base, or free ones.
+//! The port of each role: the default, consecutive ports from a base, or free ports.
 //!
-//! Free ports come in blocks below the range that the kernel hands to outgoing connections, and a stack holds
-//! its block for as long as it lives by listening on the block's last port. Neither another stack nor a busy
-//! client's connection can then take a port between its choice and the moment the role binds it.
+//! Free ports come in blocks below the kernel's range for outgoing connections. A stack reserves its block by listening on
+//! the block's last port. So neither another stack nor an outgoing connection can take a port before the role binds it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use system::role::Role;
 
 use super::Error;
 
@@ -30,24 +31,24 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// The ports that every role has by default.
+    /// Returns the default ports.
     pub(crate) fn table() -> Self {
         Self {
-            frontend: 8080,
-            balancer: 8000,
-            gateways: [8001, 8002],
-            cache: 8010,
-            search: 8011,
-            booking: 8012,
-            queue: 8013,
-            notification: 8014,
+            frontend: Role::Frontend.port(),
+            balancer: Role::Balancer.port(),
+            gateways: [Role::Gateway.port(), Role::Gateway.port() + 1],
+            cache: Role::Cache.port(),
+            search: Role::Search.port(),
+            booking: Role::Booking.port(),
+            queue: Role::Queue.port(),
+            notification: Role::Notification.port(),
             otlp_grpc: 4317,
             otlp_http: 4318,
-            collector: 16686,
+            collector: Role::Collector.port(),
         }
     }
 
-    /// Twelve ports in a row.
+    /// Returns twelve consecutive ports.
     pub(crate) fn from_base(base: u16) -> Self {
         Self {
             frontend: base,
@@ -64,7 +65,7 @@ impl Ports {
         }
     }
 
-    /// Fails on the first port that another process listens on, or that we may not listen on.
+    /// Fails if a port is in use or not permitted.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let named = [
             ("collector", self.collector),
@@ -87,38 +88,38 @@ impl Ports {
     }
 }
 
-/// Sixteen neighbouring ports that were free and that no other stack will choose while this value lives.
+/// Sixteen consecutive free ports that no other stack chooses while this value exists.
 #[derive(Debug)]
 pub(crate) struct Block {
     first: u16,
-    _held: TcpListener,
+    _reserved: TcpListener,
 }
 
 impl Block {
-    /// Tries blocks in a random order.
+    /// Reserves a block, starting the search at a random one.
     pub(crate) fn reserve() -> Result<Self, Error> {
         let count = LAST_BLOCK - FIRST_BLOCK;
         let start = rand::random_range(0..count);
         (0..count)
             .map(|step| FIRST_BLOCK + (start + step) % count)
-            .find_map(|block| Self::hold(block * BLOCK).ok())
+            .find_map(|block| Self::listen_on(block * BLOCK).ok())
             .ok_or(Error::NoFreePorts)
     }
 
-    fn hold(first: u16) -> io::Result<Self> {
-        let held = listen(first + BLOCK - 1)?;
+    fn listen_on(first: u16) -> io::Result<Self> {
+        let reserved = listen(first + BLOCK - 1)?;
         for port in first..first + BLOCK - 1 {
             listen(port)?;
         }
-        Ok(Self { first, _held: held })
+        Ok(Self { first, _reserved: reserved })
     }
 
-    /// Where the roles go when nothing else is asked for.
+    /// Returns the ports of the roles in this block.
     pub(crate) fn ports(&self) -> Ports {
         Ports::from_base(self.first)
     }
 
-    /// Where the private PostgreSQL goes.
+    /// Returns the port of the private PostgreSQL.
     pub(crate) fn database(&self) -> u16 {
         self.first + 12
     }
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_named_with_its_owner() {
+    fn names_the_owner_of_a_port_in_use() {
         let block = Block::reserve().unwrap();
         let ports = block.ports();
         let _other = listen(ports.queue).unwrap();
@@ -142,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_held_by_one_stack_at_a_time() {
+    fn reserves_a_block_for_one_stack() {
         let block = Block::reserve().unwrap();
         block.ports().check().unwrap();
-        assert!(Block::hold(block.first).is_err());
+        assert!(Block::listen_on(block.first).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! A PostgreSQL server of our own, from the installed binaries: where they are, which user runs them, what they are told.
+//! A private PostgreSQL server run from the installed binaries: their location, user and arguments.
 //!
-//! Durability stays at PostgreSQL's defaults, since commits are part of what is measured. Only initdb skips its
-//! fsync: it would guard the fresh files against a crash of the machine, after which nobody wants this folder.
+//! Durability stays at PostgreSQL's defaults, because commits are part of the measurement. Only initdb skips fsync: the
+//! folder is not used after a crash of the machine.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -19,17 +19,17 @@ use super::Error;
 /// The database role that owns the cluster.
 const SUPERUSER: &str = "workbench";
 
-/// The installed server: what answers to `initdb` and `postgres`.
+/// Location of the programs `initdb` and `postgres`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Binaries {
-    /// The search path has them.
+    /// On the search path.
     OnPath,
-    /// They are in this folder.
+    /// In this folder.
     In(PathBuf),
 }
 
 impl Binaries {
-    /// Looks in `folder` alone if one is given, else on the search path and then where packages put them.
+    /// Searches `folder` only, if given; otherwise the search path, then the folders of common packages.
     pub(crate) async fn find(folder: Option<&Path>) -> Result<Self, Error> {
         let candidates = match folder {
             Some(folder) => vec![Self::In(folder.to_owned())],
@@ -57,7 +57,7 @@ impl Binaries {
     }
 }
 
-/// Debian's, Red Hat's and Homebrew's folders, the newest version of each first.
+/// Returns the folders of Debian, Red Hat and Homebrew packages, the newest version of each first.
 fn usual_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for (parent, prefix) in [
@@ -81,18 +81,18 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<u32> {
     versions
 }
 
-/// A cluster that is still to be made, in a folder that exists.
+/// Settings of a new cluster in an existing folder.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) binaries: Binaries,
-    /// The stack's folder; the cluster takes a folder of its own inside it.
+    /// The stack's folder; the cluster uses a subfolder.
     pub(crate) folder: PathBuf,
     pub(crate) port: u16,
     pub(crate) password: String,
 }
 
 impl Cluster {
-    /// Makes the folder, owned by the user who will run the server, and returns the `initdb` that fills it.
+    /// Creates the cluster's folder for the server's user and returns the `initdb` command.
     pub(crate) fn initdb(&self) -> io::Result<Command> {
         let home = home(&self.folder);
         fs::create_dir(&home)?;
@@ -100,7 +100,7 @@ impl Cluster {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
         file.write_all(self.password.as_bytes())?;
         if let Some((uid, gid)) = server_user()? {
-            // The server's user has to pass through our folder to reach its own.
+            // The server's user must be able to pass through the stack's folder.
             fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
             for path in [&home, &password] {
                 unix::chown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
@@ -114,7 +114,7 @@ impl Cluster {
         Ok(command)
     }
 
-    /// The server: loopback only, no Unix socket (whose folder or length of name may not suit).
+    /// Returns the server's command: loopback only and no Unix socket, whose path could be too long.
     pub(crate) fn postgres(&self) -> io::Result<Command> {
         let mut command = self.command("postgres")?;
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
@@ -122,7 +122,7 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Where a client finds it.
+    /// Returns the URL for clients.
     pub(crate) fn url(&self) -> String {
         format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
@@ -130,7 +130,7 @@ impl Cluster {
     fn command(&self, program: &str) -> io::Result<Command> {
         let mut command = Command::new(self.binaries.program(program));
         command.arg("-D").arg(data(&self.folder)).current_dir(home(&self.folder)).stdin(Stdio::null());
-        // A group of its own, so that Ctrl-C in a terminal reaches the workbench alone, which then stops things in order.
+        // A separate process group, so that Ctrl-C in a terminal reaches the workbench only, which stops its children in order.
         command.process_group(0);
         for name in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGPASSWORD", "POSTGRES_PASSWORD"] {
             command.env_remove(name);
@@ -144,9 +144,9 @@ impl Cluster {
 
 /// Ends a server that still runs in this stack's folder.
 pub(crate) fn kill_left_over(folder: &Path) {
-    // The server notes its own process id, and takes the note away when it ends.
-    let note = data(folder).join("postmaster.pid");
-    let pid = || fs::read_to_string(&note).ok()?.lines().next()?.parse().ok().map(Pid::from_raw);
+    // The server writes its process id to this file and removes the file when it ends.
+    let pid_file = data(folder).join("postmaster.pid");
+    let pid = || fs::read_to_string(&pid_file).ok()?.lines().next()?.parse().ok().map(Pid::from_raw);
     let start = Instant::now();
     while let Some(pid) = pid() {
         let signal = if start.elapsed() < Duration::from_secs(5) { Signal::SIGQUIT } else { Signal::SIGKILL };
@@ -165,7 +165,7 @@ fn data(folder: &Path) -> PathBuf {
     home(folder).join("data")
 }
 
-/// Whom to become: PostgreSQL refuses to run as root. `None` when we are not root and stay who we are.
+/// Returns the user that runs the server, because PostgreSQL refuses to run as root; `None` if this process is not root.
 fn server_user() -> io::Result<Option<(Uid, Gid)>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
@@ -177,7 +177,7 @@ fn server_user() -> io::Result<Option<(Uid, Gid)>> {
     }
     Err(io::Error::new(
         io::ErrorKind::NotFound,
-        "PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it",
+        "PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists",
     ))
 }
 
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_folder_without_the_server_says_what_to_install() {
+    async fn explains_what_to_install() {
         let empty = tempfile::tempdir().unwrap();
         let error = Binaries::find(Some(empty.path())).await.unwrap_err().to_string();
         assert!(error.contains(empty.path().to_str().unwrap()), "{error}");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_comes_first() {
+    fn sorts_the_newest_version_first() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["v9", "v15", "v17", "common", "vx"] {
             fs::create_dir(parent.path().join(name)).unwrap();

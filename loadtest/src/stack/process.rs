@@ -1,4 +1,4 @@
-//! One child of the stack: its output goes straight to a log file, its stdin is a pipe that only we hold.
+//! One child process of the stack. Its output goes to a log file; its stdin is a pipe that only the stack holds.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-/// How much of the end of a log file is looked at for its last lines.
+/// Number of bytes at the end of a log file that are read for its last lines.
 const TAIL_BYTES: u64 = 32 * 1024;
 
 /// A running child.
@@ -20,10 +20,10 @@ pub(crate) struct Process {
     pub(crate) name: &'static str,
     pub(crate) log: PathBuf,
     pub(crate) pid: u32,
-    /// When the stack stops, the lower depths stop first.
-    pub(crate) depth: u8,
+    /// Processes with a lower number stop first.
+    pub(crate) stop_order: u8,
     child: Child,
-    // CollectorArchive open, so that the last lines can be read even when the file has been removed.
+    // Held open, so that the last lines can be read even after the file has been removed.
     output: File,
 }
 
@@ -31,25 +31,25 @@ impl Process {
     /// Starts `command`, logging to `NAME.log` in `folder`.
     pub(crate) fn start(
         name: &'static str,
-        depth: u8,
+        stop_order: u8,
         folder: &Path,
         mut command: Command,
     ) -> io::Result<Self> {
         let log = folder.join(name).with_extension("log");
         let output = OpenOptions::new().create(true).append(true).read(true).open(&log)?;
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output.try_clone()?);
-        // Ctrl-C in a terminal goes to the whole foreground group; the children are stopped by us, in order.
+        // Ctrl-C in a terminal goes to the whole foreground group; the stack stops its children itself, in order.
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().unwrap_or_default();
-        Ok(Self { name, log, pid, depth, child, output })
+        Ok(Self { name, log, pid, stop_order, child, output })
     }
 
-    /// How the process ended, once it has.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The last `count` lines of its log.
+    /// Returns the last `count` lines of the log.
     pub(crate) fn last_lines(&self, count: usize) -> String {
         let length = self.output.metadata().map_or(0, |metadata| metadata.len());
         let start = length.saturating_sub(TAIL_BYTES);
@@ -60,12 +60,12 @@ impl Process {
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
 
-    /// SIGTERM, or nothing if it has ended.
+    /// Sends SIGTERM unless the process has ended.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Waits for the end; kills the process when `deadline` has passed.
+    /// Waits until the process ends; kills it at `deadline`.
     pub(crate) async fn wait(&mut self, deadline: tokio::time::Instant) -> io::Result<ExitStatus> {
         match tokio::time::timeout_at(deadline, self.child.wait()).await {
             Ok(status) => status,
@@ -76,25 +76,25 @@ impl Process {
         }
     }
 
-    /// SIGKILL and wait, for when there is no runtime to wait in.
+    /// Kills the process and waits for its end. For use outside a runtime.
     pub(crate) fn kill(&mut self) {
         if self.child.start_kill().is_ok() {
             self.wait_blocking(Duration::from_secs(5));
         }
     }
 
-    /// Closes its stdin and gives it `patience` to end by itself; then SIGKILL.
-    pub(crate) fn release(&mut self, patience: Duration) {
+    /// Closes the process's stdin, which ends it; kills it after `timeout`.
+    pub(crate) fn release(&mut self, timeout: Duration) {
         drop(self.child.stdin.take());
-        if !self.wait_blocking(patience) {
+        if !self.wait_blocking(timeout) {
             self.kill();
         }
     }
 
-    fn wait_blocking(&mut self, patience: Duration) -> bool {
+    fn wait_blocking(&mut self, timeout: Duration) -> bool {
         let start = Instant::now();
         while self.ended().is_none() {
-            if start.elapsed() > patience {
+            if start.elapsed() > timeout {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -103,9 +103,9 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // `id` is none once the process was waited for: its number may belong to another by then.
+        // `id` is `None` after the process was waited for, because its number may have been reused.
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            // It may end at this very moment; then there is nobody left to signal.
+            // An error means that the process has just ended.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }

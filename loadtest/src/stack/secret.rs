@@ -2,7 +2,7 @@
 
 use rand::distr::{Alphanumeric, SampleString as _};
 
-/// Letters and digits that nobody can guess.
+/// Returns random letters and digits.
 pub(crate) fn random(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }

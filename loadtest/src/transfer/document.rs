@@ -1,5 +1,5 @@
-//! The JSON of a file: lines of OTLP JSON, one document of it, or one of Jaeger's UI. Read as a stream: nothing that is
-//! larger than a line, an envelope or a trace is ever held.
+//! Reads the JSON of a file: lines of OTLP JSON, one OTLP JSON document, or one Jaeger UI document. Reads it as a stream:
+//! memory holds at most one line, one envelope or one trace.
 
 mod visit;
 
@@ -10,34 +10,34 @@ use serde::de::{DeserializeSeed as _, IgnoredAny};
 
 use visit::Document;
 
-/// A longer line is read only if it is the whole document.
+/// Maximum length of a line in bytes, unless the line is the whole document.
 const MAX_LINE: usize = 256 << 20;
 
-/// What files consist of.
+/// One part of a file.
 pub(super) enum Part {
     /// Spans.
     Spans(ResourceSpans),
-    /// The end of a line, or of a trace: what came before belongs together.
+    /// The end of a line or of a trace.
     End,
 }
 
-/// Where a file is not what it should be.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error("line {line}: {why}")]
     Line { line: usize, why: String },
     #[error("line {0} is longer than {MAX_LINE} bytes")]
     LongLine(usize),
-    #[error("it is empty")]
+    #[error("the file is empty")]
     Empty,
-    #[error("it is damaged or cut off behind line {line}: {source}")]
+    #[error("the file is damaged or truncated after line {line}: {source}")]
     Damaged { line: usize, source: io::Error },
 }
 
-/// Takes the parts. Its errors are those of the file too.
+/// Receives the parts. Its errors end the reading.
 pub(super) type PartSink<'a> = &'a mut dyn FnMut(Part) -> anyhow::Result<()>;
 
-/// Hands over all parts of a file in their order.
+/// Passes all parts of a file to `each`, in order.
 pub(super) fn read(mut text: impl BufRead, each: PartSink<'_>) -> Result<(), ReadError> {
     let (mut line, mut number, mut is_first) = (Vec::new(), 0, true);
     loop {
@@ -50,35 +50,35 @@ pub(super) fn read(mut text: impl BufRead, each: PartSink<'_>) -> Result<(), Rea
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if is_first && is_a_beginning(&line) {
-            return one(line.chain(text), number - 1, each);
+        if is_first && is_incomplete(&line) {
+            return read_document(line.chain(text), number - 1, each);
         }
         if line.len() == MAX_LINE && !line.ends_with(b"\n") {
             return Err(ReadError::LongLine(number));
         }
-        one(line.trim_ascii_end(), number - 1, each)?;
+        read_document(line.trim_ascii_end(), number - 1, each)?;
         is_first = false;
     }
 }
 
-/// Whether this is JSON that goes on in the next line.
-fn is_a_beginning(line: &[u8]) -> bool {
+/// Returns whether this is JSON that continues in the next line.
+fn is_incomplete(line: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof())
 }
 
-/// One document, which begins behind so many lines, and nothing else.
-fn one(text: impl BufRead, lines_before: usize, each: PartSink<'_>) -> Result<(), ReadError> {
+/// Reads one document that starts after `lines_before` lines, and rejects anything after it.
+fn read_document(text: impl BufRead, lines_before: usize, each: PartSink<'_>) -> Result<(), ReadError> {
     let mut json = serde_json::Deserializer::from_reader(text);
     let read = Document(each).deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| {
-        // Behind an end of line nothing has been read of the next one.
+        // Column 0 means that nothing of the next line has been read.
         let line = lines_before + error.line().saturating_sub(usize::from(error.column() == 0)).max(1);
         if error.is_io() {
             return ReadError::Damaged { line, source: error.into() };
         }
-        let said = error.to_string();
-        // It counts from where the document begins.
-        let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+        let message = error.to_string();
+        // serde_json counts lines from the start of the document.
+        let why = message.rsplit_once(" at line ").map_or(message.as_str(), |(why, _)| why);
         ReadError::Line { line, why: why.to_owned() }
     })
 }

@@ -1,4 +1,4 @@
-//! `workbench traces export`. Traces pass through one by one; the file is there when all of them are in it.
+//! `workbench traces export`. Traces are written one by one; the file appears when it is complete.
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -19,16 +19,16 @@ use crate::collector_client::CollectorClient;
 use crate::stop;
 use crate::usage::UsageError;
 
-/// The collector is asked no longer than this, for anything but all that it keeps.
-const ASKING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timeout of requests to the collector, except for the request for all traces.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Named traces that are asked for at once: the answer is held until it is written.
-const NAMED_AT_ONCE: usize = 20;
+/// Number of named traces per request; the whole reply is held in memory.
+const TRACES_PER_REQUEST: usize = 20;
 
-/// Named traces that an error tells of.
+/// Maximum number of missing traces that an error lists.
 const MAX_NAMED_TRACES: usize = 5;
 
-/// Fails, and leaves no file, when the collector does not keep a trace that was named or breaks off. So does Ctrl-C.
+/// Exports traces. Fails without writing a file if the collector lacks a named trace, the connection ends, or on Ctrl-C.
 pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
     let stop = stop::on_signal()?;
     let mut export = TraceWriter {
@@ -38,11 +38,11 @@ pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
         spans: 0,
         progress: Progress::start(),
     };
-    let http = reqwest::Client::builder().timeout(ASKING_TIMEOUT).build()?;
+    let http = reqwest::Client::builder().timeout(QUERY_TIMEOUT).build()?;
     let collector = CollectorClient::new(&arguments.collector, http);
     tokio::select! {
         fetched = fetch(arguments, &collector, &mut export) => fetched?,
-        () = stop.cancelled() => bail!("stopped; nothing was written"),
+        () = stop.cancelled() => bail!("interrupted: nothing was written"),
     }
     export.finish()?;
     Ok(ExitCode::SUCCESS)
@@ -58,7 +58,7 @@ async fn fetch(
     } else {
         named(&arguments.traces, collector, export).await
     };
-    fetched.map_err(|error| explained(error, &arguments.collector))
+    fetched.map_err(|error| with_address(error, &arguments.collector))
 }
 
 async fn all(collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ async fn all(collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::R
     while let Some(piece) = reply.chunk().await? {
         lines.push(&piece, |line| export.line(line).map(drop))?;
     }
-    ensure!(lines.is_whole(), "its last trace is cut off");
+    ensure!(lines.is_complete(), "the last trace is truncated");
     Ok(())
 }
 
@@ -75,7 +75,7 @@ async fn all(collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::R
 async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     let ids: Vec<TraceId> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();
-    for ids in ids.chunks(NAMED_AT_ONCE) {
+    for ids in ids.chunks(TRACES_PER_REQUEST) {
         let lines = collector.traces(ids).await?;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             if let Some(id) = export.line(line)? {
@@ -84,41 +84,42 @@ async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut TraceW
         }
     }
     let missing: Vec<TraceId> = ids.into_iter().filter(|id| seen.contains(id)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(not_kept(&missing, collector).await?) }
+    if missing.is_empty() { Ok(()) } else { Err(missing_traces(&missing, collector).await?) }
 }
 
-/// The ledger knows why.
-async fn not_kept(missing: &[TraceId], collector: &CollectorClient) -> anyhow::Result<anyhow::Error> {
-    let told = &missing[..missing.len().min(MAX_NAMED_TRACES)];
-    let ledger = collector.ledger(told).await?;
+/// Returns an error that explains, from the ledger, why the traces are missing.
+async fn missing_traces(missing: &[TraceId], collector: &CollectorClient) -> anyhow::Result<anyhow::Error> {
+    let listed = &missing[..missing.len().min(MAX_NAMED_TRACES)];
+    let ledger = collector.ledger(listed).await?;
     let why = ledger.examples.iter().map(|loss| match loss.row {
         Row::Evicted => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
-        _ => format!("trace {} is not there: {}", loss.trace_id, loss.why),
+        _ => format!("trace {} was not found: {}", loss.trace_id, loss.why),
     });
     let mut why: Vec<String> = why.collect();
-    if missing.len() > told.len() {
-        why.push(format!("and {} more", missing.len() - told.len()));
+    if missing.len() > listed.len() {
+        why.push(format!("and {} more", missing.len() - listed.len()));
     }
     Ok(anyhow!("{}; nothing was written", why.join("; ")))
 }
 
-/// What is wrong with the address is for the caller to mend.
-fn explained(error: anyhow::Error, url: &str) -> anyhow::Error {
+/// Adds the address to an error; a wrong address is a usage error.
+fn with_address(error: anyhow::Error, url: &str) -> anyhow::Error {
     match error.downcast_ref::<reqwest::Error>() {
-        Some(http) if http.is_connect() || http.is_builder() || is_elsewhere(http) => {
-            UsageError(error.context(format!("no collector at {url}; --collector says where it is"))).into()
+        Some(http) if http.is_connect() || http.is_builder() || is_not_a_collector(http) => {
+            UsageError(error.context(format!("no collector at {url} (set the address with --collector)")))
+                .into()
         }
-        Some(_) => error.context(format!("{url} broke off; nothing was written")),
+        Some(_) => error.context(format!("the connection to {url} ended: nothing was written")),
         None => error,
     }
 }
 
-/// Somebody else answers there.
-fn is_elsewhere(error: &reqwest::Error) -> bool {
+/// Returns whether the server is not a collector.
+fn is_not_a_collector(error: &reqwest::Error) -> bool {
     error.status().is_some_and(|status| status.is_client_error())
 }
 
-/// The file as far as it is written.
+/// Writes traces to the output in one of the formats.
 struct TraceWriter {
     output: Output,
     format: Format,
@@ -128,10 +129,10 @@ struct TraceWriter {
 }
 
 impl TraceWriter {
-    /// A trace as the collector gives it. Returns its id.
+    /// Writes one trace, given as a line of OTLP JSON. Returns its id.
     fn line(&mut self, line: &[u8]) -> anyhow::Result<Option<TraceId>> {
         let line = std::str::from_utf8(line)?;
-        let trace = otlp::from_json_line(line).context("the collector does not answer with traces")?;
+        let trace = otlp::from_json_line(line).context("the collector did not return traces")?;
         let (id, spans) = (trace.id(), trace.spans.len());
         match self.format {
             Format::Otlp => {
@@ -142,11 +143,11 @@ impl TraceWriter {
         }
         self.traces += 1;
         self.spans += spans;
-        self.progress.say(format!("{}, {}", count(self.traces, "trace"), count(self.spans, "span")));
+        self.progress.set(format!("{}, {}", count(self.traces, "trace"), count(self.spans, "span")));
         Ok(id)
     }
 
-    /// One of `data`.
+    /// Writes one element of `data`.
     fn element(&mut self, trace: Trace) -> anyhow::Result<()> {
         let before: &[u8] = if self.traces == 0 { br#"{"data":["# } else { b"," };
         self.output.write_all(before)?;

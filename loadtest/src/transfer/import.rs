@@ -16,41 +16,41 @@ use super::request::{RequestBuilder, TraceRequest};
 use super::send::{Delivery, Receiver};
 use crate::usage::UsageError;
 
-/// Requests that are on their way together, and as many that wait for their turn.
-const AT_ONCE: usize = 4;
+/// Maximum number of concurrent requests, and of requests waiting to be sent.
+const CONCURRENT_REQUESTS: usize = 4;
 
-/// What the files hold.
+/// Number of traces and spans of the files.
 #[derive(Default)]
 struct Contents {
     traces: HashSet<TraceId>,
     spans: usize,
 }
 
-/// Fails without having sent anything when a file is not what it should be; 1 when spans were rejected.
+/// Imports files. Fails without sending anything if a file is invalid; exit status 1 if spans were rejected.
 pub(crate) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
     let progress = Progress::start();
     let mut inputs = Vec::new();
     let mut contents = Contents::default();
     for name in &arguments.files {
-        progress.say(format!("checking {name}"));
-        inputs.push(checked(name, &mut contents).map_err(UsageError)?);
+        progress.set(format!("checking {name}"));
+        inputs.push(check(name, &mut contents).map_err(UsageError)?);
     }
     let receiver = Receiver::at(&arguments.otlp)?;
     let mut sum = Delivery::default();
     let sent = send(inputs, &receiver, &mut sum, contents.spans, &progress).await;
-    // Not every receiver counts well.
+    // Some receivers report more rejected spans than were sent.
     let taken = sum.spans.saturating_sub(sum.rejected);
-    sent.with_context(|| format!("{taken} of {} had been taken", count(contents.spans, "span")))?;
+    sent.with_context(|| format!("{taken} of {} were accepted", count(contents.spans, "span")))?;
     let (traces, spans) = (count(contents.traces.len(), "trace"), count(taken, "span"));
     if sum.rejected == 0 {
         progress.finish(&format!("{traces}, {spans} sent"));
         return Ok(ExitCode::SUCCESS);
     }
-    progress.finish(&format!("of {traces} {spans} sent, {} rejected: {}", sum.rejected, sum.why));
+    progress.finish(&format!("{traces}, {spans} sent, {} rejected: {}", sum.rejected, sum.reason));
     Ok(ExitCode::from(1))
 }
 
-fn checked(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
+fn check(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
     let input = Input::open(name)?;
     let before = contents.spans;
     read(&input, &mut |part| {
@@ -60,7 +60,7 @@ fn checked(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
         }
         Ok(())
     })?;
-    ensure!(contents.spans > before, "{name}: there is no span in it");
+    ensure!(contents.spans > before, "{name}: the file has no spans");
     Ok(input)
 }
 
@@ -69,7 +69,7 @@ fn read(input: &Input, each: document::PartSink<'_>) -> anyhow::Result<()> {
     document::read(text, each).with_context(|| input.name.clone())
 }
 
-/// Sends everything, and adds up what was taken as long as all goes well.
+/// Sends all spans and adds the accepted ones to `sum`, up to the first failure.
 async fn send(
     inputs: Vec<Input>,
     receiver: &Receiver,
@@ -77,19 +77,19 @@ async fn send(
     spans: usize,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let (full, mut batches) = mpsc::channel(AT_ONCE);
+    let (full, mut batches) = mpsc::channel(CONCURRENT_REQUESTS);
     let reading = tokio::task::spawn_blocking(move || batched(&inputs, &full));
     let mut sending = JoinSet::new();
     let mut add = |taken: Delivery| {
         sum.spans += taken.spans;
         sum.rejected += taken.rejected;
-        if sum.why.is_empty() {
-            sum.why = taken.why;
+        if sum.reason.is_empty() {
+            sum.reason = taken.reason;
         }
-        progress.say(format!("{} of {spans} spans sent", sum.spans));
+        progress.set(format!("{} of {spans} spans sent", sum.spans));
     };
     while let Some(batch) = batches.recv().await {
-        if sending.len() == AT_ONCE
+        if sending.len() == CONCURRENT_REQUESTS
             && let Some(taken) = sending.join_next().await
         {
             add(taken??);
@@ -104,8 +104,8 @@ async fn send(
 
 fn batched(inputs: &[Input], full: &mpsc::Sender<TraceRequest>) -> anyhow::Result<()> {
     let mut batches = RequestBuilder::default();
-    // Nobody takes more when a request has failed.
-    let mut hand_over = |batch| full.blocking_send(batch).context("no more is sent");
+    // The receiver of the channel is dropped after a failed request.
+    let mut hand_over = |batch| full.blocking_send(batch).context("sending has ended");
     for input in inputs {
         read(input, &mut |part| batches.push(part, &mut hand_over))?;
     }

@@ -1,4 +1,4 @@
-//! A file of traces, which can be read more than once: checked as a whole, and then sent.
+//! A file of traces that can be read twice: to check it and to send it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _};
@@ -9,20 +9,20 @@ use flate2::bufread::MultiGzDecoder;
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What is not a file that stays, such as stdin or a pipe, is copied into one first, however long it is.
+/// Stdin and pipes are copied to a temporary file first.
 pub(super) struct Input {
     pub(super) name: String,
     file: File,
 }
 
 impl Input {
-    /// `-` is stdin.
+    /// Opens a file; `-` is stdin.
     pub(super) fn open(name: &str) -> anyhow::Result<Self> {
         let file = if name == "-" { spooled(io::stdin().lock()) } else { open(name) };
         Ok(Self { name: name.to_owned(), file: file.with_context(|| format!("cannot read {name}"))? })
     }
 
-    /// Its text from the start, unpacked if its first bytes say that it is packed.
+    /// Returns the content from the start, decompressed if the first bytes are those of zstd or gzip.
     pub(super) fn text(&self) -> io::Result<Box<dyn BufRead + '_>> {
         let mut file = &self.file;
         file.rewind()?;

@@ -1,11 +1,11 @@
 //! LineSplitter out of what arrives in pieces.
 
-/// What has come of a line that has no end yet.
+/// The start of a line whose end has not arrived.
 #[derive(Default)]
 pub(super) struct LineSplitter(Vec<u8>);
 
 impl LineSplitter {
-    /// Hands over every line that `piece` brings to its end, without that end.
+    /// Passes each line that `piece` completes to `each`, without its line feed.
     pub(super) fn push<E>(
         &mut self,
         piece: &[u8],
@@ -27,8 +27,8 @@ impl LineSplitter {
         Ok(())
     }
 
-    /// Whether the last line has come to its end.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Returns whether the last line is complete.
+    pub(super) fn is_complete(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_the_same_however_they_are_cut() {
+    fn splits_lines_independently_of_the_pieces() {
         let text = b"one\n\nthree\nfo";
         for size in 1..=text.len() {
             let (mut lines, mut found) = (LineSplitter::default(), Vec::new());
@@ -52,7 +52,7 @@ mod tests {
                 pushed.unwrap();
             }
             assert_eq!(found, ["one", "", "three"], "{size}");
-            assert!(!lines.is_whole());
+            assert!(!lines.is_complete());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A file that appears whole or not at all, and stdout, which gets everything or nothing.
+//! An output file or stdout that receives the complete output or nothing.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufWriter, Seek as _, Write};
@@ -12,7 +12,7 @@ use crate::usage::UsageError;
 
 const COMPRESSION: i32 = 3;
 
-/// What was written so far lies in a file of another name, which is removed when this is dropped.
+/// Writes to a temporary file, which is removed on drop unless the output is finished.
 pub(super) struct Output {
     target: Option<PathBuf>,
     packing: Packing,
@@ -24,11 +24,11 @@ enum Packing {
 }
 
 impl Output {
-    /// `-` is stdout. Fails with a usage error if no such file can be created.
+    /// Creates the output; `-` is stdout. Fails with a usage error if no such file can be created.
     pub(super) fn to(name: &str) -> anyhow::Result<Self> {
         let target = if name == "-" { None } else { Some(target(Path::new(name)).map_err(UsageError)?) };
         let mut builder = tempfile::Builder::new();
-        // As for any file: what the umask leaves of it.
+        // The same mode as any new file, subject to the umask.
         builder.prefix(".workbench-").permissions(Permissions::from_mode(0o666));
         let temporary = match &target {
             Some(target) => {
@@ -36,12 +36,12 @@ impl Output {
                 let made = builder.tempfile_in(folder);
                 made.with_context(|| format!("cannot write {name}")).map_err(UsageError)?
             }
-            None => builder.tempfile().context("cannot keep what is to go to stdout")?,
+            None => builder.tempfile().context("cannot create a temporary file for stdout")?,
         };
         let file = BufWriter::new(temporary);
         let packing = if name.ends_with(".zst") {
             let mut encoder = zstd::Encoder::new(file, COMPRESSION)?;
-            // A file that was damaged on its way is told from one that is whole.
+            // The checksum detects files that were damaged in transit.
             encoder.include_checksum(true)?;
             Packing::Zstd(encoder)
         } else {
@@ -50,7 +50,7 @@ impl Output {
         Ok(Self { target, packing })
     }
 
-    /// Puts the file in its place, or everything to stdout. Returns the number of bytes.
+    /// Renames the file to its final name, or writes everything to stdout. Returns the number of bytes.
     pub(super) fn finish(self) -> anyhow::Result<u64> {
         let file = match self.packing {
             Packing::Plain(file) => file,
@@ -89,15 +89,15 @@ impl Write for Output {
     }
 }
 
-/// The file itself, where the name is that of a link to it.
+/// Returns the target of a symbolic link, or the path itself.
 fn target(name: &Path) -> anyhow::Result<PathBuf> {
     if let Ok(there) = fs::metadata(name) {
-        // A rename would put a file in the place of a device.
-        ensure!(there.is_file(), "{} is not a file; - writes to stdout", name.display());
+        // A rename would replace a device by a file.
+        ensure!(there.is_file(), "{} is not a regular file (- writes to stdout)", name.display());
         return Ok(fs::canonicalize(name)?);
     }
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = name.file_name().ok_or_else(|| anyhow!("{} is no name of a file", name.display()))?;
+    let file = name.file_name().ok_or_else(|| anyhow!("{} is not a file name", name.display()))?;
     let folder = fs::canonicalize(folder).with_context(|| format!("cannot write {}", name.display()))?;
     Ok(folder.join(file))
 }

@@ -1,4 +1,4 @@
-//! What is going on, on stderr: for a person while it goes on, for a log one line when it is over.
+//! Progress on stderr: a spinner on a terminal, and one final line.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
 
-/// Shows what it is told until it is dropped. Nothing is shown where stderr is no terminal.
+/// Shows a message until dropped. Shows nothing if stderr is not a terminal.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
     pub(super) fn start() -> Self {
         let bar = ProgressBar::new_spinner();
-        // The template is a constant: it parses, or the default style is good enough.
+        // The template is constant and valid; the default style is the fallback.
         if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {spinner} {msg}") {
             bar.set_style(style);
         }
@@ -20,11 +20,11 @@ impl Progress {
         Self(bar)
     }
 
-    pub(super) fn say(&self, message: String) {
+    pub(super) fn set(&self, message: String) {
         self.0.set_message(message);
     }
 
-    /// Ends with a line that stays.
+    /// Clears the spinner and prints a final line.
     pub(super) fn finish(self, message: &str) {
         self.0.finish_and_clear();
         eprintln!("{message}");
@@ -37,7 +37,7 @@ impl Drop for Progress {
     }
 }
 
-/// `1 trace`, `1,200 spans`.
+/// Formats a count with its noun: `1 trace`, `1,200 spans`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", HumanCount(number as u64), if number == 1 { "" } else { "s" })
 }

@@ -1,14 +1,14 @@
-//! Requests of a size that receivers take, out of the parts of a file.
+//! Builds OTLP requests of a size that receivers accept from the parts of a file.
 
 use collector::otlp::ResourceSpans;
 
 use super::document::Part;
 
-/// A request of this many bytes is full once a line, or a trace, is at its end.
-const ENOUGH: usize = 1 << 20;
+/// Size in bytes from which a request is complete at the end of a line or trace.
+const TARGET_BYTES: usize = 1 << 20;
 
-/// It takes no more than this before: receivers stop at 16 MiB, and some earlier.
-const MAX: usize = 8 << 20;
+/// Maximum size of a request in bytes. Receivers reject requests above 16 MiB, some of them earlier.
+const MAX_BYTES: usize = 8 << 20;
 
 const START: &str = r#"{"resourceSpans":["#;
 
@@ -19,7 +19,7 @@ pub(super) struct TraceRequest {
     pub(super) spans: usize,
 }
 
-/// The request that is being filled.
+/// The request under construction.
 pub(super) struct RequestBuilder {
     body: String,
     spans: usize,
@@ -32,7 +32,7 @@ impl Default for RequestBuilder {
 }
 
 impl RequestBuilder {
-    /// Hands over what is full.
+    /// Adds a part; passes each complete request to `full`.
     pub(super) fn push(
         &mut self,
         part: Part,
@@ -40,12 +40,12 @@ impl RequestBuilder {
     ) -> anyhow::Result<()> {
         match part {
             Part::Spans(envelope) => self.envelope(envelope, full),
-            Part::End if self.body.len() >= ENOUGH => full(self.take()),
+            Part::End if self.body.len() >= TARGET_BYTES => full(self.take()),
             Part::End => Ok(()),
         }
     }
 
-    /// The last request, unless there is nothing in it.
+    /// Returns the last request unless it is empty.
     pub(super) fn finish(mut self) -> Option<TraceRequest> {
         (self.body.len() > START.len()).then(|| self.take())
     }
@@ -57,13 +57,13 @@ impl RequestBuilder {
     ) -> anyhow::Result<()> {
         let json = serde_json::to_string(&envelope)?;
         let spans = envelope.spans();
-        if json.len() > MAX && spans > 1 {
+        if json.len() > MAX_BYTES && spans > 1 {
             drop(json);
             let [first, second] = envelope.halves();
             self.envelope(first, full)?;
             return self.envelope(second, full);
         }
-        if self.spans > 0 && self.body.len() + json.len() > MAX {
+        if self.spans > 0 && self.body.len() + json.len() > MAX_BYTES {
             full(self.take())?;
         }
         if self.body.len() > START.len() {
@@ -101,7 +101,7 @@ mod tests {
         let (mut batches, mut requests) = (RequestBuilder::default(), Vec::new());
         let mut full = |TraceRequest { body, spans }| {
             assert_eq!(from_json_line(&body).unwrap().spans.len(), spans);
-            assert!(body.len() <= MAX + ENOUGH || spans == 1, "{}", body.len());
+            assert!(body.len() <= MAX_BYTES + TARGET_BYTES || spans == 1, "{}", body.len());
             requests.push(spans);
             Ok(())
         };
@@ -113,19 +113,19 @@ mod tests {
     }
 
     #[test]
-    fn lines_share_a_request_until_it_is_full() {
+    fn combines_lines_into_one_request_up_to_the_target_size() {
         let lines =
             |count, bytes| (0..count).flat_map(move |_| [envelope(1, bytes), envelope(1, 0), Part::End]);
         assert_eq!(requests(lines(3, 10).collect()), [6]);
-        assert_eq!(requests(lines(5, ENOUGH / 2).collect()), [4, 4, 2]);
+        assert_eq!(requests(lines(5, TARGET_BYTES / 2).collect()), [4, 4, 2]);
         assert_eq!(requests(Vec::new()), [0_usize; 0]);
     }
 
     #[test]
-    fn a_line_stays_together_unless_it_is_too_long() {
-        assert_eq!(requests(vec![envelope(3, ENOUGH), envelope(3, ENOUGH), Part::End]), [6]);
-        assert_eq!(requests(vec![envelope(5, ENOUGH), envelope(5, ENOUGH), Part::End]), [5, 5]);
-        assert_eq!(requests(vec![envelope(10, ENOUGH), Part::End]), [5, 5]);
-        assert_eq!(requests(vec![envelope(1, 2 * MAX), Part::End]), [1], "one span cannot be cut");
+    fn splits_a_line_only_above_the_maximum_size() {
+        assert_eq!(requests(vec![envelope(3, TARGET_BYTES), envelope(3, TARGET_BYTES), Part::End]), [6]);
+        assert_eq!(requests(vec![envelope(5, TARGET_BYTES), envelope(5, TARGET_BYTES), Part::End]), [5, 5]);
+        assert_eq!(requests(vec![envelope(10, TARGET_BYTES), Part::End]), [5, 5]);
+        assert_eq!(requests(vec![envelope(1, 2 * MAX_BYTES), Part::End]), [1], "one span cannot be split");
     }
 }

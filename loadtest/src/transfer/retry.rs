@@ -1,39 +1,42 @@
-//! How long to go on asking a receiver that has no room.
+//! Delays between attempts to send to a busy receiver.
+//!
+//! Considered: a retry middleware such as reqwest-retry. It would have to give up early when `Retry-After` exceeds the
+//! time that is left, which is most of this module.
 
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// In all, for one request.
+/// Maximum total time of the attempts to send one request.
 pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The pauses where the receiver names none: the first, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// First and longest delay if the receiver sends no `Retry-After`; the delay doubles from one to the other.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// What is left of it.
+/// The time that is left, and the next delay.
 pub(super) struct RetryDelays {
     end: Instant,
-    pause: Duration,
+    delay: Duration,
 }
 
 impl RetryDelays {
     pub(super) fn from(now: Instant) -> Self {
-        Self { end: now + RETRY_TIMEOUT, pause: FIRST_PAUSE }
+        Self { end: now + RETRY_TIMEOUT, delay: FIRST_DELAY }
     }
 
-    /// How long to wait before the next attempt; `None` if that would be too late.
-    pub(super) fn pause(&mut self, now: Instant, asked_for: Option<Duration>) -> Option<Duration> {
-        // A receiver that asks for no pause at all still gets one.
-        let pause = asked_for.map_or(self.pause, |asked_for| asked_for.max(FIRST_PAUSE));
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    /// Returns the delay before the next attempt; `None` if that attempt would be too late.
+    pub(super) fn delay(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
+        // `Retry-After: 0` still causes a delay.
+        let delay = retry_after.map_or(self.delay, |retry_after| retry_after.max(FIRST_DELAY));
+        self.delay = (self.delay * 2).min(MAX_DELAY);
         let left = self.end.saturating_duration_since(now);
-        (pause <= left).then_some(pause)
+        (delay <= left).then_some(delay)
     }
 }
 
-/// `Retry-After` in seconds, or until a date.
-pub(super) fn retry_after(headers: &HeaderMap, now: chrono::DateTime<chrono::Utc>) -> Option<Duration> {
+/// Parses `Retry-After`, which is a number of seconds or a date.
+pub(super) fn parse_retry_after(headers: &HeaderMap, now: chrono::DateTime<chrono::Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -47,45 +50,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_end_within_a_minute() {
+    fn delays_double_and_end_within_a_minute() {
         let start = Instant::now();
-        let (mut patience, mut now) = (RetryDelays::from(start), start);
-        let mut pauses = Vec::new();
-        while let Some(pause) = patience.pause(now, None) {
-            pauses.push(pause);
-            now += pause;
+        let (mut delays, mut now) = (RetryDelays::from(start), start);
+        let mut delays_seen = Vec::new();
+        while let Some(delay) = delays.delay(now, None) {
+            delays_seen.push(delay);
+            now += delay;
         }
-        assert_eq!(pauses[..3], [250, 500, 1000].map(Duration::from_millis));
-        assert!(
-            now <= start + RETRY_TIMEOUT && now > start + RETRY_TIMEOUT - LONGEST_PAUSE,
-            "{:?}",
-            now - start
-        );
+        assert_eq!(delays_seen[..3], [250, 500, 1000].map(Duration::from_millis));
+        assert!(now <= start + RETRY_TIMEOUT && now > start + RETRY_TIMEOUT - MAX_DELAY, "{:?}", now - start);
     }
 
     #[test]
-    fn what_the_receiver_asks_for_is_kept_to_unless_it_is_too_long() {
+    fn honours_retry_after_unless_it_is_too_long() {
         let now = Instant::now();
-        let mut patience = RetryDelays::from(now);
+        let mut delays = RetryDelays::from(now);
         let seconds = Duration::from_secs;
-        assert_eq!(patience.pause(now, Some(seconds(60))), Some(seconds(60)));
-        assert_eq!(patience.pause(now, Some(Duration::ZERO)), Some(FIRST_PAUSE), "not without a pause");
-        assert_eq!(patience.pause(now, Some(seconds(61))), None);
-        assert_eq!(patience.pause(now + seconds(50), Some(seconds(11))), None);
-        assert_eq!(patience.pause(now + seconds(60), Some(Duration::ZERO)), None, "not for ever");
+        assert_eq!(delays.delay(now, Some(seconds(60))), Some(seconds(60)));
+        assert_eq!(delays.delay(now, Some(Duration::ZERO)), Some(FIRST_DELAY), "at least the first delay");
+        assert_eq!(delays.delay(now, Some(seconds(61))), None);
+        assert_eq!(delays.delay(now + seconds(50), Some(seconds(11))), None);
+        assert_eq!(delays.delay(now + seconds(60), Some(Duration::ZERO)), None, "the time is up");
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
+    fn parses_retry_after_as_seconds_or_date() {
         let now = chrono::DateTime::parse_from_rfc2822("Tue, 24 Nov 2026 10:00:00 GMT").unwrap().to_utc();
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, value.parse().unwrap());
-            retry_after(&headers, now)
+            parse_retry_after(&headers, now)
         };
         assert_eq!(of("7"), Some(Duration::from_secs(7)));
         assert_eq!(of("Tue, 24 Nov 2026 10:00:09 GMT"), Some(Duration::from_secs(9)));
         assert_eq!(of("Tue, 24 Nov 2026 09:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(of("soon"), None);
+        assert_eq!(of("tomorrow"), None);
     }
 }

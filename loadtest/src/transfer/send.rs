@@ -1,4 +1,4 @@
-//! One request to OTLP/HTTP, until it is taken, refused, or there is no patience left.
+//! Sends one OTLP/HTTP request and retries while the receiver is busy.
 
 use std::time::{Duration, Instant};
 
@@ -8,28 +8,28 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 use super::request::TraceRequest;
-use super::retry::{RETRY_TIMEOUT, RetryDelays, retry_after};
+use super::retry::{RETRY_TIMEOUT, RetryDelays, parse_retry_after};
 use crate::usage::UsageError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes that are shown of what a receiver says.
+/// Maximum number of bytes of a reply that an error quotes.
 const MAX_QUOTED_BYTES: usize = 300;
 
-/// Where to.
+/// An OTLP/HTTP receiver.
 #[derive(Clone)]
 pub(super) struct Receiver {
     url: String,
     http: reqwest::Client,
 }
 
-/// What became of a request that was taken.
+/// Result of an accepted request.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     pub(super) spans: usize,
     pub(super) rejected: usize,
-    /// Why some were rejected.
-    pub(super) why: String,
+    /// The receiver's reason for rejecting spans.
+    pub(super) reason: String,
 }
 
 /// `ExportTraceServiceResponse`
@@ -46,7 +46,7 @@ struct PartialSuccess {
     error_message: String,
 }
 
-/// 64-bit integers are texts in protobuf's JSON; not everybody knows.
+/// A 64-bit integer. Protobuf's JSON encodes it as a string, some receivers as a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum JsonInteger {
@@ -61,67 +61,67 @@ impl Default for JsonInteger {
 }
 
 impl Receiver {
-    /// With or without the path that OTLP/HTTP has for traces.
+    /// Creates the receiver from its URL, with or without the path `/v1/traces`.
     pub(super) fn at(url: &str) -> anyhow::Result<Self> {
         let base = url.trim_end_matches('/');
         let url = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
         Ok(Self { url, http: reqwest::Client::builder().timeout(TIMEOUT).build()? })
     }
 
-    /// Fails when it is not taken.
+    /// Sends the request. Fails if the receiver does not accept it.
     pub(super) async fn send(self, TraceRequest { body, spans }: TraceRequest) -> anyhow::Result<Delivery> {
         let body = reqwest::Body::from(body);
         let request = self.http.post(&self.url).header(CONTENT_TYPE, "application/json").body(body);
-        let mut patience = RetryDelays::from(Instant::now());
+        let mut delays = RetryDelays::from(Instant::now());
         loop {
-            let again = request.try_clone().context("a request that cannot be repeated")?;
-            let reply = again.send().await.map_err(|error| self.unanswered(error))?;
+            let again = request.try_clone().context("cannot repeat the request")?;
+            let reply = again.send().await.map_err(|error| self.no_reply(error))?;
             let status = reply.status();
             if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                return self.taken(reply, spans).await;
+                return self.delivery(reply, spans).await;
             }
-            let asked_for = retry_after(reply.headers(), chrono::Utc::now());
-            let Some(pause) = patience.pause(Instant::now(), asked_for) else {
-                let asked_for = asked_for.map(|pause| format!(", to come again in {} s", pause.as_secs()));
+            let requested = parse_retry_after(reply.headers(), chrono::Utc::now());
+            let Some(delay) = delays.delay(Instant::now(), requested) else {
+                let requested = requested.map(|delay| format!(", retry after {} s", delay.as_secs()));
                 bail!(
-                    "{} has no room: it answers {status}{}; given up after {} s at most",
+                    "{} is busy: status {status}{}; gave up within {} s",
                     self.url,
-                    asked_for.unwrap_or_default(),
+                    requested.unwrap_or_default(),
                     RETRY_TIMEOUT.as_secs()
                 );
             };
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
-    async fn taken(&self, reply: Response, spans: usize) -> anyhow::Result<Delivery> {
+    async fn delivery(&self, reply: Response, spans: usize) -> anyhow::Result<Delivery> {
         let status = reply.status();
-        let said = reply.text().await.with_context(|| format!("{} broke off", self.url))?;
+        let text = reply.text().await.with_context(|| format!("the connection to {} ended", self.url))?;
         if !status.is_success() {
-            bail!("{} answers {status}: {}", self.url, &said[..said.floor_char_boundary(MAX_QUOTED_BYTES)]);
+            bail!("{} returned {status}: {}", self.url, &text[..text.floor_char_boundary(MAX_QUOTED_BYTES)]);
         }
-        let strange = || format!("{} does not answer as OTLP/HTTP does; --otlp says where it is", self.url);
-        let reply = if said.is_empty() {
+        let not_otlp = || format!("{} is not an OTLP/HTTP receiver (set the address with --otlp)", self.url);
+        let reply = if text.is_empty() {
             Reply::default()
         } else {
-            serde_json::from_str(&said).with_context(strange)?
+            serde_json::from_str(&text).with_context(not_otlp)?
         };
         let partial = reply.partial_success.unwrap_or_default();
         let rejected = match partial.rejected_spans {
             JsonInteger::Number(number) => number,
-            JsonInteger::Text(text) => text.parse().with_context(strange)?,
+            JsonInteger::Text(text) => text.parse().with_context(not_otlp)?,
         };
-        Ok(Delivery { spans, rejected, why: partial.error_message })
+        Ok(Delivery { spans, rejected, reason: partial.error_message })
     }
 
-    fn unanswered(&self, error: reqwest::Error) -> anyhow::Error {
+    fn no_reply(&self, error: reqwest::Error) -> anyhow::Error {
         if error.is_connect() || error.is_builder() {
             let error = anyhow::Error::new(error);
             return UsageError(
-                error.context(format!("nobody takes OTLP at {}; --otlp says where", self.url)),
+                error.context(format!("no OTLP receiver at {} (set the address with --otlp)", self.url)),
             )
             .into();
         }
-        anyhow::Error::new(error).context(format!("{} does not answer", self.url))
+        anyhow::Error::new(error).context(format!("{} does not reply", self.url))
     }
 }

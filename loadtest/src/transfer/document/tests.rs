@@ -15,7 +15,7 @@ fn ui(spans: usize) -> String {
     format!(r#"{{"traceID":"11","spans":[{spans}],"processes":{{"p":{{"serviceName":"s"}}}}}}"#)
 }
 
-/// A number for each envelope with so many spans, and 0 for each end.
+/// Returns the number of spans of each envelope, and 0 for each end.
 fn parts(text: &str) -> Result<Vec<usize>, String> {
     let mut parts = Vec::new();
     let read = read(text.as_bytes(), &mut |part| {
@@ -26,7 +26,7 @@ fn parts(text: &str) -> Result<Vec<usize>, String> {
 }
 
 #[test]
-fn every_kind_of_file_is_told_by_what_is_in_it() {
+fn detects_the_format_by_content() {
     let (line, trace) = (otlp(), ui(2));
     let pretty = line
         .replace(['{', ','], "\n $0")
@@ -51,13 +51,13 @@ fn every_kind_of_file_is_told_by_what_is_in_it() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn errors_name_the_line() {
     let (line, trace) = (otlp(), ui(1));
     let cut = &line[..line.len() - 9];
     let no_id = line.replace("5b8efff798038103d269b633813fc60c", "kitchen");
     for (text, expected) in [
-        ("", "it is empty"),
-        ("\n\n", "it is empty"),
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
         ("kitchen", "line 1: expected value"),
         ("\n7\n", "line 2: invalid type: integer `7`, expected traces"),
         ("{}", "line 1: no traces: neither"),
@@ -79,17 +79,16 @@ fn what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn a_source_that_breaks_off_is_damaged() {
+fn reports_a_truncated_source() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
-    for (start, expected) in [(format!("{}\n", otlp()), "behind line 1"), ("[\n7".to_owned(), "behind line")]
-    {
+    for (start, expected) in [(format!("{}\n", otlp()), "after line 1"), ("[\n7".to_owned(), "after line")] {
         let text = BufReader::new(start.as_bytes().chain(Broken));
         let said = read(text, &mut |_| Ok(())).unwrap_err().to_string();
-        assert!(said.contains("damaged or cut off") && said.contains(expected), "{said}");
+        assert!(said.contains("damaged or truncated") && said.contains(expected), "{said}");
     }
 }

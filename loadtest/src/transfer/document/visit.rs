@@ -1,4 +1,4 @@
-//! What serde does with each kind of document: it hands on one element after the other and keeps none.
+//! The serde visitors of each document format, which pass on one element after another.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 
 use super::{Part, PartSink};
 
-/// Spans that are turned into an envelope at once: what lies between takes several times their bytes.
-const SPANS_AT_ONCE: usize = 500;
+/// Number of spans converted to an envelope at a time; the conversion needs a multiple of their memory.
+const SPANS_PER_ENVELOPE: usize = 500;
 
 /// `{"resourceSpans":[…]}`, `{"data":[…]}`, or a list of the UI's traces.
 pub(super) struct Document<'a>(pub(super) PartSink<'a>);
@@ -33,7 +33,7 @@ impl<'de> Visitor<'de> for Document<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("traces: `resourceSpans` of OTLP JSON, or `data` of Jaeger's UI")
+        f.write_str("traces: `resourceSpans` of OTLP JSON, or `data` of Jaeger UI JSON")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for UiTraces<'_> {
         while let Some(UiTrace(trace)) = list.next_element()? {
             let mut spans = trace.spans.into_iter().peekable();
             while spans.peek().is_some() {
-                let some = Trace { spans: spans.by_ref().take(SPANS_AT_ONCE).collect() };
+                let some = Trace { spans: spans.by_ref().take(SPANS_PER_ENVELOPE).collect() };
                 for envelope in ResourceSpans::of(&some) {
                     (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
                 }
