@@ -1,4 +1,4 @@
-//! What follows from a run: objectives, the hops table, where the time went.
+//! Analysis of a run: objectives, the hops table, where the time went.
 
 pub(crate) mod blame;
 pub(crate) mod hops;

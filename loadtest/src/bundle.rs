@@ -1,4 +1,4 @@
-//! The folder that a run leaves behind, and reading it again.
+//! The bundle: the folder of files that describes a run, written and read.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,7 +22,7 @@ use schema::{Phase, Run, SCHEMA};
 pub(crate) fn create_parent(out: &Path) -> anyhow::Result<()> {
     let made = fs::create_dir_all(out).and_then(|()| tempfile::tempfile_in(out));
     made.map(drop)
-        .with_context(|| format!("cannot write to the folder {}; --out names another", out.display()))
+        .with_context(|| format!("cannot write to the folder {} (choose another with --out)", out.display()))
 }
 
 /// A run and its folder.
@@ -36,12 +36,11 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// A bundle to be written below `out`.
+    /// Creates a bundle in a new folder below `out`.
     pub(crate) fn new(out: &Path, run: Run, slow: Option<Trace>) -> anyhow::Result<Self> {
         let start = run.started_at.format("%Y%m%dT%H%M%SZ");
         let name = format!("{start}-{}-{}", run.profile.name(), run.seed);
-        // Two runs of one seed may start in the same second. The folder that is made here is empty, and is replaced by
-        // the whole bundle.
+        // Two runs of one seed may start in the same second. The new folder is empty; the complete bundle replaces it.
         for folder in std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}.{number}"))) {
             let folder = out.join(folder);
             match fs::create_dir(&folder) {
@@ -49,19 +48,20 @@ impl Bundle {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     return Err(error)
-                        .with_context(|| format!("cannot make the folder {}", folder.display()));
+                        .with_context(|| format!("cannot create the folder {}", folder.display()));
                 }
             }
         }
-        bail!("no name is free")
+        bail!("no free folder name for {name}")
     }
 
-    /// `run.json`'s text.
+    /// Returns the text of `run.json`.
     pub(crate) fn json(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string_pretty(&self.run)?)
     }
 
-    /// Writes every file, then gives the folder its name: a bundle is there whole or not at all.
+    /// Writes every file to a temporary folder and renames it, so that a bundle is complete or absent. `html` is the rendered
+    /// report.
     pub(crate) fn write(
         &self,
         after: &DriveOutcome,
@@ -72,11 +72,11 @@ impl Bundle {
         let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out)?;
         self.write_files(unfinished.path(), after, kept, html)
             .with_context(|| format!("cannot write the bundle {}", self.folder.display()))?;
-        // tempdir makes folders that only their owner can read.
+        // Only the owner can read a temporary folder.
         fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         fs::rename(unfinished.path(), &self.folder)
-            .with_context(|| format!("cannot name the bundle {}", self.folder.display()))?;
-        // It has another name now: nothing is left to remove.
+            .with_context(|| format!("cannot rename the bundle to {}", self.folder.display()))?;
+        // After the rename nothing is left to remove.
         let _ = unfinished.keep();
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Bundle {
         write("report.html", html.as_bytes())
     }
 
-    /// Reads a bundle, or just its `run.json`.
+    /// Reads a bundle from its folder or from the path of its `run.json`.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let file = folder.join("run.json");
@@ -115,12 +115,12 @@ impl Bundle {
         let schema = parsed.with_context(|| format!("{} is damaged", file.display()))?["schema"].clone();
         anyhow::ensure!(
             schema == SCHEMA,
-            "{} has schema {schema}, this build reads {SCHEMA}",
+            "{} has schema {schema}, but this build reads {SCHEMA}",
             file.display()
         );
         let run: Run =
-            serde_json::from_slice(&text).with_context(|| format!("{} is no run", file.display()))?;
-        let slow = run.slow_trace.and_then(|id| collector_files::one(folder, id));
+            serde_json::from_slice(&text).with_context(|| format!("{} is not a run", file.display()))?;
+        let slow = run.slow_trace.and_then(|id| collector_files::read_trace(folder, id));
         Ok(Bundle { folder: folder.to_owned(), run, slow })
     }
 }

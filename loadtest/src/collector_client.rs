@@ -1,4 +1,4 @@
-//! The collector's workbench API, as the load generator uses it.
+//! Client of the collector's workbench API.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,28 +14,28 @@ use hdrhistogram::serialization::Deserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Ids in one ledger call.
+/// Maximum number of ids per ledger request.
 const LEDGER_CHUNK: usize = 10_000;
-/// Ids in one call for traces.
+/// Maximum number of ids per request for traces.
 const TRACES_CHUNK: usize = 500;
 /// Interval between two requests for the same figures; longer than the exporters' batch interval of 200 ms.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(300);
-/// The longest wait for the spans of the warm-up; a system that others load as well is never at rest.
-const AT_REST_WITHIN: Duration = Duration::from_secs(3);
-/// The longest wait for everything that the collector keeps.
-const ALL_TRACES_WITHIN: Duration = Duration::from_secs(300);
-/// Losses told in detail.
-const EXAMPLES: usize = 20;
+/// Maximum wait for the spans of the warm-up. A system with other load is never at rest.
+const AT_REST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of the request for all traces.
+const ALL_TRACES_TIMEOUT: Duration = Duration::from_secs(300);
+/// Maximum number of example losses.
+const MAX_EXAMPLES: usize = 20;
 
-/// One collector.
+/// A collector's API at one base URL.
 #[derive(Clone)]
 pub(crate) struct CollectorClient {
     base: String,
     http: reqwest::Client,
 }
 
-/// What the histograms were at one moment.
-pub(crate) type Snapshot = HashMap<(String, String, Kind), (Histogram<u64>, u64)>;
+/// Duration histogram and error count of each operation at one instant.
+pub(crate) type HopHistograms = HashMap<(String, String, Kind), (Histogram<u64>, u64)>;
 
 #[derive(Deserialize)]
 struct Hops {
@@ -48,29 +48,30 @@ struct Ids<'a> {
 }
 
 impl CollectorClient {
-    /// At this base URL.
+    /// Creates the client.
     pub(crate) fn new(base: &str, http: reqwest::Client) -> Self {
         CollectorClient { base: base.trim_end_matches('/').to_owned(), http }
     }
 
-    /// Every operation's spans since the collector started.
-    pub(crate) async fn hops(&self) -> anyhow::Result<Snapshot> {
+    /// Returns the histograms of all spans since the collector started.
+    pub(crate) async fn hops(&self) -> anyhow::Result<HopHistograms> {
         let url = format!("{}/api/workbench/hops?histograms=true", self.base);
         let reply = self.http.get(&url).send().await?.error_for_status()?.json::<Hops>().await;
-        let hops = reply.with_context(|| format!("{url} does not answer as a collector does"))?.hops;
+        let hops = reply.with_context(|| format!("{url} is not a collector's API"))?.hops;
         hops.into_iter()
             .map(|hop| Ok(((hop.service.clone(), hop.operation.clone(), hop.kind), decode(&hop)?)))
             .collect()
     }
 
-    /// The histograms once the spans of the warm-up are in: when two looks in a row see the same.
-    pub(crate) async fn hops_at_rest(&self) -> anyhow::Result<Snapshot> {
-        let deadline = Instant::now() + AT_REST_WITHIN;
+    /// Waits until two consecutive reads return equal counts, so that the spans of the warm-up have arrived.
+    pub(crate) async fn hops_at_rest(&self) -> anyhow::Result<HopHistograms> {
+        let deadline = Instant::now() + AT_REST_TIMEOUT;
         let mut last = self.hops().await?;
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             let now = self.hops().await?;
-            let count = |hops: &Snapshot| hops.values().map(|(histogram, _)| histogram.len()).sum::<u64>();
+            let count =
+                |hops: &HopHistograms| hops.values().map(|(histogram, _)| histogram.len()).sum::<u64>();
             if count(&now) == count(&last) || Instant::now() > deadline {
                 return Ok(now);
             }
@@ -78,7 +79,7 @@ impl CollectorClient {
         }
     }
 
-    /// Which rows these traces stand in, now.
+    /// Returns the current ledger of these traces.
     pub(crate) async fn ledger(&self, expected: &[TraceId]) -> anyhow::Result<Ledger> {
         let url = format!("{}/api/workbench/ledger", self.base);
         let mut sum = Ledger::default();
@@ -95,24 +96,24 @@ impl CollectorClient {
             sum.orphaned += part.orphaned;
             sum.missing += part.missing;
             sum.examples.extend(part.examples);
-            sum.examples.truncate(EXAMPLES);
+            sum.examples.truncate(MAX_EXAMPLES);
         }
         Ok(sum)
     }
 
-    /// What it knows beside its traces, as it gives it.
+    /// Returns the collector's state without its traces, as JSON.
     pub(crate) async fn state(&self) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}/api/workbench/state", self.base);
         Ok(self.http.get(&url).send().await?.error_for_status()?.bytes().await?.into())
     }
 
-    /// Every trace that it keeps, a line of OTLP JSON each, as they arrive.
+    /// Streams all traces, one line of OTLP JSON each.
     pub(crate) async fn all_traces(&self) -> anyhow::Result<reqwest::Response> {
         let url = format!("{}/api/workbench/traces", self.base);
-        Ok(self.http.get(&url).timeout(ALL_TRACES_WITHIN).send().await?.error_for_status()?)
+        Ok(self.http.get(&url).timeout(ALL_TRACES_TIMEOUT).send().await?.error_for_status()?)
     }
 
-    /// The traces of these ids that the collector still has: one line of OTLP JSON each.
+    /// Returns those of the traces that the collector still has, one line of OTLP JSON each.
     pub(crate) async fn traces(&self, ids: &[TraceId]) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}/api/workbench/traces", self.base);
         let mut lines = Vec::new();
@@ -129,10 +130,10 @@ impl CollectorClient {
 }
 
 fn decode(hop: &latency::Hop) -> anyhow::Result<(Histogram<u64>, u64)> {
-    let encoded = hop.histogram.as_deref().context("a hop without a histogram")?;
-    let bytes = STANDARD.decode(encoded).context("a histogram that is not base64")?;
+    let encoded = hop.histogram.as_deref().context("missing histogram")?;
+    let bytes = STANDARD.decode(encoded).context("histogram is not base64")?;
     let histogram = Deserializer::new()
         .deserialize(&mut bytes.as_slice())
-        .map_err(|error| anyhow::anyhow!("a histogram that does not decode: {error:?}"))?;
+        .map_err(|error| anyhow::anyhow!("cannot decode a histogram: {error:?}"))?;
     Ok((histogram, hop.errors))
 }

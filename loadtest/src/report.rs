@@ -1,4 +1,4 @@
-//! A bundle for people: as text, and as one HTML file that needs nothing else.
+//! The report of a run, as text and as one self-contained HTML file.
 
 mod html;
 #[cfg(test)]
@@ -16,7 +16,7 @@ fn time(us: f64) -> String {
     collector::format::duration((us * 1e3).round() as u64)
 }
 
-/// Findings that say the same, once each with their number; traces are those of the first.
+/// Groups equal findings with their number; each group shows the trace of its first finding.
 fn grouped(findings: &[Finding]) -> Vec<(usize, &Finding)> {
     let mut groups: Vec<(usize, &Finding)> = Vec::new();
     for finding in findings {
@@ -31,7 +31,7 @@ fn grouped(findings: &[Finding]) -> Vec<(usize, &Finding)> {
     groups
 }
 
-/// A share as per cent with one decimal; never 100.0 % or 0.0 % unless it is exactly that.
+/// Formats a share as per cent with one decimal. Only exact values give 100.0 % and 0.0 %.
 fn percent(share: f64) -> String {
     let per_cent = share * 100.0;
     match per_cent {

@@ -1,8 +1,8 @@
 //! Where the latency of the requests around a percentile went.
 //!
-//! The latency counts from the due instant, so it has three parts: before the send, which is the generator's; the
-//! trace's critical path, whose segments belong to hops; and the rest, which no span covers. Shares are sums of
-//! nanoseconds over the chosen requests, divided by the sum of their latencies, and so sum to one.
+//! The latency counts from the due instant and has three parts: the time before the send, which belongs to the generator;
+//! the critical path of the trace, whose segments belong to hops; and the rest, which no span covers. A share is a sum of
+//! nanoseconds over the selected requests divided by the sum of their latencies, so the shares sum to one.
 
 use std::collections::HashMap;
 
@@ -15,79 +15,79 @@ use crate::measure::{Measured, RequestKind, Sample};
 #[cfg(test)]
 mod tests;
 
-/// The percentiles blamed.
+/// The percentiles that are explained.
 pub(crate) const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
-/// Requests on each side of a percentile, at most.
+/// Maximum number of requests on each side of a percentile.
 const REACH: usize = 25;
 /// The name of the generator's own service.
 const GENERATOR: &str = "loadtest";
 
-/// The requests of one name around one percentile.
-pub(crate) struct Window<'a> {
+/// The requests of one kind around one percentile.
+pub(crate) struct Band<'a> {
     request: &'static str,
     percentile: f64,
     latency_ns: u64,
     samples: Vec<&'a Sample>,
 }
 
-impl<'a> Window<'a> {
-    /// The ids of the traces that the window is explained by.
+impl<'a> Band<'a> {
+    /// Returns the trace ids of the requests.
     pub(crate) fn traces(&self) -> impl Iterator<Item = TraceId> + use<'_, 'a> {
         self.samples.iter().map(|sample| sample.trace)
     }
 
-    /// The percentile itself, and whether it is over requests of all names.
+    /// Returns whether this is the band of `percentile` over requests of all kinds.
     pub(crate) fn is(&self, percentile: f64) -> bool {
         self.request == "all" && self.percentile == percentile
     }
 
-    /// The request in the middle: the percentile itself.
+    /// Returns the request in the middle: the percentile itself.
     pub(crate) fn middle(&self) -> Option<&'a Sample> {
         self.samples.get(self.samples.len() / 2).copied()
     }
 }
 
-/// A window for each percentile: of all requests, and of each name that was requested.
-pub(crate) fn windows(measured: &Measured) -> Vec<Window<'_>> {
+/// Returns one band for each percentile, for all requests and for each kind.
+pub(crate) fn bands(measured: &Measured) -> Vec<Band<'_>> {
     let names = std::iter::once(None).chain(RequestKind::ALL.map(Some));
-    names.flat_map(|name| windows_of(measured, name)).collect()
+    names.flat_map(|name| bands_of(measured, name)).collect()
 }
 
-fn windows_of(measured: &Measured, name: Option<RequestKind>) -> Vec<Window<'_>> {
+fn bands_of(measured: &Measured, name: Option<RequestKind>) -> Vec<Band<'_>> {
     let mut samples: Vec<&Sample> = measured
         .phase(false)
         .filter(|sample| sample.sampled && name.is_none_or(|name| sample.kind == name))
         .collect();
     samples.sort_by_key(|sample| sample.latency_ns);
     let count = samples.len();
-    let window = |percentile: f64| {
+    let band = |percentile: f64| {
         let beyond = count as f64 * (1.0 - percentile / 100.0);
         let rank = ((count as f64 * percentile / 100.0).ceil() as usize).clamp(1, count) - 1;
-        // A quarter of what lies beyond the percentile: the window must not reach the next one.
+        // A quarter of the requests beyond the percentile, so that the band does not reach the next percentile.
         let reach = ((beyond / 4.0) as usize).min(REACH);
-        Window {
+        Band {
             request: name.map_or("all", RequestKind::as_str),
             percentile,
             latency_ns: samples[rank].latency_ns,
             samples: samples[rank.saturating_sub(reach)..(rank + reach + 1).min(count)].to_vec(),
         }
     };
-    if count == 0 { Vec::new() } else { PERCENTILES.map(window).into() }
+    if count == 0 { Vec::new() } else { PERCENTILES.map(band).into() }
 }
 
-/// Attributes the latency of a window's requests, by those of its traces that were kept.
-pub(crate) fn blame(window: &Window<'_>, traces: &HashMap<TraceId, Trace>) -> Blame {
+/// Attributes the latency of a band's requests by those of their traces that were kept.
+pub(crate) fn blame(band: &Band<'_>, traces: &HashMap<TraceId, Trace>) -> Blame {
     let mut parts = Vec::new();
     let mut explained = 0;
-    for sample in &window.samples {
+    for sample in &band.samples {
         let trace = traces.get(&sample.trace);
         explained += usize::from(trace.is_some());
         parts.extend(attribute(sample, trace));
     }
     Blame {
-        request: window.request.to_owned(),
-        percentile: window.percentile,
-        latency_us: window.latency_ns as f64 / 1e3,
+        request: band.request.to_owned(),
+        percentile: band.percentile,
+        latency_us: band.latency_ns as f64 / 1e3,
         traces: explained,
         shares: attribution::shares(parts),
     }

@@ -8,7 +8,7 @@ use collector::latency::Summary;
 use collector::otlp;
 use collector::trace::{Kind, Trace, TraceId};
 
-use super::blame::{self, Window, windows};
+use super::blame::{self, Band, bands};
 use crate::bundle::schema::{Blame, HopSummary};
 use crate::collector_client::CollectorClient;
 use crate::measure::{Measured, histogram};
@@ -46,26 +46,25 @@ fn even_sample(measured: &Measured) -> Vec<TraceId> {
 impl ExplainedTraces {
     /// Fetches the traces. If the collector has none, their time is unattributed.
     pub(crate) async fn fetch(collector: &CollectorClient, measured: &Measured) -> Self {
-        let windows = windows(measured);
+        let bands = bands(measured);
         let sample = even_sample(measured);
         let mut ids: BTreeSet<TraceId> = sample.iter().copied().collect();
-        ids.extend(windows.iter().flat_map(Window::traces));
+        ids.extend(bands.iter().flat_map(Band::traces));
         ids.extend(measured.findings.iter().map(|finding| finding.trace));
         let lines = collector.traces(&ids.into_iter().collect::<Vec<_>>()).await.unwrap_or_default();
         let traces = parse(&lines);
-        let slow = windows
+        let slow = bands
             .iter()
-            .find(|window| window.is(99.0))
-            .and_then(|window| {
-                window
-                    .middle()
+            .find(|band| band.is(99.0))
+            .and_then(|band| {
+                band.middle()
                     .map(|sample| sample.trace)
                     .into_iter()
-                    .chain(window.traces())
+                    .chain(band.traces())
                     .find_map(|id| traces.get(&id))
             })
             .cloned();
-        let blame = windows.iter().map(|window| blame::blame(window, &traces)).collect();
+        let blame = bands.iter().map(|band| blame::blame(band, &traces)).collect();
         Self { traces, sample, blame, slow }
     }
 

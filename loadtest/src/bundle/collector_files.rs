@@ -1,4 +1,4 @@
-//! What the collector had at the run's end: its traces, and what it knew beside them. `serve collector --open` shows it.
+//! The collector's traces and state at the end of a run, which `serve collector --open` shows.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _, Write as _};
@@ -14,24 +14,24 @@ use serde_json::value::RawValue;
 
 use crate::collector_client::CollectorClient;
 
-/// OTLP JSON, a line for each trace, the first seen first: the format of the OpenTelemetry collector's file exporter.
+/// One line of OTLP JSON for each trace, oldest first: the format of the OpenTelemetry collector's file exporter.
 const TRACES: &str = "traces.jsonl.zst";
-/// Histograms, exemplars, what left and why, reported losses; and which traces belong to them.
+/// Histograms, exemplars, evictions and reported losses, with a digest of the traces they belong to.
 const STATE: &str = "collector.json.zst";
 const COMPRESSION: i32 = 3;
 
-/// What [`STATE`] holds.
+/// The content of [`STATE`].
 #[derive(Serialize, Deserialize)]
-struct State<'a> {
+struct ArchivedState<'a> {
     traces: Digest,
     #[serde(borrow)]
     collector: &'a RawValue,
 }
 
-/// Tells the traces of a run from those of another, and from some of them.
+/// Length and checksum of the traces, to detect traces of another run or truncated ones.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Digest {
-    /// Modulo 2³².
+    /// Length modulo 2³².
     bytes: u32,
     crc32: u32,
 }
@@ -42,7 +42,7 @@ impl Digest {
     }
 }
 
-/// Both files, packed.
+/// The compressed content of both files.
 #[derive(Default)]
 pub(crate) struct CollectorArchive {
     traces: Vec<u8>,
@@ -50,39 +50,39 @@ pub(crate) struct CollectorArchive {
 }
 
 impl CollectorArchive {
-    /// Asks for everything. A collector that does not answer leaves files without anything in them.
+    /// Fetches traces and state from the collector.
     pub(crate) async fn fetch(collector: &CollectorClient) -> anyhow::Result<Self> {
-        let (mut packed, mut crc) = (packer()?, Crc::new());
+        let (mut compressed, mut crc) = (encoder()?, Crc::new());
         let mut traces = collector.all_traces().await?;
         while let Some(some) = traces.chunk().await? {
-            packed.write_all(&some)?;
+            compressed.write_all(&some)?;
             crc.update(&some);
         }
-        // After the traces: one that leaves meanwhile is in both, and opened again it is there.
+        // Fetched after the traces, so that a trace evicted meanwhile is still among the traces.
         let state = collector.state().await?;
-        let state = State { traces: Digest::of(&crc), collector: serde_json::from_slice(&state)? };
-        Ok(Self { traces: packed.finish()?, state: pack(&serde_json::to_vec(&state)?)? })
+        let state = ArchivedState { traces: Digest::of(&crc), collector: serde_json::from_slice(&state)? };
+        Ok(Self { traces: compressed.finish()?, state: compress(&serde_json::to_vec(&state)?)? })
     }
 
     pub(super) fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        for (name, packed) in [(TRACES, &self.traces), (STATE, &self.state)] {
-            fs::write(folder.join(name), packed).with_context(|| name.to_owned())?;
+        for (name, compressed) in [(TRACES, &self.traces), (STATE, &self.state)] {
+            fs::write(folder.join(name), compressed).with_context(|| name.to_owned())?;
         }
         Ok(())
     }
 }
 
-/// One trace of a bundle, if it is there.
-pub(super) fn one(folder: &Path, id: TraceId) -> Option<Trace> {
+/// Returns one trace of a bundle, if present.
+pub(super) fn read_trace(folder: &Path, id: TraceId) -> Option<Trace> {
     let lines = zstd::decode_all(File::open(folder.join(TRACES)).ok()?).ok()?;
     let text = String::from_utf8_lossy(&lines);
-    // Most lines need not be read.
+    // Parses only lines that contain the id.
     let id_text = id.to_string();
     let mut traces = text.lines().filter(|line| line.contains(&id_text)).map(otlp::from_json_line);
     traces.find_map(|trace| trace.ok().filter(|trace| trace.id() == Some(id)))
 }
 
-/// Opens what a bundle has of its collector.
+/// Opens the collector's traces and state of a bundle.
 pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
     let file = |name: &str| {
         let path = folder.join(name);
@@ -92,11 +92,11 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
     let mut state = Vec::new();
     file(STATE)?
         .read_to_end(&mut state)
-        .with_context(|| format!("{} is cut off or damaged", folder.join(STATE).display()))?;
-    let state: State<'_> = serde_json::from_slice(&state)
-        .with_context(|| format!("{} is not what a run wrote", folder.join(STATE).display()))?;
+        .with_context(|| format!("{} is truncated or damaged", folder.join(STATE).display()))?;
+    let state: ArchivedState<'_> = serde_json::from_slice(&state)
+        .with_context(|| format!("{} was not written by a run", folder.join(STATE).display()))?;
     let mut traces = CrcReader::new(BufReader::new(file(TRACES)?));
-    let opened = Snapshot::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
+    let snapshot = Snapshot::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
         let name = match error {
             OpenError::Read(_) | OpenError::Line { .. } | OpenError::Full => TRACES,
             OpenError::Json(_) | OpenError::Schema(_) | OpenError::Damaged(_) => STATE,
@@ -105,21 +105,21 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
     })?;
     ensure!(
         Digest::of(traces.crc()) == state.traces,
-        "{} is not what this run wrote: it was cut short, or is another run's",
+        "{} does not belong to this run: it is truncated or from another run",
         folder.join(TRACES).display()
     );
-    Ok(opened)
+    Ok(snapshot)
 }
 
-fn packer() -> std::io::Result<zstd::Encoder<'static, Vec<u8>>> {
-    let mut packer = zstd::Encoder::new(Vec::new(), COMPRESSION)?;
-    // A file that was damaged on its way is told from one that is whole.
-    packer.include_checksum(true)?;
-    Ok(packer)
+fn encoder() -> std::io::Result<zstd::Encoder<'static, Vec<u8>>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), COMPRESSION)?;
+    // The checksum detects files that were damaged in transit.
+    encoder.include_checksum(true)?;
+    Ok(encoder)
 }
 
-fn pack(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut packer = packer()?;
-    packer.write_all(bytes)?;
-    packer.finish()
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = encoder()?;
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }

@@ -1,6 +1,6 @@
-//! `run.json`: what a run found, stable and versioned.
+//! `run.json`: the results of a run, with a versioned schema.
 //!
-//! Members may be added under one schema number; renaming, removing or changing the meaning of one raises it.
+//! Adding a member keeps the schema number; renaming, removing or redefining one increases it.
 
 use chrono::{DateTime, Utc};
 pub(crate) use collector::blame::attribution::{Share, ShareKind};
@@ -20,50 +20,50 @@ pub(crate) use sample::sample;
 /// The schema that this build writes.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// Everything that a run found.
+/// The results of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// [`SCHEMA`] of the build that wrote it.
     pub(crate) schema: u32,
-    /// Time zero of the schedule.
+    /// Time zero of the plan.
     pub(crate) started_at: DateTime<Utc>,
-    /// From time zero to the last reply.
+    /// Seconds from time zero to the last reply.
     pub(crate) duration_s: f64,
-    /// The commit of the working copy the run was started in, `+` when it had changes; absent outside of one.
+    /// Commit of the working copy in which the run started, with `+` if it had changes; absent outside a working copy.
     pub(crate) git: Option<String>,
-    /// Decides the schedule.
+    /// Seed of the plan.
     pub(crate) seed: u64,
-    /// How the rate moved.
+    /// Course of the rate.
     pub(crate) profile: Profile,
-    /// Requests a second, as asked for.
+    /// Requested rate in requests per second.
     pub(crate) rate: f64,
-    /// The balancer's URL.
+    /// URL of the balancer.
     pub(crate) target: String,
-    /// Where the generator ran.
+    /// Machine of the load generator.
     pub(crate) host: Host,
-    /// Goose users.
+    /// Number of goose users.
     pub(crate) users: usize,
-    /// Stopped before the schedule was done; the figures are those of the part that ran.
+    /// Whether the run was stopped before the end of the plan; the figures cover the part that ran.
     pub(crate) interrupted: bool,
-    /// Every SLO met, nothing wrong, nothing failed, no booking lost, not interrupted.
+    /// Whether every SLO was met, no reply wrong or failed, no booking lost, and the run not interrupted.
     pub(crate) passed: bool,
-    /// One row for each request name of each phase.
+    /// One row for each request kind of each phase.
     pub(crate) requests: Vec<Requests>,
-    /// One row for each operation of each service, in the order of the request path; without the warm-up.
+    /// One row for each operation of each service in the order of the request path, without the warm-up.
     pub(crate) hops: Vec<HopSummary>,
-    /// Replies by the instance that served them, without the warm-up.
+    /// Replies by gateway instance, without the warm-up.
     pub(crate) distribution: Vec<InstanceReplies>,
-    /// What the cache answered, without the warm-up.
+    /// Cache hits and misses, without the warm-up.
     pub(crate) cache: Cache,
-    /// What became of the bookings.
+    /// Notifications of the bookings.
     pub(crate) bookings: Bookings,
-    /// What became of the traces.
+    /// Completeness of the traces.
     pub(crate) ledger: RunLedger,
-    /// Where the time of the requests went.
+    /// Where the time of the requests went, by percentile.
     pub(crate) blame: Vec<Blame>,
-    /// Whether to trust all this.
+    /// Whether the figures are valid.
     pub(crate) validity: Validity,
-    /// The objectives and whether they were met.
+    /// The objectives and their results.
     pub(crate) slo: Vec<Slo>,
     /// The first wrong and failed replies, with reasons.
     pub(crate) findings: Vec<Finding>,
@@ -76,45 +76,45 @@ pub(crate) struct Run {
 pub(crate) struct Host {
     /// CPUs this process may use.
     pub(crate) cpus: usize,
-    /// Bytes; absent where the system does not say.
+    /// Memory in bytes; absent if the system does not report it.
     pub(crate) memory: Option<u64>,
-    /// RequestKind and release.
+    /// Name and release of the kernel.
     pub(crate) kernel: String,
 }
 
-/// The part of a run a request belongs to.
+/// A phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Log-ins before time zero.
     #[serde(rename = "warm-up")]
     WarmUp,
-    /// The schedule.
+    /// Planned requests after time zero.
     #[serde(rename = "schedule")]
     Schedule,
 }
 
-/// The requests of one name.
+/// Figures of one request kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Requests {
-    /// Method and route, after `refused` for those that must be.
+    /// Method and route, prefixed with `refused` for requests that must be refused.
     pub(crate) name: String,
-    /// Which part of the run.
+    /// Phase of the run.
     pub(crate) phase: Phase,
-    /// Planned.
+    /// Requests due.
     pub(crate) due: u64,
-    /// Sent; fewer than due only when the run was interrupted.
+    /// Requests sent; fewer than due only if the run was interrupted.
     pub(crate) sent: u64,
-    /// Answered exactly as expected.
+    /// Replies that match the expectation.
     pub(crate) verified: u64,
-    /// Answered, but not with the right answer.
+    /// Replies with the expected status but wrong content.
     pub(crate) wrong: u64,
-    /// Not answered, or with an unexpected status.
+    /// Requests without a reply or with an unexpected status.
     pub(crate) failed: u64,
-    /// Sent more than a millisecond after they were due.
+    /// Requests sent more than one millisecond after they were due.
     pub(crate) late: u64,
-    /// From the due instant to the last byte of the reply.
+    /// Latency from the due instant to the last byte of the reply.
     pub(crate) latency_us: Summary,
-    /// From the send to the last byte of the reply.
+    /// Latency from the send to the last byte of the reply.
     pub(crate) service_us: Summary,
 }
 
@@ -127,13 +127,13 @@ pub(crate) struct HopSummary {
     pub(crate) operation: String,
     /// Span kind.
     pub(crate) kind: Kind,
-    /// Spans.
+    /// Number of spans.
     pub(crate) count: u64,
-    /// Those that failed.
+    /// Number of failed spans.
     pub(crate) errors: u64,
-    /// Their durations, of all spans.
+    /// Durations of all spans.
     pub(crate) latency_us: Summary,
-    /// Their durations without the children waited for, of the spans of evenly chosen traces.
+    /// Durations without the calls waited for, from an even sample of traces.
     pub(crate) self_us: Option<Summary>,
 }
 
@@ -144,33 +144,33 @@ pub(crate) struct InstanceReplies {
     pub(crate) service: String,
     /// `service.instance.id`.
     pub(crate) instance: String,
-    /// Replies.
+    /// Number of replies.
     pub(crate) requests: u64,
 }
 
-/// What the search replies said of the cache.
+/// Cache use as reported by the search replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cache {
-    /// Answered from the cache.
+    /// Searches answered from the cache.
     pub(crate) hits: u64,
-    /// Not.
+    /// Searches answered by the search service.
     pub(crate) misses: u64,
-    /// Hits among both; 0 without searches.
+    /// Share of hits; 0 without searches.
     pub(crate) ratio: f64,
 }
 
-/// What became of the bookings.
+/// Counts of bookings and their notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bookings {
-    /// Confirmed to a user.
+    /// Bookings confirmed to a user.
     pub(crate) accepted: u64,
-    /// Of these, seen with a notification.
+    /// Accepted bookings with a notification.
     pub(crate) notified: u64,
-    /// Notifications sent more than once.
+    /// Repeated notifications.
     pub(crate) duplicate: u64,
-    /// Accepted, but without a notification at the deadline.
+    /// Accepted bookings without a notification.
     pub(crate) lost: u64,
-    /// From the booking's commit to its notification.
+    /// Time from the booking's commit to its notification.
     pub(crate) commit_to_notified_us: Summary,
 }
 
@@ -188,13 +188,13 @@ pub(crate) struct RunLedger {
 /// Where the latency of the requests around one percentile went.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Blame {
-    /// A request name, or `all`.
+    /// A request kind, or `all`.
     pub(crate) request: String,
     /// 50, 90, 99 or 99.9.
     pub(crate) percentile: f64,
-    /// The percentile's value, from the due instant.
+    /// Value of the percentile, from the due instant.
     pub(crate) latency_us: f64,
-    /// Traces averaged over.
+    /// Number of traces averaged.
     pub(crate) traces: usize,
     /// Shares of hops, of `generator` for the time before the request was sent, and of `unattributed`; largest first, sum 1.
     pub(crate) shares: Vec<Share>,
@@ -203,29 +203,29 @@ pub(crate) struct Blame {
 /// One objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Slo {
-    /// As it was given.
+    /// The expression as given.
     pub(crate) expression: String,
-    /// What was found, in the unit of the expression; absent if nothing was measured.
+    /// Measured value in the unit of the expression; absent if nothing was measured.
     pub(crate) value: Option<f64>,
-    /// Whether it was met; never without a value.
+    /// Whether the objective was met; false without a value.
     pub(crate) met: bool,
 }
 
-/// A reply that was not right.
+/// A wrong or failed reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Finding {
-    /// Which request.
+    /// Kind of the request.
     pub(crate) request: String,
     /// `wrong` or `failed`.
     pub(crate) verdict: String,
-    /// What was expected, and what came.
+    /// The expectation and the reply.
     pub(crate) why: String,
-    /// Its trace.
+    /// Id of its trace.
     pub(crate) trace_id: TraceId,
 }
 
 impl Run {
-    /// The sum of one count over the requests of both phases.
+    /// Returns the sum of one count over both phases.
     pub(crate) fn total(&self, count: impl Fn(&Requests) -> u64) -> u64 {
         self.requests.iter().map(count).sum()
     }

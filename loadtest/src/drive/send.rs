@@ -9,15 +9,13 @@ use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
+use system::api::SERVED_BY;
 use telemetry::client::{self, ClientSpan};
 
 use super::request::{Body, Request};
 use super::{Dispatcher, Session, lock};
 use crate::drive::oracle::{Facts, Verdict};
 use crate::measure::{AcceptedBooking, DelayCause, Finding, Measured, Outcome, Sample};
-
-/// Response header that names the gateway instance.
-const SERVED_BY: &str = "x-served-by";
 
 /// The address that requests are sent to.
 pub(super) struct Target {

@@ -1,4 +1,4 @@
-//! The report as one HTML file: the plots' script is in it, so it opens without a network.
+//! The report as one HTML file. It includes the script of the plots, so it needs no network.
 
 mod plots;
 
@@ -13,10 +13,10 @@ use crate::bundle::Bundle;
 use crate::bundle::schema::{Phase, Run};
 
 const STYLE: &str = include_str!("report.css");
-/// Columns of words, which are aligned to the left; numbers are not.
-const WORDS: [&str; 5] = ["operation", "kind", "request", "why", "trace"];
+/// Columns of text, which are left-aligned, unlike numbers.
+const TEXT_COLUMNS: [&str; 5] = ["operation", "kind", "request", "why", "trace"];
 
-/// The whole page.
+/// Renders the page.
 pub(crate) fn html(bundle: &Bundle, curves: &[Curve]) -> String {
     let run = &bundle.run;
     let title = format!("{} at {}/s, seed {}", run.profile.name(), run.rate, run.seed);
@@ -40,7 +40,7 @@ pub(crate) fn html(bundle: &Bundle, curves: &[Curve]) -> String {
     page
 }
 
-/// TraceWriter to a string cannot fail.
+/// Writing to a string cannot fail.
 macro_rules! add {
     ($page:expr, $($arguments:tt)*) => {{ let _ = writeln!($page, $($arguments)*); }};
 }
@@ -53,7 +53,7 @@ fn head(page: &mut String, run: &Run) {
         run.total(|row| row.wrong),
         run.total(|row| row.failed),
         run.bookings.lost,
-        if run.interrupted { "Interrupted: the figures are those of the part that ran." } else { "" }
+        if run.interrupted { "Interrupted: the figures cover the part that ran." } else { "" }
     );
     let git = run.git.as_deref().unwrap_or("no commit");
     add!(
@@ -102,7 +102,7 @@ fn requests(page: &mut String, run: &Run) {
         let columns = ["verdict", "request", "times", "why", "trace"];
         table(
             page,
-            "Not right",
+            "Wrong and failed replies",
             &columns,
             grouped(&run.findings).into_iter().map(|(count, finding)| {
                 let (verdict, request) = (finding.verdict.clone(), finding.request.clone());
@@ -170,7 +170,7 @@ fn facts(page: &mut String, run: &Run) {
     let rows = [
         ("bookings accepted", bookings.accepted.to_string()),
         ("bookings notified", bookings.notified.to_string()),
-        ("notifications sent again", bookings.duplicate.to_string()),
+        ("repeated notifications", bookings.duplicate.to_string()),
         ("bookings lost", bookings.lost.to_string()),
         ("commit to notified, p50", time(bookings.commit_to_notified_us.p50)),
         ("commit to notified, p99", time(bookings.commit_to_notified_us.p99)),
@@ -186,10 +186,7 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
     let Some(trace) = &bundle.slow else { return };
     let id = bundle.run.slow_trace.map(|id| id.to_string()).unwrap_or_default();
     let waterfall = Waterfall::of(trace);
-    add!(
-        page,
-        "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark is what its latency is made of.</p>"
-    );
+    add!(page, "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark parts make up its latency.</p>");
     add!(page, "<table class=\"waterfall\">");
     let services: Vec<&str> = {
         let mut seen = Vec::new();
@@ -223,7 +220,7 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
 fn table(page: &mut String, title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     add!(page, "<h2>{}</h2>\n<table><thead><tr>", escape(title));
     let class = |column: usize| {
-        columns.get(column).filter(|name| WORDS.contains(name)).map_or("", |_| " class=\"words\"")
+        columns.get(column).filter(|name| TEXT_COLUMNS.contains(name)).map_or("", |_| " class=\"words\"")
     };
     for (index, column) in columns.iter().enumerate() {
         add!(page, "<th{}>{}</th>", class(index), escape(column));

@@ -1,4 +1,6 @@
-//! The report on a terminal.
+//! The report as text for a terminal.
+//!
+//! Considered: comfy-table. The tables here need no wrapping or borders, and their layout is part of the report's snapshot.
 
 mod table;
 
@@ -13,14 +15,14 @@ use super::{grouped, percent, time};
 use crate::bundle::Bundle;
 use crate::bundle::schema::{Blame, Phase, Run, ShareKind};
 
-/// Characters of a bar for a share of 1, and of a waterfall.
+/// Width in characters of a bar for a share of 1, and of a waterfall.
 const BAR: usize = 40;
-/// Shares below this are summed up in one line.
+/// Shares below this are combined in one line.
 const SMALL: f64 = 0.01;
-/// Spans of the waterfall shown.
-const ROWS: usize = 60;
+/// Maximum number of spans shown in the waterfall.
+const MAX_ROWS: usize = 60;
 
-/// The whole report.
+/// Renders the report.
 pub(crate) fn text(bundle: &Bundle) -> String {
     let run = &bundle.run;
     let mut out = String::new();
@@ -37,7 +39,7 @@ pub(crate) fn text(bundle: &Bundle) -> String {
     out
 }
 
-/// TraceWriter to a string cannot fail.
+/// Writing to a string cannot fail.
 macro_rules! line {
     ($out:expr, $($arguments:tt)*) => {{ let _ = writeln!($out, $($arguments)*); }};
 }
@@ -47,7 +49,7 @@ fn head(out: &mut String, run: &Run) {
     line!(out, "{} at {}/s, seed {}, against {}", run.profile.name(), run.rate, run.seed, run.target);
     line!(out, "{start}, {:.1} s, {} users, {} CPUs", run.duration_s, run.users, run.host.cpus);
     if run.interrupted {
-        line!(out, "INTERRUPTED: the figures are those of the part that ran");
+        line!(out, "INTERRUPTED: the figures cover the part that ran");
     }
 }
 
@@ -74,7 +76,7 @@ fn latencies(summary: &Summary) -> [String; 5] {
 fn hops(out: &mut String, run: &Run) {
     line!(
         out,
-        "\nHOPS, in the order of the path; self, of the traces that were kept, is without the calls waited for"
+        "\nHOPS, in the order of the request path; self: duration without the calls waited for, from a sample of traces"
     );
     let mut table = Table::new(
         "service|operation|kind|count|errors|p50|p90|p99|p99.9|max|self p50|self p99",
@@ -182,16 +184,13 @@ fn blamed(out: &mut String, blame: &Blame) {
 fn slow_request(out: &mut String, bundle: &Bundle) {
     let Some(id) = bundle.run.slow_trace else { return };
     let Some(trace) = &bundle.slow else {
-        line!(
-            out,
-            "\nA SLOW REQUEST, around p99: trace {id}, which the bundle's traces.jsonl.zst does not hold"
-        );
+        line!(out, "\nA SLOW REQUEST, around p99: trace {id}, which is not in the bundle's traces.jsonl.zst");
         return;
     };
-    line!(out, "\nA SLOW REQUEST, around p99: trace {id}; █ spans that its latency is made of, ░ others");
+    line!(out, "\nA SLOW REQUEST, around p99: trace {id}; █ spans that make up its latency, ░ others");
     let waterfall = Waterfall::of(trace);
     let scale = BAR as f64 / waterfall.length_us;
-    for row in waterfall.rows.iter().take(ROWS) {
+    for row in waterfall.rows.iter().take(MAX_ROWS) {
         let start = ((row.start_us * scale) as usize).min(BAR - 1);
         let width = ((row.took_us * scale).round() as usize).clamp(1, BAR - start);
         let bar = if row.path_us > 0.0 { "█" } else { "░" }.repeat(width);
@@ -206,8 +205,8 @@ fn slow_request(out: &mut String, bundle: &Bundle) {
             " ".repeat(BAR - start - width)
         );
     }
-    if waterfall.rows.len() > ROWS {
-        line!(out, "  and {} further spans", waterfall.rows.len() - ROWS);
+    if waterfall.rows.len() > MAX_ROWS {
+        line!(out, "  and {} further spans", waterfall.rows.len() - MAX_ROWS);
     }
 }
 
@@ -222,7 +221,7 @@ fn findings(out: &mut String, run: &Run) {
     if run.findings.is_empty() {
         return;
     }
-    line!(out, "\nNOT RIGHT, the first {}", run.findings.len());
+    line!(out, "\nWRONG AND FAILED REPLIES, the first {}", run.findings.len());
     for (count, finding) in grouped(&run.findings) {
         let times = if count > 1 { format!(", {count} times") } else { String::new() };
         let (verdict, request, why) = (&finding.verdict, &finding.request, &finding.why);

@@ -1,4 +1,4 @@
-//! What a run is made from, as the command line gives it.
+//! The command-line options of a run.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use crate::analysis::slo::Slo;
 use crate::plan::Profile;
 
-/// What to send, and what to make of it.
+/// The load and its objectives.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunOptions {
-    /// How the request rate moves over the run
+    /// Course of the request rate
     #[arg(long, value_enum, default_value = "steady")]
     pub(crate) profile: Profile,
-    /// Requests a second
+    /// Requests per second
     #[arg(long, default_value = "200", value_parser = rate)]
     pub(crate) rate: f64,
-    /// How long requests are due: 20s, 5m, 1500ms; at most 50m, for log-ins last an hour
+    /// Duration of the load, such as 20s, 5m or 1500ms; at most 50m, because log-ins expire after one hour
     #[arg(long, default_value = "20s", value_parser = duration)]
     pub(crate) duration: Duration,
-    /// Decides the schedule: the same seed is the same requests at the same instants
+    /// Seed of the plan: equal seeds send the same requests at the same instants
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// What must hold, such as 'p99<50ms', 'GET /search:p99.9<80ms' or 'late_share<0.05'; may be repeated
+    /// Objective, such as 'p99<50ms', 'GET /search:p99.9<80ms' or 'late_share<0.05'; may be repeated
     #[arg(long, value_name = "EXPR", num_args = 1..)]
     pub(crate) slo: Vec<Slo>,
-    /// Goose users, instead of as many as the schedule needs
+    /// Number of goose users; derived from the plan by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) users: Option<u32>,
-    /// The folder in which the run's folder is made
+    /// Folder in which the run's folder is created
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) out: PathBuf,
     /// Print run.json instead of the report
@@ -37,22 +37,22 @@ pub(crate) struct RunOptions {
     pub(crate) sampling: telemetry::Sampling,
 }
 
-/// What to load.
+/// The system under load.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Endpoints {
-    /// The balancer
+    /// URL of the balancer
     #[arg(long, value_name = "URL", env = "WORKBENCH_TARGET", default_value = "http://127.0.0.1:8000")]
     pub(crate) target: String,
-    /// The collector's query API
+    /// URL of the collector's query API
     #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = "http://127.0.0.1:16686")]
     pub(crate) collector: String,
-    /// The collector's OTLP/gRPC address; empty exports nothing
+    /// URL of the collector's OTLP/gRPC receiver; empty turns the export off
     #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317", value_parser = otlp)]
     pub(crate) otlp: String,
-    /// How many tutors the target was seeded with
+    /// Number of tutors that the target was seeded with
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) tutors: u32,
-    /// How many students the target was seeded with
+    /// Number of students that the target was seeded with
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) students: u32,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Endpoints {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e6 => Ok(rate),
-        _ => Err("a rate is a number of requests a second, more than 0".into()),
+        _ => Err("expected a positive number of requests per second".into()),
     }
 }
 
@@ -68,7 +68,7 @@ fn otlp(text: &str) -> Result<String, String> {
     match text.parse::<reqwest::Url>() {
         Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.to_owned()),
         _ if text.is_empty() => Ok(String::new()),
-        _ => Err("an OTLP/gRPC address is http://HOST:PORT".into()),
+        _ => Err("expected http://HOST:PORT".into()),
     }
 }
 
@@ -83,7 +83,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     match digits.parse::<f64>().map(|number| number * seconds) {
         Ok(seconds) if seconds > 0.0 && seconds <= 3_000.0 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("a duration is a number and one of ms, s, m, h, of at most 50 minutes".into()),
+        _ => Err("expected a number with ms, s, m or h, at most 50m".into()),
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_rates_are_numbers_with_sense() {
+    fn parses_durations_and_rates() {
         assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));

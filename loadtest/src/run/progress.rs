@@ -1,4 +1,4 @@
-//! What is going on, on stderr: a bar for a person, a line now and then for a log.
+//! Progress on stderr: a bar on a terminal, otherwise one line every five seconds.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::Ordering;
@@ -23,29 +23,29 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts to show how many of `requests` were answered.
-    pub(super) fn start(requests: usize, live: Arc<DriveProgress>) -> Self {
+    /// Starts the display of the number of replies out of `requests`.
+    pub(super) fn start(requests: usize, figures: Arc<DriveProgress>) -> Self {
         let lines = !std::io::stderr().is_terminal();
         let bar = if lines { ProgressBar::hidden() } else { ProgressBar::new(requests as u64) };
         bar.set_length(requests as u64);
-        // The template is a constant: it parses, or the default style is good enough.
+        // The template is constant and valid; the default style is the fallback.
         if let Ok(style) =
             ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} requests  {msg}")
         {
             bar.set_style(style);
         }
-        let ticker = tokio::spawn(tick(bar.clone(), lines, live));
+        let ticker = tokio::spawn(tick(bar.clone(), lines, figures));
         Progress { bar, lines, ticker }
     }
 
-    /// The load is over; notifications are awaited.
+    /// Shows the number of notified bookings.
     pub(super) fn notified(&self, notified: usize, accepted: usize) {
-        self.say(format!("{notified} of {accepted} bookings notified"));
+        self.show(format!("{notified} of {accepted} bookings notified"));
     }
 
-    /// The traces are awaited.
+    /// Shows the number of complete traces.
     pub(super) fn ledger(&self, ledger: &Ledger) {
-        self.say(format!("{} of {} traces complete", ledger.complete, ledger.expected));
+        self.show(format!("{} of {} traces complete", ledger.complete, ledger.expected));
     }
 
     /// Clears the bar.
@@ -54,7 +54,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    fn say(&self, message: String) {
+    fn show(&self, message: String) {
         self.ticker.abort();
         if self.lines && self.bar.message() != message {
             eprintln!("{message}");
@@ -69,19 +69,20 @@ impl Drop for Progress {
     }
 }
 
-async fn tick(bar: ProgressBar, lines: bool, live: Arc<DriveProgress>) {
+async fn tick(bar: ProgressBar, lines: bool, figures: Arc<DriveProgress>) {
     let mut every = tokio::time::interval(if lines { LINE_EVERY } else { REDRAW_EVERY });
     let mut since = Instant::now();
     every.tick().await;
     loop {
         every.tick().await;
         let latencies =
-            std::mem::take(&mut *live.latencies_ns.lock().unwrap_or_else(PoisonError::into_inner));
+            std::mem::take(&mut *figures.latencies_ns.lock().unwrap_or_else(PoisonError::into_inner));
         let rate = latencies.len() as f64 / since.elapsed().as_secs_f64();
         since = Instant::now();
         bar.inc(latencies.len() as u64);
         let message = if bar.position() == 0 {
-            let (done, users) = (live.logged_in.load(Ordering::Relaxed), live.users.load(Ordering::Relaxed));
+            let (done, users) =
+                (figures.logged_in.load(Ordering::Relaxed), figures.users.load(Ordering::Relaxed));
             format!("{done} of {users} users logged in")
         } else {
             let p99 = histogram(latencies.into_iter()).value_at_quantile(0.99);

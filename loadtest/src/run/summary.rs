@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use collector::latency::Summary;
 use collector::trace::Kind;
+use system::role::Role;
 
 use super::{Endpoints, Results, RunOptions};
 use crate::analysis::traces::ExplainedTraces;
@@ -18,13 +19,13 @@ use crate::plan::{Action, Intrusion};
 /// Services in the order of the request path; any other service comes last.
 const PATH: [&str; 8] = [
     "loadtest",
-    "load_balancer",
-    "api_gateway",
-    "cache",
-    "search_service",
-    "booking_service",
-    "queue",
-    "notification_service",
+    Role::Balancer.service_name(),
+    Role::Gateway.service_name(),
+    Role::Cache.service_name(),
+    Role::Search.service_name(),
+    Role::Booking.service_name(),
+    Role::Queue.service_name(),
+    Role::Notification.service_name(),
 ];
 
 /// Number of requests due, by kind.
@@ -161,7 +162,7 @@ fn depth(kind: Kind) -> u8 {
 
 fn distribution(measured: &Measured) -> Vec<InstanceReplies> {
     let served = |(instance, requests): (&String, &u64)| InstanceReplies {
-        service: "api_gateway".into(),
+        service: Role::Gateway.service_name().into(),
         instance: instance.clone(),
         requests: *requests,
     };

@@ -108,11 +108,11 @@ fn missed_slo_exits_with_1_and_invalid_arguments_with_2() {
         missed.run()["slo"].as_array().unwrap().iter().map(|slo| slo["met"].as_bool().unwrap()).collect();
     assert_eq!(met, [false, true]);
 
-    Load::of(&stack, &["--slo", "p99<soon"]).run().finished.failed(2, "'soon' is no number");
+    Load::of(&stack, &["--slo", "p99<soon"]).run().finished.failed(2, "'soon' is not a number");
 
     let file = tempfile::NamedTempFile::new().unwrap();
     let nowhere = Load::of(&stack, &["--duration", "10m", "--out", file.path().to_str().unwrap()]);
-    nowhere.run().finished.failed(2, "--out names another");
+    nowhere.run().finished.failed(2, "choose another with --out");
 }
 
 #[test]
@@ -161,5 +161,5 @@ fn rejects_a_target_that_is_unreachable_or_not_seeded() {
     Load::with_collector(&stack, &stack.addresses.collector, "http://127.0.0.1:9", &["--tutors", "100"])
         .run()
         .finished
-        .failed(2, "nobody takes OTLP at http://127.0.0.1:9");
+        .failed(2, "no OTLP receiver at http://127.0.0.1:9");
 }

@@ -144,7 +144,7 @@ async fn reopened_run_gives_the_same_answers() {
     let lines = String::from_utf8(zstd::decode_all(&fs::read(&file).unwrap()[..]).unwrap()).unwrap();
     let all_but_one = lines.split_once('\n').unwrap().1;
     fs::write(&file, zstd::encode_all(all_but_one.as_bytes(), 3).unwrap()).unwrap();
-    open(&bundle).failed(2, "traces.jsonl.zst is not what this run wrote");
+    open(&bundle).failed(2, "traces.jsonl.zst does not belong to this run");
 }
 
 /// Tries to open a folder that is not a run.
@@ -159,12 +159,12 @@ fn rejects_a_folder_that_is_not_a_run() {
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
     write("collector.json.zst", b"{}");
     write("traces.jsonl.zst", b"");
-    open(folder.path()).failed(2, "cut off or damaged");
+    open(folder.path()).failed(2, "truncated or damaged");
     let packed = zstd::encode_all(&b"{}"[..], 3).unwrap();
     write("collector.json.zst", &packed[..packed.len() - 1]);
-    open(folder.path()).failed(2, "cut off or damaged");
+    open(folder.path()).failed(2, "truncated or damaged");
     write("collector.json.zst", &packed);
-    open(folder.path()).failed(2, "not what a run wrote");
+    open(folder.path()).failed(2, "was not written by a run");
     let state = json!({ "traces": { "bytes": 0, "crc32": 0 }, "collector": {} }).to_string();
     write("collector.json.zst", &zstd::encode_all(state.as_bytes(), 3).unwrap());
     open(folder.path()).failed(2, "not what a collector wrote");

@@ -188,11 +188,11 @@ fn rejects_files_without_traces_and_sends_nothing() {
     let jaeger = "{\"data\":[{\"traceID\":\"1\",\n\"spans\":[{\"traceID\":\"zz\"}]}]}";
     let files: [(PathBuf, &str); 8] = [
         (write("cut.jsonl", cut.as_bytes()), "cut.jsonl: line 2: EOF while parsing"),
-        (write("cut.zst", &packed[..packed.len() - 3]), "cut.zst: it is damaged or cut off behind line 0"),
+        (write("cut.zst", &packed[..packed.len() - 3]), "cut.zst: the file is damaged or truncated after line 0"),
         (write("metrics.json", b"{\"resourceMetrics\":[]}"), "metrics.json: line 1: no traces"),
         (write("picture.png", b"\x89PNG\r\n"), "picture.png: line 1: expected value"),
-        (write("empty", b""), "empty: it is empty"),
-        (write("none", br#"{"data":[]}"#), "none: there is no span in it"),
+        (write("empty", b""), "empty: the file is empty"),
+        (write("none", br#"{"data":[]}"#), "none: the file has no spans"),
         (write("ui.json", jaeger.as_bytes()), "ui.json: line 2: id must be 1 to 32 hexadecimal digits"),
         (folder.path().join("nowhere"), "nowhere: No such file"),
     ];
@@ -215,9 +215,9 @@ fn rejects_invalid_arguments() {
         (vec!["export", "--collector", nowhere], "no collector at http://127.0.0.1:9"),
         (vec!["export", "--collector", "nonsense"], "no collector at nonsense"),
         (vec!["export", "--trace", "zz"], "hexadecimal"),
-        (vec!["export", "/dev/null"], "/dev/null is not a file; - writes to stdout"),
+        (vec!["export", "/dev/null"], "/dev/null is not a regular file (- writes to stdout)"),
         (vec!["export", "/nonexistent/file"], "cannot write /nonexistent/file"),
-        (vec!["import", "--otlp", nowhere, file], "nobody takes OTLP at http://127.0.0.1:9/v1/traces"),
+        (vec!["import", "--otlp", nowhere, file], "no OTLP receiver at http://127.0.0.1:9/v1/traces"),
         (vec!["import"], "<FILE>..."),
     ] {
         run(workbench().arg("traces").args(&arguments)).failed(2, message);
@@ -234,7 +234,7 @@ fn counts_rejected_spans() {
     let imported = import(&collector.otlp_http, &file);
     let message = imported.stderr();
     assert_eq!(imported.code(), Some(1), "{message}");
-    assert!(message.starts_with("of 2 traces 2 spans sent, 1 rejected: "), "{message}");
+    assert!(message.starts_with("2 traces, 2 spans sent, 1 rejected: "), "{message}");
     assert!(message.contains("id has the wrong length"), "{message}");
 }
 
@@ -287,7 +287,7 @@ fn accepts_a_rejected_count_above_the_spans_sent() {
         "200 OK\r\nContent-Length: 60\r\nConnection: close\r\n\r\n{\"partialSuccess\":{\"rejectedSpans\":\"5\",\"errorMessage\":\"no\"}}",
     ]);
     let imported = import(&url, &file);
-    assert_eq!(imported.stderr(), "of 2 traces 0 spans sent, 5 rejected: no\n");
+    assert_eq!(imported.stderr(), "2 traces, 0 spans sent, 5 rejected: no\n");
     assert_eq!(imported.code(), Some(1));
     answering.join().unwrap();
 }
@@ -300,16 +300,16 @@ fn import_fails_when_the_receiver_refuses() {
     for (reply, expected) in [
         (
             "503 Busy\r\nRetry-After: 61\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            "has no room: it answers 503",
+            "is busy: status 503",
         ),
-        ("400 Bad\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwhy?", "answers 400 Bad Request: why?"),
+        ("400 Bad\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwhy?", "returned 400 Bad Request: why?"),
         (
             "200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>",
-            "does not answer as OTLP/HTTP does",
+            "is not an OTLP/HTTP receiver",
         ),
     ] {
         let (url, answering) = receiver(Vec::leak(vec![reply]));
-        import(&url, &file).failed(1, "0 of 3 spans had been taken").failed(1, expected);
+        import(&url, &file).failed(1, "0 of 3 spans were accepted").failed(1, expected);
         answering.join().unwrap();
     }
 }

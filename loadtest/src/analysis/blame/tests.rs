@@ -74,8 +74,8 @@ fn share(blame: &Blame, hop: &str, kind: ShareKind) -> f64 {
 #[test]
 fn work_waiting_and_transit_are_told_apart_and_sum_to_the_latency() {
     let measured = Measured { samples: vec![sample(1, 1000, 100)], ..Measured::default() };
-    let windows = windows(&measured);
-    let blame = blame(&windows[0], &HashMap::from([(TraceId(1), trace())]));
+    let bands = bands(&measured);
+    let blame = blame(&bands[0], &HashMap::from([(TraceId(1), trace())]));
     let expected = [
         ("generator", ShareKind::Wait, 0.10),
         ("loadtest → load_balancer", ShareKind::Transit, 0.10),
@@ -96,11 +96,11 @@ fn work_waiting_and_transit_are_told_apart_and_sum_to_the_latency() {
 #[test]
 fn a_request_without_its_trace_is_unattributed_but_for_its_lateness() {
     let measured = Measured { samples: vec![sample(1, 1000, 250)], ..Measured::default() };
-    let blame = blame(&windows(&measured)[0], &HashMap::new());
+    let blame = blame(&bands(&measured)[0], &HashMap::new());
     assert_eq!((blame.traces, share(&blame, "unattributed", ShareKind::Unattributed)), (0, 0.75));
     let mut headless = trace();
     headless.spans.remove(0);
-    let blame = super::blame(&windows(&measured)[0], &HashMap::from([(TraceId(1), headless)]));
+    let blame = super::blame(&bands(&measured)[0], &HashMap::from([(TraceId(1), headless)]));
     assert_eq!(share(&blame, "unattributed", ShareKind::Unattributed), 0.75, "its root is not the request");
 }
 
@@ -108,18 +108,18 @@ fn a_request_without_its_trace_is_unattributed_but_for_its_lateness() {
 fn a_window_lies_around_its_percentile_and_does_not_reach_the_next() {
     let samples = (1..=10_000).map(|n| sample(n, n as u64 * 1000, 0)).collect();
     let measured = Measured { samples, ..Measured::default() };
-    let windows = windows(&measured);
-    assert_eq!(windows.len(), 2 * PERCENTILES.len(), "of all, and of the one name");
-    for (window, (middle, size)) in windows.iter().zip([(5000, 51), (9000, 51), (9900, 51), (9990, 5)]) {
-        assert_eq!(window.latency_ns, middle * 1000);
-        assert_eq!(window.samples.len(), size);
-        assert_eq!(window.middle().unwrap().latency_ns, middle * 1000);
+    let bands = bands(&measured);
+    assert_eq!(bands.len(), 2 * PERCENTILES.len(), "of all, and of the one name");
+    for (band, (middle, size)) in bands.iter().zip([(5000, 51), (9000, 51), (9900, 51), (9990, 5)]) {
+        assert_eq!(band.latency_ns, middle * 1000);
+        assert_eq!(band.samples.len(), size);
+        assert_eq!(band.middle().unwrap().latency_ns, middle * 1000);
     }
 }
 
 #[test]
 fn no_requests_no_windows_and_one_request_is_every_percentile() {
-    assert!(windows(&Measured::default()).is_empty());
+    assert!(bands(&Measured::default()).is_empty());
     let measured = Measured { samples: vec![sample(1, 1000, 0)], ..Measured::default() };
-    assert!(windows(&measured).iter().all(|window| window.samples.len() == 1));
+    assert!(bands(&measured).iter().all(|band| band.samples.len() == 1));
 }

@@ -1,4 +1,4 @@
-//! The plots of the HTML report, and the script that draws them.
+//! The plots of the HTML report and their script.
 
 use plotly::common::{Line, Mode, Orientation};
 use plotly::configuration::DisplayModeBar;
@@ -9,23 +9,23 @@ use crate::bundle::schema::{Blame, ShareKind};
 use crate::measure::{Measured, RequestKind};
 use crate::report::time;
 
-/// Series of the stacked bars; the others are summed up in one.
-const SERIES: usize = 12;
-/// One colour for each series or service, reused in order.
-pub(super) const COLOURS: [&str; SERIES] = [
+/// Maximum number of series in the stacked bars; the others are combined in one.
+const MAX_SERIES: usize = 12;
+/// Colours of series and services, reused in order.
+pub(super) const COLOURS: [&str; MAX_SERIES] = [
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#ff9da7",
     "#bab0ac", "#1f4e79", "#7f7f2f",
 ];
 
-/// A latency distribution by percentile, ready to be plotted.
+/// A latency distribution by percentile.
 pub(crate) struct Curve {
-    /// Which request.
+    /// Kind of the request.
     pub(crate) name: &'static str,
     /// `1 / (1 - percentile)` and milliseconds from the due instant.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// One for each request name that was measured.
+/// Returns one curve for each request kind with measurements.
 pub(crate) fn curves(measured: &Measured) -> Vec<Curve> {
     let curve = |name: RequestKind| {
         let histogram = measured.latency(Some(name));
@@ -39,7 +39,7 @@ pub(crate) fn curves(measured: &Measured) -> Vec<Curve> {
     };
     RequestKind::ALL.into_iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }
-/// plotly.js alone: the crate would add MathJax, two megabytes for formulas that nobody writes here.
+/// Returns plotly.js without MathJax, which would add 2 MB for formulas that the report does not have.
 pub(super) fn script() -> String {
     let both = Plot::offline_js_sources();
     match both.split_once("</script>\n\n") {
@@ -82,7 +82,7 @@ pub(super) fn blame(blame: &[Blame]) -> Plot {
     }
     let mut series: Vec<_> = totals.into_iter().collect();
     series.sort_by(|a, b| b.1.total_cmp(&a.1));
-    series.truncate(SERIES);
+    series.truncate(MAX_SERIES);
     let mut plot = Plot::new();
     let mut rest = vec![100.0; of_all.len()];
     for (index, ((hop, kind), _)) in series.iter().enumerate() {

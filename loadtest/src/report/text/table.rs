@@ -1,13 +1,13 @@
-//! A table of text.
+//! A plain text table.
 
-/// Where a column's cells stand.
+/// Alignment of a column.
 #[derive(Clone, Copy)]
 pub(super) enum Align {
     Left,
     Right,
 }
 
-/// Columns as wide as their widest cell.
+/// A table whose columns are as wide as their widest cell.
 pub(super) struct Table {
     align: Vec<Align>,
     rows: Vec<Vec<String>>,
