@@ -27,7 +27,7 @@ use opentelemetry::Context;
 use telemetry::arguments::ParseError;
 use telemetry::client::{ClientRequest, ClientSpan};
 use telemetry::contract;
-use telemetry::server::Upstream;
+use telemetry::server::LogFields;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -236,7 +236,7 @@ fn relay(response: Response<hyper::body::Incoming>, gateway: &Gateway) -> Respon
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
     let served_by = head.headers.get(&SERVED_BY).and_then(|name| name.to_str().ok());
-    let upstream = Upstream(served_by.unwrap_or(gateway.name()).to_owned());
-    head.extensions.insert(upstream);
+    let fields = LogFields::default().with("upstream", served_by.unwrap_or(gateway.name()));
+    head.extensions.insert(fields);
     Response::from_parts(head, Body::new(body))
 }

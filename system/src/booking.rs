@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use clap::Args;
 use futures::FutureExt as _;
 use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
@@ -17,6 +17,7 @@ use opentelemetry::{Context, KeyValue};
 use serde_json::value::to_raw_value;
 use sqlx::PgPool;
 use telemetry::propagation;
+use telemetry::server::LogFields;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -103,13 +104,18 @@ fn router(desk: BookingDesk) -> Router {
 async fn book(
     State(desk): State<Arc<BookingDesk>>,
     Json(request): Json<BookRequest>,
-) -> Result<axum::Json<BookReply>> {
+) -> Result<(Extension<LogFields>, axum::Json<BookReply>)> {
     // A task of its own, so that a caller that goes away cannot leave a booking without its notification.
     let booking = insert_and_confirm(Arc::clone(&desk), request).with_context(Context::current());
     let booked = desk.running.spawn(booking);
     let BookingNotification { booking_id, student_id, tutor_id } =
         booked.await.map_err(Problem::internal)??;
-    Ok(axum::Json(BookReply { status: "success".into(), booking_id, student_id, tutor_id }))
+    let fields = LogFields::default()
+        .with("booking_id", booking_id)
+        .with("student_id", student_id)
+        .with("tutor_id", tutor_id);
+    let reply = BookReply { status: "success".into(), booking_id, student_id, tutor_id };
+    Ok((Extension(fields), axum::Json(reply)))
 }
 
 async fn insert_and_confirm(desk: Arc<BookingDesk>, request: BookRequest) -> Result<BookingNotification> {
@@ -122,7 +128,6 @@ async fn insert_and_confirm(desk: Arc<BookingDesk>, request: BookRequest) -> Res
     drop(connection);
     let notification = BookingNotification { booking_id, student_id, tutor_id };
     confirm(&desk, notification).await?;
-    tracing::info!(booking_id, student_id, tutor_id, "booked");
     Ok(notification)
 }
 

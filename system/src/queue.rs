@@ -11,12 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TraceContextExt as _;
+use serde::Serialize;
 use telemetry::propagation;
+use telemetry::server::LogFields;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -89,52 +91,40 @@ fn poll_routes(queue: SharedQueue) -> Router {
 async fn enqueue(
     State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<EnqueueRequest>,
-) -> Result<Json<EnqueueReply>> {
+) -> Result<(Extension<LogFields>, Json<EnqueueReply>)> {
     let EnqueueRequest { task_type, payload, otel } = request;
-    let message = propagation::extract_map(&otel);
     let task = Task::new(task_type.clone(), payload, otel);
     let id = queue.lock().enqueue(task, Instant::now()).ok_or(Code::QueueFull)?;
     queue.available.notify_one();
     let task_id = id.to_string();
-    // The log line belongs to the trace of the message, which may differ from that of the request.
-    let _entered = message.has_active_span().then(|| message.attach());
-    tracing::info!(task_id, task_type, "enqueue");
-    Ok(Json(EnqueueReply { task_id }))
+    let fields = LogFields::default().with("task_id", &task_id).with("task_type", task_type);
+    Ok((Extension(fields), Json(EnqueueReply { task_id })))
 }
 
-async fn dequeue(State(queue): State<SharedQueue>) -> Result<Json<DequeueReply>> {
+async fn dequeue(State(queue): State<SharedQueue>) -> Result<(Extension<LogFields>, Json<DequeueReply>)> {
     let delivery = {
         let mut queue = queue.lock();
         let now = Instant::now();
         let delivery = queue.lease(1, DEQUEUE_LEASE, now).pop();
         delivery.inspect(|delivery| _ = queue.ack(delivery.task.id, delivery.lease, now))
     };
-    match delivery {
-        Some(delivery) => {
-            record(&delivery);
-            let Task { id, task_type, payload, otel, .. } = delivery.task;
-            Ok(Json(DequeueReply { id: id.to_string(), task_type, payload, otel }))
-        }
-        None => {
-            tracing::info!(status = 404, "dequeue");
-            Err(Problem::with_detail(Code::NotFound, "The queue is empty."))
-        }
-    }
+    let delivery = delivery.ok_or_else(|| Problem::with_detail(Code::NotFound, "The queue is empty."))?;
+    let fields = log_fields(std::slice::from_ref(&delivery));
+    let Task { id, task_type, payload, otel, .. } = delivery.task;
+    Ok((Extension(fields), Json(DequeueReply { id: id.to_string(), task_type, payload, otel })))
 }
 
 async fn lease(
     State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<LeaseRequest>,
-) -> Result<Json<LeaseReply>> {
+) -> Result<(Extension<LogFields>, Json<LeaseReply>)> {
     check(&request)?;
     let visibility = Duration::from_millis(request.visibility_ms);
     let wait_until = Instant::now() + Duration::from_millis(request.wait_ms);
     let deliveries = queue.wait_and_lease(request.max, visibility, wait_until).await;
-    deliveries.iter().for_each(record);
-    if deliveries.is_empty() {
-        tracing::info!(status = 404, "dequeue");
-    }
-    Ok(Json(LeaseReply { tasks: deliveries.into_iter().map(leased_task).collect() }))
+    let fields = log_fields(&deliveries);
+    let tasks = deliveries.into_iter().map(leased_task).collect();
+    Ok((Extension(fields), Json(LeaseReply { tasks })))
 }
 
 fn check(request: &LeaseRequest) -> Result<()> {
@@ -188,21 +178,37 @@ fn expired() -> Problem {
     Problem::with_detail(Code::NotFound, "The lease has expired.")
 }
 
-/// Records the delivery of a task with a log line and a `wait lease` span, both in the trace of the task.
-fn record(delivery: &Delivery) {
+/// Records the deliveries of a poll and returns the fields of its log line.
+fn log_fields(deliveries: &[Delivery]) -> LogFields {
+    LogFields::default().with("tasks", deliveries.iter().map(record).collect::<Vec<_>>())
+}
+
+/// A task in the log line of the poll that it was delivered to.
+#[derive(Debug, Serialize)]
+struct LoggedTask {
+    task_id: String,
+    attempts: u32,
+    /// The trace of the task. The poll itself has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+}
+
+/// Records the delivery of a task with a `wait lease` span in the trace of the task.
+fn record(delivery: &Delivery) -> LoggedTask {
     let task = &delivery.task;
-    let parent = propagation::extract_map(&task.otel);
+    let task_id = task.id.to_string();
+    let sender = propagation::extract_map(&task.otel);
     let now = SystemTime::now();
     let since = now.checked_sub(delivery.waited).unwrap_or(now);
     let attributes = [
         KeyValue::new("messaging.system", "workbench"),
         KeyValue::new("messaging.destination.name", "notifications"),
-        KeyValue::new("messaging.message.id", task.id.to_string()),
+        KeyValue::new("messaging.message.id", task_id.clone()),
         KeyValue::new("messaging.message.attempts", i64::from(task.attempts)),
     ];
-    telemetry::wait::record("wait lease", since, attributes, &parent);
-    let _entered = parent.attach();
-    tracing::info!(status = 200, task_id = task.id.to_string(), attempts = task.attempts, "dequeue");
+    telemetry::wait::record("wait lease", since, attributes, &sender);
+    let trace_id = sender.has_active_span().then(|| sender.span().span_context().trace_id().to_string());
+    LoggedTask { task_id, attempts: task.attempts, trace_id }
 }
 
 #[cfg(test)]

@@ -68,8 +68,9 @@ async fn eleven_steps_of_the_original() {
     assert_eq!(statuses(&log("search_service", "GET /search")), [200]);
 
     // 9. The notification service polls the queue, which is empty.
-    eventually("an empty poll", || statuses(&log("queue", "dequeue")).contains(&404));
-    assert_eq!(log("queue", "enqueue").len(), 0);
+    let is_empty = |poll: &Value| poll["tasks"] == json!([]);
+    eventually("an empty poll", || log("queue", "POST /lease").iter().any(is_empty));
+    assert_eq!(log("queue", "POST /enqueue").len(), 0);
 
     // 10. Book. The page of the original sends numbers as strings.
     let booking = json!({ "student_id": "1", "tutor_id": "1" });
@@ -80,9 +81,17 @@ async fn eleven_steps_of_the_original() {
         (&booked["status"], &booked["student_id"], &booked["tutor_id"]),
         (&json!("success"), &json!(1), &json!(1))
     );
-    let leased = || statuses(&log("queue", "dequeue")).iter().filter(|status| **status == 200).count();
-    eventually("the task was leased", || leased() > 0);
-    assert_eq!((log("queue", "enqueue").len(), leased()), (1, 1));
+    let leased = || -> Vec<Value> {
+        log("queue", "POST /lease")
+            .iter()
+            .flat_map(|poll| poll["tasks"].as_array().unwrap().clone())
+            .collect()
+    };
+    eventually("the task was leased", || !leased().is_empty());
+    let (enqueued, leased) = (log("queue", "POST /enqueue"), leased());
+    assert_eq!((enqueued.len(), leased.len()), (1, 1));
+    assert_eq!(leased[0]["task_id"], enqueued[0]["task_id"]);
+    assert_eq!(leased[0]["trace_id"], enqueued[0]["trace_id"]);
 
     // 11. The notification was sent to student 1 and tutor 1, in the trace of the booking.
     let notifications = || log("notification_service", "notification sent");
@@ -91,7 +100,7 @@ async fn eleven_steps_of_the_original() {
     assert_eq!(sent.len(), 1);
     assert_eq!((&sent[0]["student_id"], &sent[0]["tutor_id"]), (&json!(1), &json!(1)));
     assert_eq!(sent[0]["booking_id"], booked["booking_id"]);
-    let enqueued = &log("queue", "enqueue")[0];
+    let enqueued = &enqueued[0];
     assert!(enqueued["trace_id"].is_string(), "{enqueued}");
     assert_eq!(sent[0]["trace_id"], enqueued["trace_id"]);
     trace_reaches_the_notification(&client, &stack, enqueued["trace_id"].as_str().unwrap()).await;

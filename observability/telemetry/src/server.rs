@@ -16,15 +16,27 @@ use axum::response::Response;
 use axum::routing::get;
 use opentelemetry::trace::{FutureExt as _, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
+use serde::Serialize;
 
 use crate::tracer::tracer;
 use crate::{contract, metrics, propagation};
 
 pub use listener::{DRAIN_DEADLINE, serve};
 
-/// Response extension of a proxy: the upstream that answered, for the log line.
-#[derive(Debug, Clone)]
-pub struct Upstream(pub String);
+/// Response extension: fields that a handler adds to the log line of its request.
+#[derive(Debug, Clone, Default)]
+pub struct LogFields(String);
+
+impl LogFields {
+    /// Adds a field. A value that cannot be serialized as JSON is left out.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_string(&value) {
+            self.0.extend([",\"", name, "\":", &value]);
+        }
+        self
+    }
+}
 
 /// Traces, logs and measures each request of `router`, including requests without a matching route.
 pub fn traced(router: Router) -> Router {
@@ -79,10 +91,8 @@ fn record(method: &'static str, route: &str, path: &str, response: &Response, st
     let status = response.status().as_u16();
     metrics::observe_request(method, route, status, elapsed.as_secs_f64());
     let duration_us = elapsed.as_micros() as u64;
-    match response.extensions().get::<Upstream>() {
-        Some(Upstream(upstream)) => tracing::info!(status, duration_us, upstream, "{method} {path}"),
-        None => tracing::info!(status, duration_us, "{method} {path}"),
-    }
+    let json_fields = response.extensions().get::<LogFields>().map(|fields| fields.0.as_str());
+    tracing::info!(status, duration_us, json_fields, "{method} {path}");
 }
 
 /// A SERVER span that also ends if the caller disconnects and the handler is dropped.

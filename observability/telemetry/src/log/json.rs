@@ -15,6 +15,10 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+/// Name of the field whose text is further members of the line's object, each with a comma before it, as
+/// [`crate::server::LogFields`] holds them. The names of the fields of an event are fixed; these are not.
+const JSON_FIELDS: &str = "json_fields";
+
 /// The format of log lines.
 pub(crate) struct JsonFormat {
     /// `"service":…,"instance":…`, the same in every line.
@@ -88,6 +92,12 @@ impl Visit for Fields<'_, '_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == JSON_FIELDS {
+            if self.result.is_ok() {
+                self.result = self.line.write_str(value);
+            }
+            return;
+        }
         self.write(field, format_args!("{}", Quoted(format_args!("{value}"))));
     }
 
@@ -149,7 +159,14 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(status = 404, path = "/get/\"\n\u{1}", ratio = f64::NAN, "line\nbreak");
+            let json_fields = Some(",\"task_id\":\"7\"");
+            tracing::info!(
+                status = 404,
+                path = "/get/\"\n\u{1}",
+                ratio = f64::NAN,
+                json_fields,
+                "line\nbreak"
+            );
         });
         let bytes = sink.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
@@ -158,6 +175,7 @@ mod tests {
         assert_eq!(line["service"], "cache");
         assert_eq!(line["instance"], "cache \"1\"");
         assert_eq!(line["status"], 404);
+        assert_eq!(line["task_id"], "7");
         assert_eq!(line["path"], "/get/\"\n\u{1}");
         assert_eq!(line["message"], "line\nbreak");
     }
