@@ -16,7 +16,7 @@ use crate::settings::{self, Secret};
 /// span shows the wait.
 const MAX_CONNECTIONS: u32 = 8;
 
-/// Maximum wait for a pooled connection. Below the request timeout, so that the caller gets a 503 and not a 504.
+/// Maximum wait for a pooled connection. Below the default request timeout, so that the caller gets a 503 and not a 504.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum wait at start for a database that is starting as well.
