@@ -13,6 +13,7 @@ mod send;
 
 use clap::ValueEnum;
 use collector::trace::TraceId;
+use system::role::Role;
 
 pub(crate) use export::export;
 pub(crate) use import::import;
@@ -20,7 +21,7 @@ pub(crate) use import::import;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// URL of the collector's query API
-    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = "http://127.0.0.1:16686")]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = Role::Collector.url())]
     collector: String,
     /// Export only this trace; may be repeated
     #[arg(long = "trace", value_name = "ID")]

@@ -58,7 +58,7 @@ const GRACE: Duration = Duration::from_secs(4);
 #[command(mut_args(app::Settings::defaults(Role::Booking)))]
 pub struct Settings {
     /// Base URL of the queue
-    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Queue))]
+    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = Role::Queue.url())]
     queue_url: BaseUrl,
     /// Database.
     #[command(flatten)]

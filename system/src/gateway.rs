@@ -56,13 +56,13 @@ pub struct Settings {
     #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
     /// Base URL of the cache
-    #[arg(long, env = "CACHE_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Cache))]
+    #[arg(long, env = "CACHE_URL", value_name = "URL", default_value = Role::Cache.url())]
     cache_url: BaseUrl,
     /// Base URL of the search service
-    #[arg(long, env = "SEARCH_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Search))]
+    #[arg(long, env = "SEARCH_URL", value_name = "URL", default_value = Role::Search.url())]
     search_url: BaseUrl,
     /// Base URL of the booking service
-    #[arg(long, env = "BOOKING_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Booking))]
+    #[arg(long, env = "BOOKING_URL", value_name = "URL", default_value = Role::Booking.url())]
     booking_url: BaseUrl,
     /// Time to live of a cached search result, in seconds
     #[arg(

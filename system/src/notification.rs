@@ -46,7 +46,7 @@ const RETURN_GRACE: Duration = Duration::from_secs(1);
 #[command(mut_args(app::Settings::defaults(Role::Notification)))]
 pub struct Settings {
     /// Base URL of the queue
-    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = BaseUrl::default_of(Role::Queue))]
+    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = Role::Queue.url())]
     queue_url: BaseUrl,
     /// Simulated time to send a notification, in milliseconds (0 to 20000, less than the lease of 30 s)
     #[arg(

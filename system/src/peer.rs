@@ -22,7 +22,6 @@ use telemetry::client::{ClientRequest, ClientSpan};
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::error::{Code, Problem};
-use crate::role::Role;
 
 /// Maximum size of a reply; no reply of this system is larger.
 pub(crate) const MAX_REPLY_BYTES: usize = 4 << 20;
@@ -42,11 +41,6 @@ const BUDGET_RATIO: f32 = 0.1;
 pub(crate) struct BaseUrl(Authority);
 
 impl BaseUrl {
-    /// The default URL of `role`: its default port on this machine.
-    pub(crate) fn default_of(role: Role) -> String {
-        format!("http://{}", role.address())
-    }
-
     /// Host and port.
     pub(crate) fn authority(&self) -> &Authority {
         &self.0

@@ -88,6 +88,11 @@ impl Role {
     pub fn address(self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
+
+    /// Default base URL, at the default listen address.
+    pub fn url(self) -> String {
+        format!("http://{}", self.address())
+    }
 }
 
 impl fmt::Display for Role {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use system::role::Role;
+
 use crate::analysis::slo::Slo;
 use crate::plan::Profile;
 
@@ -41,10 +43,10 @@ pub(crate) struct RunOptions {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Endpoints {
     /// URL of the balancer
-    #[arg(long, value_name = "URL", env = "WORKBENCH_TARGET", default_value = "http://127.0.0.1:8000")]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_TARGET", default_value = Role::Balancer.url())]
     pub(crate) target: String,
     /// URL of the collector's query API
-    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = "http://127.0.0.1:16686")]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = Role::Collector.url())]
     pub(crate) collector: String,
     /// URL of the collector's OTLP/gRPC receiver; empty turns the export off
     #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317", value_parser = otlp)]

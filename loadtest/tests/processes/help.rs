@@ -3,7 +3,7 @@
 use crate::harness::{run, workbench};
 
 /// Every command with a help text of its own, by the name of its snapshot.
-const COMMANDS: [(&str, &str); 11] = [
+const COMMANDS: [(&str, &str); 19] = [
     ("help", ""),
     ("help_demo", "demo"),
     ("help_health", "health"),
@@ -11,7 +11,15 @@ const COMMANDS: [(&str, &str); 11] = [
     ("help_report", "report"),
     ("help_secrets", "secrets"),
     ("help_seed", "seed"),
-    ("help_serve", "serve"),
+    ("help_serve_frontend", "serve frontend"),
+    ("help_serve_balancer", "serve balancer"),
+    ("help_serve_gateway", "serve gateway"),
+    ("help_serve_cache", "serve cache"),
+    ("help_serve_search", "serve search"),
+    ("help_serve_booking", "serve booking"),
+    ("help_serve_queue", "serve queue"),
+    ("help_serve_notification", "serve notification"),
+    ("help_serve_collector", "serve collector"),
     ("help_traces_export", "traces export"),
     ("help_traces_import", "traces import"),
     ("help_up", "up"),

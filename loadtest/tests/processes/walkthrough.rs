@@ -81,12 +81,7 @@ async fn eleven_steps_of_the_original() {
         (&booked["status"], &booked["student_id"], &booked["tutor_id"]),
         (&json!("success"), &json!(1), &json!(1))
     );
-    let leased = || -> Vec<Value> {
-        log("queue", "POST /lease")
-            .iter()
-            .flat_map(|poll| poll["tasks"].as_array().unwrap().clone())
-            .collect()
-    };
+    let leased = || leased_tasks(&log("queue", "POST /lease"));
     eventually("the task was leased", || !leased().is_empty());
     let (enqueued, leased) = (log("queue", "POST /enqueue"), leased());
     assert_eq!((enqueued.len(), leased.len()), (1, 1));
@@ -104,6 +99,11 @@ async fn eleven_steps_of_the_original() {
     assert!(enqueued["trace_id"].is_string(), "{enqueued}");
     assert_eq!(sent[0]["trace_id"], enqueued["trace_id"]);
     trace_reaches_the_notification(&client, &stack, enqueued["trace_id"].as_str().unwrap()).await;
+}
+
+/// The tasks in the log lines of these polls.
+fn leased_tasks(polls: &[Value]) -> Vec<Value> {
+    polls.iter().flat_map(|poll| poll["tasks"].as_array().unwrap().clone()).collect()
 }
 
 /// Waits until the collector has the booking's trace from the balancer to the notification.
