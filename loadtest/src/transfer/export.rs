@@ -71,7 +71,7 @@ async fn all(collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::R
     Ok(())
 }
 
-/// PartSink once, in the order in which they were named first.
+/// Exports each of the named traces once, in the order in which they were first named.
 async fn named(ids: &[TraceId], collector: &CollectorClient, export: &mut TraceWriter) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     let ids: Vec<TraceId> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();

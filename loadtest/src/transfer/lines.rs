@@ -1,4 +1,4 @@
-//! LineSplitter out of what arrives in pieces.
+//! Splits a text that arrives in chunks into lines.
 
 /// The start of a line whose end has not arrived.
 #[derive(Default)]
