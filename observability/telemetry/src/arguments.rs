@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 
-use clap::builder::{Resettable, TypedValueParser};
+use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, Command};
+use clap::parser::ValueSource;
+use clap::{Arg, Command, Id};
 use http::uri::Authority;
 
 /// A value that is not what its argument expects.
@@ -65,14 +66,31 @@ impl TypedValueParser for Renamed {
 /// The variables in `meaningful` keep their empty value: their arguments give it a meaning of its own.
 pub fn ignore_empty_variables(command: Command, meaningful: &[&str]) -> Command {
     let command = command.mut_args(|argument| {
-        let is_empty = argument.get_env().is_some_and(|name| {
-            #[allow(clippy::disallowed_methods, reason = "clap does not show the value that it has read")]
-            let value = std::env::var_os(name);
-            value.is_some_and(|value| value.is_empty()) && !meaningful.iter().any(|kept| name == *kept)
-        });
-        if is_empty { argument.env(Resettable::<clap::builder::OsStr>::Reset) } else { argument }
+        let has_meaning =
+            argument.get_env().is_some_and(|name| meaningful.iter().any(|meaningful| name == *meaningful));
+        if !has_meaning && has_empty_variable(&argument) {
+            argument.env(Resettable::<clap::builder::OsStr>::Reset)
+        } else {
+            argument
+        }
     });
     command.mut_subcommands(|subcommand| ignore_empty_variables(subcommand, meaningful))
+}
+
+/// Returns whether the variable of `argument` is set and empty. Parses the argument alone, as any text, because clap does
+/// not show the value that it has read.
+fn has_empty_variable(argument: &Arg) -> bool {
+    if argument.get_env().is_none() || !argument.get_action().takes_values() {
+        return false;
+    }
+    let any_text = OsStringValueParser::new();
+    let alone = argument.clone().value_parser(any_text).required(false).requires(Resettable::<Id>::Reset);
+    let command =
+        Command::new("variable").arg(alone.conflicts_with(Resettable::<Id>::Reset)).ignore_errors(true);
+    let Ok(matches) = command.try_get_matches_from(["variable"]) else { return false };
+    let id = argument.get_id().as_str();
+    matches.value_source(id) == Some(ValueSource::EnvVariable)
+        && matches.get_raw(id).is_some_and(|mut values| values.all(OsStr::is_empty))
 }
 
 #[cfg(test)]
@@ -107,5 +125,21 @@ mod tests {
             error.to_string().starts_with("error: ROOM was renamed: set STORE_MAX_BYTES instead"),
             "{error}"
         );
+    }
+    #[test]
+    fn an_empty_variable_counts_as_unset_unless_it_has_a_meaning() {
+        // Cargo sets this variable, which is empty, for the tests that it runs.
+        const EMPTY: &str = "CARGO_PKG_HOMEPAGE";
+        if option_env!("CARGO_PKG_HOMEPAGE") != Some("") {
+            return;
+        }
+        let command =
+            || Command::new("serve").arg(Arg::new("page").long("page").env(EMPTY).default_value("none"));
+        let page = |command: Command| {
+            let matches = command.try_get_matches_from(["serve"]).unwrap();
+            matches.get_one::<String>("page").unwrap().clone()
+        };
+        assert_eq!(page(ignore_empty_variables(command(), &[])), "none");
+        assert_eq!(page(ignore_empty_variables(command(), &[EMPTY])), page(command()));
     }
 }
