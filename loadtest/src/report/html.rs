@@ -210,7 +210,7 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
             time(row.took_us),
             at(row.start_us),
             at(row.took_us),
-            if row.error { "#c00" } else { COLOURS[colour % COLOURS.len()] },
+            if row.error { "var(--bad)" } else { COLOURS[colour % COLOURS.len()] },
             if row.path_us > 0.0 { 1.0 } else { 0.35 },
         );
     }

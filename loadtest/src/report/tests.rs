@@ -83,3 +83,15 @@ fn html_report_is_self_contained_and_escapes_text() {
     assert!(page.contains("Plotly.newPlot(\"percentiles\"") && page.contains("Plotly.newPlot(\"blame\""));
     assert!(!page.contains("MathJax.loader"), "MathJax would add 2 MB that no plot needs");
 }
+
+#[test]
+fn shares_its_palette_with_the_pages_of_the_collector() {
+    let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../observability/collector/src/pages/style.css");
+    let pages = std::fs::read_to_string(pages).unwrap();
+    let property = |line: &'static str| line.trim().starts_with("--").then(|| line.trim());
+    let ours: Vec<&str> = include_str!("report.css").lines().filter_map(property).collect();
+    assert_eq!(ours.len(), 5);
+    for property in ours {
+        assert!(pages.contains(property), "{property}");
+    }
+}

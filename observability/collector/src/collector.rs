@@ -1,12 +1,12 @@
-//! The collector: OTLP in; Jaeger's query API, pages for a browser, the hops table and the ledger out.
+//! Runs a collector: connects the receivers, the query APIs and the pages to their listeners, and stops them.
 //!
-//! A message that was answered with success is in the store, or counted as evicted, before the answer is sent. So a
-//! stop loses no accepted span: the receivers finish the requests in flight, then the forward queue is flushed.
+//! The spans of an accepted message are in the store, or counted as evicted, before the response is sent. A stop therefore
+//! loses no accepted span: the receivers finish the requests in flight, and then the forward queue is flushed.
 
 mod error_bodies;
-mod listeners;
 mod metrics;
 mod settings;
+mod listeners;
 mod snapshot;
 
 use std::io;
@@ -33,7 +33,7 @@ pub use listeners::Listeners;
 pub use settings::{RenamedVariables, Settings};
 pub use snapshot::Snapshot;
 
-/// Reasons for which a collector cannot run.
+/// Why a collector cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address is not free, or not one of this machine.
@@ -66,13 +66,14 @@ impl Error {
 
 /// Runs a collector on `listeners` until `shutdown`, answers the requests in flight and returns.
 ///
-/// Of `settings` the addresses do not count: `listeners` are bound already. Unusable settings are reported before the
-/// first connection is accepted.
+/// The addresses in `settings` are ignored, because the caller has bound the listeners. Invalid settings are reported
+/// before the first connection is accepted.
 pub async fn run(
     listeners: Listeners,
     settings: &Settings,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let ui = open_jaeger_ui(settings)?;
     let stop_forwarding = CancellationToken::new();
     let (forward, forwarding) = match &settings.otlp_forward_endpoint {
         Some(endpoint) => {
@@ -84,7 +85,7 @@ pub async fn run(
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
     let budget = Arc::new(MemoryBudget::for_store(settings.store_max_bytes));
     let receiver = with_error_bodies(receive::http::router(Arc::clone(&ingest), Arc::clone(&budget)));
-    let query = query(&ingest, &budget, settings, &shutdown)?;
+    let query = query(&ingest, &budget, ui, &settings.base_path, &shutdown);
     let served = tokio::try_join!(
         receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), budget, shutdown.clone()),
         server::serve(listeners.http, receiver, shutdown.clone()),
@@ -98,15 +99,19 @@ pub async fn run(
     Ok(())
 }
 
-/// The routes of the query port.
+fn open_jaeger_ui(settings: &Settings) -> Result<Option<JaegerUi>, jaeger_ui::Error> {
+    let folder = settings.jaeger_ui.as_deref();
+    folder.map(|folder| JaegerUi::open(folder, &settings.base_path)).transpose()
+}
+
+/// Returns the routes of the query port. A Jaeger UI replaces the built-in pages.
 fn query(
     ingest: &Arc<Ingest>,
     budget: &Arc<MemoryBudget>,
-    settings: &Settings,
+    ui: Option<JaegerUi>,
+    base: &BasePath,
     shutdown: &CancellationToken,
-) -> Result<Router, Error> {
-    let base = &settings.base_path;
-    let ui = settings.jaeger_ui.as_deref().map(|folder| JaegerUi::open(folder, base)).transpose()?;
+) -> Router {
     let (for_metrics, for_ready) =
         (metrics::Metrics::new(Arc::clone(ingest), Arc::clone(budget)), shutdown.clone());
     let metrics = move || async move {
@@ -120,26 +125,26 @@ fn query(
         }
     };
     let api = jaeger::router(Arc::clone(ingest)).merge(workbench::router(Arc::clone(ingest)));
-    let browsed = match ui {
+    let pages = match ui {
         Some(ui) => ui.router(),
         None => pages::router(Arc::clone(ingest), base),
     };
-    let query = below(base, api, browsed)
+    let query = mount(base, api, pages)
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics));
-    Ok(with_error_bodies(query))
+    with_error_bodies(query)
 }
 
 /// Mounts the pages below the base path, and the API both there and at the root, for clients that bypass the proxy.
-fn below(base: &BasePath, api: Router, browsed: Router) -> Router {
+fn mount(base: &BasePath, api: Router, pages: Router) -> Router {
     let base = base.as_str();
     if base.is_empty() {
-        return server::logged(api.merge(browsed));
+        return server::logged(api.merge(pages));
     }
-    let home = format!("{base}/");
-    let to_home = get(move || async move { Redirect::temporary(&home) });
-    let whole = server::logged(api.clone().merge(browsed));
+    let base_url = format!("{base}/");
+    let to_base = get(move || async move { Redirect::temporary(&base_url) });
+    let below_base = server::logged(api.clone().merge(pages));
     // `nest` would not match the base path with a `/` at its end.
-    server::logged(api.route("/", to_home)).nest_service(base, whole)
+    server::logged(api.route("/", to_base)).nest_service(base, below_base)
 }

@@ -11,7 +11,8 @@ use crate::ingest::{Ingest, OpenError};
 use crate::receive::MemoryBudget;
 use telemetry::server;
 
-/// The traces and figures of a collector at one moment. It answers queries as that collector did and accepts no spans.
+/// The stored traces and statistics of a collector at one time. It answers queries as that collector did, and accepts no
+/// spans.
 #[derive(Debug)]
 pub struct Snapshot(Arc<Ingest>);
 
@@ -21,12 +22,12 @@ impl Snapshot {
         Ingest::open(state, traces).map(|ingest| Self(Arc::new(ingest)))
     }
 
-    /// Number of traces.
+    /// Returns the number of traces.
     pub fn traces(&self) -> usize {
         self.0.store.stats().traces
     }
 
-    /// Answers queries on `query` until `shutdown`. Of `settings` only the base path and the Jaeger UI count.
+    /// Answers queries on `query` until `shutdown`. Uses only the base path and the Jaeger UI of `settings`.
     pub async fn serve(
         self,
         query: TcpListener,
@@ -35,7 +36,8 @@ impl Snapshot {
     ) -> Result<(), Error> {
         // Nothing is received, so the budget only provides its metrics.
         let budget = Arc::new(MemoryBudget::for_store(0));
-        let router = super::query(&self.0, &budget, settings, &shutdown)?;
+        let ui = super::open_jaeger_ui(settings)?;
+        let router = super::query(&self.0, &budget, ui, &settings.base_path, &shutdown);
         Ok(server::serve(query, router, shutdown).await?)
     }
 }
