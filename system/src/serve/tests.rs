@@ -83,7 +83,7 @@ fn values_out_of_range_are_rejected() {
         ("gateway", "--cache-url", "http://"),
         ("gateway", "--search-cache-ttl-seconds", "-1"),
         ("gateway", "--request-timeout-ms", "500"),
-        ("gateway", "--request-timeout-ms", "soon"),
+        ("gateway", "--request-timeout-ms", "ten"),
         ("balancer", "--gateway-urls", "http://127.0.0.1:8001,nonsense"),
         ("cache", "--listen", "nonsense"),
         ("cache", "--drain-ms", "1.5"),
