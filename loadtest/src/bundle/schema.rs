@@ -177,7 +177,7 @@ pub(crate) struct Bookings {
 /// Every trace that was expected, complete or lost in a named row: the rows add up to `expected`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunLedger {
-    /// The collector's rows; `expected` counts the traces that were not sampled too.
+    /// The collector's rows. `expected` includes the traces that were not sampled.
     #[serde(flatten)]
     pub(crate) collected: Ledger,
     /// Traces that the sampler did not record.

@@ -91,7 +91,7 @@ pub(super) struct KeepReasons {
     /// Number of its spans among the slowest or the bucket exemplars. Changes may arrive out of order, so it can be negative
     /// for a while.
     exemplars: i32,
-    /// The class that it was in before it fell back to the latest.
+    /// The class before the trace became [`RetentionClass::Latest`] again.
     previous: RetentionClass,
 }
 

@@ -22,7 +22,7 @@ fn verdict_of(message: &[u8]) -> Option<Invalid> {
 }
 
 #[test]
-fn header_and_body_together_are_the_span() {
+fn the_header_followed_by_the_body_decodes_to_the_span() {
     let full = Span {
         parent_span_id: vec![3; 8],
         kind: 2,
