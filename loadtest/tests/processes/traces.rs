@@ -188,7 +188,10 @@ fn rejects_files_without_traces_and_sends_nothing() {
     let jaeger = "{\"data\":[{\"traceID\":\"1\",\n\"spans\":[{\"traceID\":\"zz\"}]}]}";
     let files: [(PathBuf, &str); 8] = [
         (write("cut.jsonl", cut.as_bytes()), "cut.jsonl: line 2: EOF while parsing"),
-        (write("cut.zst", &packed[..packed.len() - 3]), "cut.zst: the file is damaged or truncated after line 0"),
+        (
+            write("cut.zst", &packed[..packed.len() - 3]),
+            "cut.zst: the file is damaged or truncated after line 0",
+        ),
         (write("metrics.json", b"{\"resourceMetrics\":[]}"), "metrics.json: line 1: no traces"),
         (write("picture.png", b"\x89PNG\r\n"), "picture.png: line 1: expected value"),
         (write("empty", b""), "empty: the file is empty"),
@@ -303,10 +306,7 @@ fn import_fails_when_the_receiver_refuses() {
             "is busy: status 503",
         ),
         ("400 Bad\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwhy?", "returned 400 Bad Request: why?"),
-        (
-            "200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>",
-            "is not an OTLP/HTTP receiver",
-        ),
+        ("200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>", "is not an OTLP/HTTP receiver"),
     ] {
         let (url, answering) = receiver(Vec::leak(vec![reply]));
         import(&url, &file).failed(1, "0 of 3 spans were accepted").failed(1, expected);
