@@ -8,6 +8,7 @@ use telemetry::server;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// Answers GET /hello/NAME on port 3000.
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]

@@ -90,6 +90,7 @@ struct Pending {
 }
 
 impl BatchProcessor {
+    /// Starts the exporting thread. `endpoint` is the URL of an OTLP/gRPC receiver.
     pub(crate) fn start(endpoint: String, settings: &Settings) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
             pending: Mutex::default(),
