@@ -56,7 +56,7 @@ impl TypedValueParser for Renamed {
         if value.is_empty() {
             return Ok(Empty);
         }
-        let message = format!("{} was renamed: set {} instead", self.from, self.to);
+        let message = format!("{} was renamed: set {} instead\n", self.from, self.to);
         Err(clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
     }
 }
