@@ -64,13 +64,13 @@ impl Bundle {
     /// report.
     pub(crate) fn write(
         &self,
-        after: &DriveOutcome,
-        kept: &CollectorArchive,
+        driven: &DriveOutcome,
+        archive: &CollectorArchive,
         html: &str,
     ) -> anyhow::Result<()> {
         let out = self.folder.parent().unwrap_or(Path::new("."));
         let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out)?;
-        self.write_files(unfinished.path(), after, kept, html)
+        self.write_files(unfinished.path(), driven, archive, html)
             .with_context(|| format!("cannot write the bundle {}", self.folder.display()))?;
         // Only the owner can read a temporary folder.
         fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -84,11 +84,11 @@ impl Bundle {
     fn write_files(
         &self,
         folder: &Path,
-        after: &DriveOutcome,
-        kept: &CollectorArchive,
+        driven: &DriveOutcome,
+        archive: &CollectorArchive,
         html: &str,
     ) -> anyhow::Result<()> {
-        let measured = &after.measured;
+        let measured = &driven.measured;
         let write = |name: &str, content: &[u8]| {
             fs::write(folder.join(name), content).with_context(|| name.to_owned())
         };
@@ -99,10 +99,10 @@ impl Bundle {
                 write(&file, percentile_file(&measured.latency(Some(name))).as_bytes())?;
             }
         }
-        let zero = after.zero.unwrap_or_else(SystemTime::now);
+        let zero = driven.zero.unwrap_or_else(SystemTime::now);
         write("latency.hlog", &interval_log(measured, zero)?)?;
         write("exemplars.json", &serde_json::to_vec_pretty(&exemplars(measured))?)?;
-        kept.write(folder)?;
+        archive.write(folder)?;
         write("report.html", html.as_bytes())
     }
 

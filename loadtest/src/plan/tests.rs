@@ -116,16 +116,16 @@ fn a_burst_has_half_of_its_starts_in_a_tenth_of_the_time() {
 
 #[test]
 fn subjects_are_requested_by_popularity() {
-    let mut asked = vec![0_u32; 50];
+    let mut requested = vec![0_u32; 50];
     for journey in spec(Profile::Steady, 1000.0, 30.0, 15).plan(&tutors()) {
         for step in journey.steps {
             if let Action::Search { subject } = step.action {
-                asked[subject] += 1;
+                requested[subject] += 1;
             }
         }
     }
-    assert!(asked.iter().all(|count| *count > 0), "{asked:?}");
-    let ratio = f64::from(asked[0]) / f64::from(asked[9]);
+    assert!(requested.iter().all(|count| *count > 0), "{requested:?}");
+    let ratio = f64::from(requested[0]) / f64::from(requested[9]);
     assert!((8.0..12.5).contains(&ratio), "rank 10 must be requested a tenth as often as rank 1: {ratio}");
 }
 

@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// An envelope of so many spans with names of so many bytes.
+    /// Returns an envelope with `spans` spans whose names have `bytes` bytes.
     fn envelope(spans: usize, bytes: usize) -> Part {
         let name = "x".repeat(bytes);
         let span = |id| format!(r#"{{"traceId":"{:032x}","spanId":"{id:016x}","name":"{name}"}}"#, 1);
