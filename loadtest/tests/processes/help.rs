@@ -3,7 +3,7 @@
 use crate::harness::{run, workbench};
 
 /// Every command with a help text of its own, by the name of its snapshot.
-const COMMANDS: [(&str, &str); 19] = [
+const COMMANDS: [(&str, &str); 20] = [
     ("help", ""),
     ("help_demo", "demo"),
     ("help_health", "health"),
@@ -11,6 +11,7 @@ const COMMANDS: [(&str, &str); 19] = [
     ("help_report", "report"),
     ("help_secrets", "secrets"),
     ("help_seed", "seed"),
+    ("help_serve", "serve"),
     ("help_serve_frontend", "serve frontend"),
     ("help_serve_balancer", "serve balancer"),
     ("help_serve_gateway", "serve gateway"),
