@@ -167,5 +167,5 @@ fn rejects_a_folder_that_is_not_a_run() {
     open(folder.path()).failed(2, "was not written by a run");
     let state = json!({ "traces": { "bytes": 0, "crc32": 0 }, "collector": {} }).to_string();
     write("collector.json.zst", &zstd::encode_all(state.as_bytes(), 3).unwrap());
-    open(folder.path()).failed(2, "not what a collector wrote");
+    open(folder.path()).failed(2, "not the state of a collector");
 }

@@ -247,5 +247,5 @@ fn demo_keep_up_runs_until_ctrl_c() {
 fn up_reports_the_error_of_a_role_with_an_invalid_setting() {
     run(workbench().args(["up", "--free-ports"]).env("JWT_SECRET", "short"))
         .failed(2, "api_gateway_")
-        .failed(2, "JWT_SECRET is not usable: shorter than 32 bytes");
+        .failed(2, "JWT_SECRET is invalid: shorter than 32 bytes");
 }
