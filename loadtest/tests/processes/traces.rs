@@ -140,7 +140,7 @@ fn missing_trace_is_reported_and_no_file_is_written() {
     let before = names(folder.path());
     let missing = export(&collector, &["--trace", SHOP, "--trace", "abc", file.to_str().unwrap()]);
     assert_eq!(missing.code(), Some(1));
-    let expected = "error: trace 00000000000000000000000000000abc is not there: no span was received; nothing was written\n";
+    let expected = "error: trace 00000000000000000000000000000abc was not found: no span was received; nothing was written\n";
     assert_eq!(missing.stderr(), expected);
     assert_eq!(names(folder.path()), before);
 
