@@ -49,7 +49,9 @@ fn a_role_ignores_the_settings_of_others() {
 
 #[test]
 fn errors_do_not_contain_secrets() {
-    for (variable, value) in [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "postgres://user:hunter2@host:port/")] {
+    for (variable, value) in
+        [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "postgres://user:hunter2@host:port/")]
+    {
         for role in ["gateway", "search"] {
             let mut serve = workbench();
             serve.args(["serve", role]).env("LISTEN", "127.0.0.1:0").env(variable, value);
