@@ -236,7 +236,7 @@ fn demo_keep_up_runs_until_ctrl_c() {
     let mut child =
         demo(&folder).arg("--keep-up").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(stderr.any(|line| line == "Ctrl-C stops all of it."));
+    assert!(stderr.any(|line| line == "Press Ctrl-C to stop the system."));
     assert!(!is_empty(&folder.path().join("stacks")));
     send_signal(pid_of(&child), Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
