@@ -88,7 +88,7 @@ pub struct Booking {
     pub student_id: i64,
     /// Id of the tutor.
     pub tutor_id: i64,
-    /// Who teaches, by name.
+    /// Name of the tutor.
     pub tutor_name: String,
     /// When the booking was made.
     pub created_at: DateTime<Utc>,
@@ -216,7 +216,7 @@ pub struct StatusReply {
 }
 
 impl StatusReply {
-    /// The reply of a request that succeeded.
+    /// Returns the reply to a successful request.
     pub fn ok() -> Self {
         Self { status: "ok".into() }
     }

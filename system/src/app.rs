@@ -1,4 +1,4 @@
-//! What every role gives to [`crate::serve`], the settings that every role reads, and why a role cannot run.
+//! [`App`], which every role passes to [`crate::serve`]; the settings that all roles share; the errors that end a role.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use telemetry::arguments::address;
 use crate::role::Role;
 use crate::settings::{self, milliseconds};
 
-/// Longer than a consumer's long poll at the queue (2 s), so that the poll is answered before the call times out.
+/// Range of `REQUEST_TIMEOUT_MS`. The minimum exceeds a consumer's long poll at the queue (2 s), so that the poll is
+/// answered before the call times out.
 const REQUEST_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 3_000..=600_000;
 
 /// Settings that every role reads.
@@ -48,7 +49,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the change that gives the arguments above the default values of `role`.
+    /// Returns a function that sets the default values of the arguments above for `role`.
     pub(crate) fn defaults(role: Role) -> impl FnMut(clap::Arg) -> clap::Arg {
         move |arg| match arg.get_id().as_str() {
             "listen" => arg.default_value(role.address()).required(false),
@@ -64,7 +65,7 @@ pub(crate) struct App {
     pub(crate) routes: Router,
     /// Whether the role's own dependencies are available.
     pub(crate) ready: Readiness,
-    /// Work to finish after the last request and before the process ends. Bounds its own time.
+    /// Work to finish after the last request and before the process ends. Limits its own duration.
     pub(crate) finish: BoxFuture<'static, ()>,
 }
 
@@ -72,18 +73,18 @@ pub(crate) struct App {
 pub(crate) type Readiness = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 impl App {
-    /// A role that is ready as soon as it serves and has nothing to finish.
+    /// Returns a role that is ready as soon as it serves and has nothing to finish.
     pub(crate) fn new(routes: Router) -> Self {
         Self { routes, ready: always_ready(), finish: std::future::ready(()).boxed() }
     }
 }
 
-/// The readiness of a role that has no dependency.
+/// Returns the readiness check of a role without dependencies.
 pub(crate) fn always_ready() -> Readiness {
     Arc::new(|| std::future::ready(true).boxed())
 }
 
-/// Why a role cannot run.
+/// An error that prevents a role from running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setting is missing or invalid.
@@ -111,7 +112,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the cause is a setting, so that the process ends with exit status 2.
+    /// Returns whether the cause is a setting, so that the process ends with exit status 2.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Settings(_) | Self::Listen { .. } => true,

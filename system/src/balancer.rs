@@ -81,7 +81,7 @@ pub struct Settings {
     pub(crate) process: app::Settings,
 }
 
-/// Two gateways on this machine, on the default port and the next one.
+/// Returns the URLs of two gateways on this machine, on the default port and the next one.
 fn default_gateways() -> String {
     let port = Role::Gateway.port();
     format!("http://127.0.0.1:{port},http://127.0.0.1:{}", port + 1)
@@ -97,7 +97,7 @@ struct Balancer {
     client: Client<HttpConnector, Replayable>,
 }
 
-/// The balancer's app. It is ready while at least one gateway is up.
+/// Builds the balancer. It is ready while at least one gateway is up.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
     let gateways = settings.gateway_urls.0.iter().map(Gateway::new).collect();
     let rotation = Arc::new(Rotation::new(gateways));
@@ -109,7 +109,7 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
     Ok(App { ready: Arc::new(move || Box::pin(std::future::ready(ready.any_up()))), ..App::new(routes) })
 }
 
-/// Names the public routes, so that spans and metrics tell them apart. Other paths are forwarded as well.
+/// Names the public routes, so that spans and metrics distinguish them. Other paths are forwarded as well.
 fn router(balancer: Balancer) -> Router {
     let router = ["/token", "/search", "/book", "/bookings"]
         .into_iter()

@@ -45,8 +45,8 @@ const FIND_USER: &str = "SELECT student_id, password_hash FROM users WHERE usern
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
 
-/// Maximum time of a call to the queue; after it the booking is rolled back. Shorter than [`GRACE`], so that a booking also
-/// ends while the role stops.
+/// Maximum time of a call to the queue; after it the booking is rolled back. Shorter than [`GRACE`], so that
+/// running bookings end during a shutdown.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Maximum wait on shutdown for running bookings whose caller has gone away.
@@ -76,7 +76,7 @@ struct BookingDesk {
     running: TaskTracker,
 }
 
-/// The app of the booking service. It is ready while the database answers, and finishes the running bookings on shutdown.
+/// Builds the booking service. It is ready while the database answers, and finishes the running bookings on shutdown.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
     let pool = settings.database.connect().await?;
     let ready = database::readiness(&pool);

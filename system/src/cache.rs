@@ -74,7 +74,7 @@ impl Expiry<String, Entry> for PerEntry {
     }
 }
 
-/// The cache's app.
+/// Builds the cache.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
     let routes = router(settings.cache_max_bytes);
     Ok(App::new(middleware::requests(routes, settings.process.request_timeout)))

@@ -51,8 +51,8 @@ impl Settings {
 ///
 /// Fails if `url` is invalid, if the database refuses the connection or if it does not start in time.
 pub async fn connect(url: &str) -> Result<PgPool, Error> {
-    // A test before each use would cost more than most statements. A broken connection fails at its next use, which
-    // answers 503, and is replaced.
+    // A test before each use would cost more than most statements. The next use of a broken
+    // connection fails and is answered with 503; the pool then replaces the connection.
     let options = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -79,8 +79,8 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
     Ok(pool)
 }
 
-/// Whether the database may accept connections soon: no process listens yet, or PostgreSQL reports that it is starting or
-/// stopping (SQLSTATE 57P).
+/// Returns whether the database may accept connections soon: no process listens yet, or PostgreSQL reports that it is
+/// starting or stopping (SQLSTATE 57P).
 fn is_starting(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
         Some(error) => error.code().is_some_and(|code| code.starts_with("57P")),
@@ -88,7 +88,7 @@ fn is_starting(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The readiness of a role that is ready while the database answers.
+/// Returns the readiness check of a role that is ready while the database answers.
 pub(crate) fn readiness(pool: &PgPool) -> Readiness {
     let pool = pool.clone();
     std::sync::Arc::new(move || {
@@ -115,8 +115,7 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// Returns the problem that a database error is for the caller: 404 for a foreign key that does not exist, 503 if the
-/// connection failed, else 500.
+/// Converts a database error into a problem: 404 for a violated foreign key, 503 for a failed connection, otherwise 500.
 pub(crate) fn problem(error: &sqlx::Error) -> Problem {
     if let Some(constraint) = error.as_database_error().and_then(|error| error.constraint()) {
         match constraint {

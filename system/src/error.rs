@@ -51,7 +51,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The HTTP status of the code.
+    /// Returns the HTTP status of the code.
     pub fn status(self) -> StatusCode {
         match self {
             Self::MissingCredentials | Self::InvalidCredentials | Self::InvalidToken | Self::TokenExpired => {
@@ -70,7 +70,7 @@ impl Code {
         }
     }
 
-    /// The `detail` of a problem without a more specific one.
+    /// Returns the `detail` of a problem without a more specific one.
     fn default_detail(self) -> &'static str {
         match self {
             Self::MissingCredentials => "Send the token of POST /token as `Authorization: Bearer TOKEN`.",
@@ -106,7 +106,7 @@ pub struct Problem {
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 impl Problem {
-    /// A problem with a specific `detail`. A 5xx ignores it, so that no internal detail leaves the process.
+    /// Returns a problem with a specific `detail`. A 5xx omits it, so that no internal detail leaves the process.
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let detail = (!code.status().is_server_error()).then(|| detail.into());
         Self { code, detail }
@@ -125,7 +125,7 @@ impl Problem {
         Code::Internal.into()
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn code(&self) -> Code {
         self.code
     }

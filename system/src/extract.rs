@@ -118,7 +118,7 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Bytes> {
     Ok(read.freeze())
 }
 
-/// The problem of a caller that closes its connection in the middle of the body.
+/// Returns the problem of a caller that closes its connection in the middle of the body.
 pub(crate) fn incomplete_body() -> Problem {
     Problem::with_detail(Code::MalformedRequest, "The body is incomplete.")
 }

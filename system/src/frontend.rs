@@ -20,7 +20,7 @@ pub struct Settings {
     pub(crate) process: app::Settings,
 }
 
-/// The frontend's app.
+/// Builds the frontend.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
     let routes = ::frontend::app_router(settings.api_port);
     Ok(App::new(middleware::requests(routes, settings.process.request_timeout)))

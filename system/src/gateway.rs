@@ -98,7 +98,7 @@ struct Gateway {
     password_checks: Arc<Semaphore>,
 }
 
-/// The gateway's app.
+/// Builds a gateway.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
     let limit = settings.process.request_timeout;
     let gateway = Gateway {

@@ -30,7 +30,7 @@ pub(crate) fn requests(routes: Router, limit: Duration) -> Router {
     server::traced(bounded(routes, limit))
 }
 
-/// As [`requests`], without a span: for routes that consumers poll.
+/// Puts the same layers around `routes`, without a span: for routes that consumers poll.
 pub(crate) fn polls(routes: Router, limit: Duration) -> Router {
     server::logged(bounded(routes, limit))
 }
@@ -42,7 +42,7 @@ pub(crate) fn problems<S: Clone + Send + Sync + 'static>(router: Router<S>) -> R
         .method_not_allowed_fallback(|| async { Problem::from(Code::MethodNotAllowed) })
 }
 
-/// The deadline and the reader of unread bodies. One layer for both: each layer costs every request several allocations.
+/// Adds the deadline and the reader of unread bodies, as one layer: each layer costs every request several allocations.
 fn bounded(router: Router, limit: Duration) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
         let served: Result<Response, _> =

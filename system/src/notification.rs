@@ -80,7 +80,7 @@ struct Worker {
     grace_is_over: CancellationToken,
 }
 
-/// The app of the notification service. It is ready while the database answers, and finishes when its worker has stopped.
+/// Builds the notification service. It is ready while the database answers, and finishes when its worker has stopped.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
     let pool = settings.database.connect().await?;
     let ready = database::readiness(&pool);

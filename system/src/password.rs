@@ -11,7 +11,7 @@ pub(crate) fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
-/// Whether `hash` is the hash of `password`. Takes about 10 ms of CPU time: call it outside the async threads.
+/// Returns whether `hash` is the hash of `password`. Takes about 10 ms of CPU time: call it outside the async threads.
 pub(crate) fn verify(password: &str, hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
 }

@@ -41,7 +41,7 @@ const BUDGET_RATIO: f32 = 0.1;
 pub(crate) struct BaseUrl(Authority);
 
 impl BaseUrl {
-    /// Host and port.
+    /// Returns host and port.
     pub(crate) fn authority(&self) -> &Authority {
         &self.0
     }
@@ -62,7 +62,7 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// A role as seen by its caller.
+/// Client of another role.
 #[derive(Debug)]
 pub(crate) struct Peer {
     authority: Authority,
@@ -71,7 +71,7 @@ pub(crate) struct Peer {
     budget: TpsBudget,
 }
 
-/// Why there is no reply.
+/// A call that ended without a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PeerError {
     /// No connection could be opened.
@@ -86,7 +86,7 @@ pub(crate) enum PeerError {
 }
 
 impl PeerError {
-    /// `error.type` of the span, and `error` of the log line.
+    /// Returns the `error.type` of the span, which is also the `error` of the log line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -146,7 +146,8 @@ impl Reply {
 }
 
 impl Peer {
-    /// A peer at `base` whose calls take at most `deadline`, retries included. Connects at the first call.
+    /// Returns a client of the peer at `base` whose calls take at most `deadline`, retries included. Connects at the
+    /// first call.
     pub(crate) fn new(base: &BaseUrl, deadline: Duration) -> Self {
         let budget = TpsBudget::new(BUDGET_PERIOD, BUDGET_MIN_PER_SECOND, BUDGET_RATIO);
         Self { authority: base.0.clone(), client: client(), deadline, budget }

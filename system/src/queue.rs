@@ -62,7 +62,7 @@ pub struct Settings {
     pub(crate) process: app::Settings,
 }
 
-/// The queue's app.
+/// Builds the queue.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
     let limit = settings.process.request_timeout;
     let queue = SharedQueue::open(settings.queue_capacity, shutdown);
@@ -168,12 +168,12 @@ async fn nack(
     if returned { Ok(Json(StatusReply::ok())) } else { Err(expired()) }
 }
 
-/// Parses the ids of a request. They are opaque to consumers, so an invalid id is an unknown one.
+/// Parses the ids of a request. They are opaque to consumers, so an invalid id is treated as an unknown one.
 fn ids(request: &SettleRequest) -> Result<(TaskId, LeaseId)> {
     request.id.parse().ok().zip(request.lease.parse().ok()).ok_or_else(expired)
 }
 
-/// An unknown lease is reported as an expired one.
+/// Returns the problem for an expired lease, and also for an unknown one.
 fn expired() -> Problem {
     Problem::with_detail(Code::NotFound, "The lease has expired.")
 }

@@ -39,7 +39,8 @@ impl Role {
         Self::Collector,
     ];
 
-    /// `service.name` of the role's spans, and the name of its service in `docker-compose.yml` (the gateways add a number).
+    /// Returns the `service.name` of the role's spans, which is also its service in `docker-compose.yml` (gateways
+    /// add a number).
     pub const fn service_name(self) -> &'static str {
         match self {
             Self::Frontend => "frontend",
@@ -54,7 +55,7 @@ impl Role {
         }
     }
 
-    /// The subcommand of `workbench serve` that runs the role.
+    /// Returns the subcommand of `workbench serve` that runs the role.
     pub const fn command(self) -> &'static str {
         match self {
             Self::Frontend => "frontend",
@@ -69,7 +70,7 @@ impl Role {
         }
     }
 
-    /// Default port. A second gateway on the same machine uses the next one.
+    /// Returns the default port. A second gateway on the same machine uses the next one.
     pub const fn port(self) -> u16 {
         match self {
             Self::Frontend => 8080,
@@ -84,12 +85,12 @@ impl Role {
         }
     }
 
-    /// Default listen address: the default port on the loopback interface.
+    /// Returns the default listen address: the default port on the loopback interface.
     pub fn address(self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// Default base URL, at the default listen address.
+    /// Returns the default base URL, at the default listen address.
     pub fn url(self) -> String {
         format!("http://{}", self.address())
     }

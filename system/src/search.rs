@@ -32,7 +32,7 @@ pub struct Settings {
     pub(crate) process: app::Settings,
 }
 
-/// The app of the search service. It is ready while the database answers.
+/// Builds the search service. It is ready while the database answers.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
     let pool = settings.database.connect().await?;
     let ready = database::readiness(&pool);

@@ -33,7 +33,7 @@ pub enum Settings {
 }
 
 impl Settings {
-    /// The role that the settings belong to.
+    /// Returns the role that the settings belong to.
     pub fn role(&self) -> Role {
         match self {
             Self::Frontend(_) => Role::Frontend,
@@ -47,7 +47,7 @@ impl Settings {
         }
     }
 
-    /// The settings that every role reads.
+    /// Returns the settings that every role reads.
     pub fn process(&self) -> &app::Settings {
         match self {
             Self::Frontend(settings) => &settings.process,
@@ -87,8 +87,8 @@ pub async fn listen(variable: &'static str, address: &str) -> Result<TcpListener
 
 /// Runs the role of `settings` on `listener` until `shutdown` fires.
 ///
-/// On shutdown `GET /health/ready` answers 503 and the role serves on for `DRAIN_MS`, so that a balancer stops sending
-/// requests to it. Then it stops accepting connections and finishes the requests in flight and its background work.
+/// On shutdown `GET /health/ready` answers 503 and the role continues to serve for `DRAIN_MS`, so that a balancer stops
+/// sending requests to it. Then it stops accepting connections and finishes the requests in flight and its background work.
 ///
 /// # Errors
 ///

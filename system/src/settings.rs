@@ -25,7 +25,7 @@ pub enum Error {
     Invalid {
         /// The variable.
         name: &'static str,
-        /// Why the value is invalid.
+        /// What is wrong with the value.
         reason: String,
     },
     /// The file that holds a secret cannot be read.
@@ -45,7 +45,7 @@ pub enum Error {
 pub struct Secret(String);
 
 impl Secret {
-    /// The text.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
     }

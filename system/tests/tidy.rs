@@ -115,7 +115,7 @@ fn roles_do_not_use_each_other() {
             let other = import.first().filter(|used| *used != role && ROLES.contains(&used.as_str()));
             assert!(
                 other.is_none(),
-                "{} uses {other:?}: roles meet on the wire alone",
+                "{} uses {other:?}: roles communicate over HTTP only",
                 source.path.display()
             );
         }

@@ -54,8 +54,8 @@ impl Drop for Seat<'_> {
 }
 
 impl Flight {
-    /// Returns the result of the query. The first request runs `query`, the others wait for its result. After an error the
-    /// next request in line runs its own.
+    /// Returns the result of the query. The first request runs `query`, the others wait for its result. After an error, the
+    /// next waiting request runs its own query.
     pub(super) async fn answer(
         &self,
         query: impl Future<Output = Result<Bytes, Problem>>,

@@ -98,7 +98,7 @@ impl LeaseQueue {
         }
     }
 
-    /// The number of tasks that are not leased, delayed ones included, and of those that are.
+    /// Returns the number of tasks that are not leased, delayed ones included, and of leased tasks.
     pub(super) fn depth(&self) -> (usize, usize) {
         (self.waiting.len() + self.delayed.len(), self.leased.len())
     }
@@ -107,7 +107,7 @@ impl LeaseQueue {
         self.counts
     }
 
-    /// Whether no task is available.
+    /// Returns whether no task is available.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -160,7 +160,7 @@ impl LeaseQueue {
         true
     }
 
-    /// The next time at which a delay or a lease ends.
+    /// Returns the next time at which a delay or a lease ends.
     pub(super) fn next_change(&self) -> Option<Instant> {
         let delayed = self.delayed.first_key_value().map(|((at, _), _)| *at);
         let expiry = self.expiries.first().map(|(at, _)| *at);

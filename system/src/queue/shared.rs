@@ -45,14 +45,14 @@ impl SharedQueue {
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.rescheduled.notify_one();
         }
-        // The long poll that wakes takes what it may and wakes the next one in the same way.
+        // The woken long poll leases up to its maximum and, if tasks are left, wakes the next long poll in the same way.
         if has_task {
             self.available.notify_one();
         }
         result
     }
 
-    /// Wakes a long poll when a lease or a delay ends: no request announces that.
+    /// Wakes a long poll when a lease or a delay ends, because no request does.
     async fn run_timer(self) {
         loop {
             let next = self.update(|queue| {
