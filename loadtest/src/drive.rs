@@ -209,7 +209,7 @@ impl Drop for CountOnDrop<'_> {
     }
 }
 
-/// The first transaction of each user: logs in as the next student, at the user's own log-in time.
+/// Runs the first transaction of each user: logs in as the next student, at the user's own log-in time.
 async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> TransactionResult {
     let _counted = CountOnDrop(&dispatcher.logged_in);
     user.client = dispatcher.http.clone();
@@ -238,7 +238,7 @@ async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> Transactio
     Ok(())
 }
 
-/// The repeated transaction of each user: runs the next planned journey of its kind, or pauses if there is none.
+/// Runs the repeated transaction of each user: the next planned journey of its kind, or a pause if there is none.
 async fn next_journey(
     user: &mut GooseUser,
     dispatcher: Arc<Dispatcher>,

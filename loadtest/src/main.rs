@@ -4,7 +4,7 @@
 //!
 //! - `usage`, `stop`: usage errors; signals
 //! - `stack`: every role as its own process, and PostgreSQL
-//! - `plan`: when each request is due and what it asks for
+//! - `plan`: due time and content of each request
 //! - `measure`: samples, histograms, validity of the figures
 //! - `drive`: goose sends the planned requests; the oracle verifies the replies
 //! - `collector_client`: the collector's API

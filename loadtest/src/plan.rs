@@ -1,4 +1,4 @@
-//! The plan of a run: when each request is due and what it asks for.
+//! The plan of a run: due time and content of each request.
 //!
 //! The plan depends on the seed and the settings alone, so two runs with the same seed send the same requests at the
 //! same instants, regardless of the target. Journey starts are drawn independently from the density of the profile; given
@@ -224,7 +224,7 @@ impl PlanSpec {
                 at
             })
             .collect();
-        // In a run that is hardly longer than a journey, the pauses shrink.
+        // If the run is barely longer than a journey, the pauses are shortened.
         let scale = if at > seconds / 2.0 { seconds / 2.0 / at } else { 1.0 };
         let range = seconds - at * scale;
         let start = self.profile.quantile(rng.random(), seconds) * range;

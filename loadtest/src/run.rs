@@ -59,7 +59,7 @@ pub(crate) async fn run(
     bundle
 }
 
-/// The steps of a run, in order.
+/// Runs the steps of a run in order.
 async fn steps(
     options: &RunOptions,
     endpoints: &Endpoints,
@@ -90,14 +90,14 @@ async fn steps(
         driver.drive().await?;
     }
     let driven = driver.finish(stop).await?;
-    // Without a time zero nothing was measured, so there is nothing to judge.
+    // Without a time zero nothing was measured, so the run has no verdict.
     let none = Measured::default();
     let validity = monitor.finish(if driven.zero.is_some() { &driven.measured } else { &none });
 
     // Wait for notifications and traces.
     let bookings = notifications::wait(&http, endpoints, &driven, &progress).await;
     let ledger = ledger::wait(&collector, &driven.measured, &progress).await;
-    // Without both snapshots the spans of the run cannot be told from others; then the table stays empty.
+    // Without both snapshots the spans of the run cannot be distinguished from others; the table stays empty.
     let hops = match (baseline, collector.hops().await) {
         (Some(before), Ok(after)) => hops::difference(&before, after),
         _ => Vec::new(),

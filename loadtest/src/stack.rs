@@ -38,7 +38,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of log lines that an error quotes.
 const QUOTED_LOG_LINES: usize = 20;
 
-/// Why a stack did not start or ended.
+/// An error that prevented the start of a stack or ended it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(

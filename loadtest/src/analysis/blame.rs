@@ -15,7 +15,7 @@ use crate::measure::{Measured, RequestKind, Sample};
 #[cfg(test)]
 mod tests;
 
-/// The percentiles that are explained.
+/// Percentiles at which the report shows where the time went.
 pub(crate) const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 /// Maximum number of requests on each side of a percentile.
 const REACH: usize = 25;

@@ -88,7 +88,7 @@ const RUN_METRICS: [(&str, RunMetric); 6] = [
     ("completeness", RunMetric::Completeness),
 ];
 
-/// Why an expression is not an objective.
+/// An error in the expression of an objective.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseError {
     /// The expression has no comparison.

@@ -16,7 +16,7 @@ use crate::measure::{Measured, histogram};
 /// Maximum number of traces in the even sample.
 const SAMPLE: usize = 1000;
 
-/// The selected traces that the collector returned, and what they explain.
+/// The selected traces that the collector returned, and their analysis.
 pub(crate) struct ExplainedTraces {
     traces: HashMap<TraceId, Trace>,
     sample: Vec<TraceId>,

@@ -1,4 +1,4 @@
-//! A trace as rows: each span below its parent, at its place in time.
+//! A trace as rows: each span below its parent, with its position in time.
 
 use collector::blame::critical_path::critical_path;
 use collector::blame::waterfall;
@@ -7,32 +7,32 @@ use collector::trace::Trace;
 /// One span.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
-    /// Spans above it.
+    /// Number of ancestors.
     pub(super) depth: usize,
     /// `service.name`.
     pub(super) service: String,
     /// Span name.
     pub(super) operation: String,
-    /// From the start of the trace.
+    /// Start, relative to the start of the trace.
     pub(super) start_us: f64,
-    /// How long it took.
+    /// Duration of the span.
     pub(super) took_us: f64,
-    /// The part of that which the root's latency is made of.
+    /// Part of the duration that lies on the critical path.
     pub(super) path_us: f64,
-    /// Whether it failed.
+    /// Whether the span failed.
     pub(super) error: bool,
 }
 
-/// A trace, laid out.
+/// The rows of a trace and its length.
 pub(super) struct Waterfall {
-    /// Parents before children, siblings by start.
+    /// Rows; parents before children, siblings by start.
     pub(super) rows: Vec<Row>,
-    /// From the first start to the last end, at least a nanosecond.
+    /// Time from the first start to the last end, at least 1 ns.
     pub(super) length_us: f64,
 }
 
 impl Waterfall {
-    /// Lays out a trace.
+    /// Returns the rows of a trace.
     pub(super) fn of(trace: &Trace) -> Self {
         let start = trace.spans.iter().map(|span| span.start_ns).min().unwrap_or_default();
         let end = trace.spans.iter().map(|span| span.end_ns).max().unwrap_or_default();

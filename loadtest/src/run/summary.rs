@@ -35,7 +35,7 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Number of planned requests, without the log-ins of the warm-up.
+    /// Returns the number of planned requests, without the log-ins of the warm-up.
     pub(super) fn requests(&self) -> usize {
         self.schedule.values().sum::<u64>() as usize
     }

@@ -1,4 +1,4 @@
-//! The deterministic data of the system: how much of it there is, and writing it into a database.
+//! The deterministic data of the system: its size, and its insertion into a database.
 
 use clap::Args;
 use system::{app, database, dataset};
@@ -14,7 +14,7 @@ pub(crate) struct DataSet {
     pub(crate) students: u32,
 }
 
-/// Migrates the schema and writes the data set to the database at `url`. Repeating it changes nothing.
+/// Migrates the schema and writes the data set to the database at `url`. Idempotent.
 pub(crate) async fn seed(url: &str, data: DataSet) -> Result<(), app::Error> {
     let pool = database::connect(url).await?;
     dataset::seed(&pool, data.tutors, data.students).await?;

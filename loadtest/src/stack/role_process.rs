@@ -96,7 +96,7 @@ pub(crate) fn all(ports: &Ports, shared: &SharedSettings<'_>) -> Vec<RoleProcess
     roles
 }
 
-/// A role of which the stack runs one process, named like its service.
+/// Returns the process of a role that runs only once, named like its service.
 fn role(role: Role, port: u16, stop_order: u8) -> RoleProcess {
     process(role.service_name(), role, port, stop_order)
 }

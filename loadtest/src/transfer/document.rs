@@ -21,7 +21,7 @@ pub(super) enum Part {
     End,
 }
 
-/// Why a file cannot be read.
+/// An error while reading a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error("line {line}: {why}")]

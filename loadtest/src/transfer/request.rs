@@ -96,7 +96,7 @@ mod tests {
         Part::Spans(serde_json::from_str(&json).unwrap())
     }
 
-    /// The spans of each request, all of which can be read.
+    /// Returns the number of spans in each request. Every request must be valid OTLP JSON.
     fn requests(parts: Vec<Part>) -> Vec<usize> {
         let (mut batches, mut requests) = (RequestBuilder::default(), Vec::new());
         let mut full = |TraceRequest { body, spans }| {

@@ -34,7 +34,7 @@ fn span(id: u64, parent: Option<u64>, service: &str, name: &str, kind: Kind, tim
     }
 }
 
-/// 1000 ns in all: 100 late, 800 of trace, 100 in no span.
+/// 1000 ns in total: 100 late, 800 in the trace, 100 in no span.
 fn trace() -> Trace {
     let mut query = span(5, Some(4), "search_service", "SELECT tutors", Kind::Client, (400, 600));
     query.attributes.push(attribute_of("db.system.name", "postgresql"));
@@ -109,7 +109,7 @@ fn a_window_lies_around_its_percentile_and_does_not_reach_the_next() {
     let samples = (1..=10_000).map(|n| sample(n, n as u64 * 1000, 0)).collect();
     let measured = Measured { samples, ..Measured::default() };
     let bands = bands(&measured);
-    assert_eq!(bands.len(), 2 * PERCENTILES.len(), "of all, and of the one name");
+    assert_eq!(bands.len(), 2 * PERCENTILES.len(), "for all requests, and for the one kind");
     for (band, (middle, size)) in bands.iter().zip([(5000, 51), (9000, 51), (9900, 51), (9990, 5)]) {
         assert_eq!(band.latency_ns, middle * 1000);
         assert_eq!(band.samples.len(), size);

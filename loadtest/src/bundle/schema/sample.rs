@@ -1,10 +1,10 @@
-//! A run for the tests of whatever reads runs.
+//! A sample run for tests.
 
 use chrono::DateTime;
 
 use super::*;
 
-/// Two searches, one of them wrong; one booking.
+/// Returns a run of two searches, one of them wrong, and one booking.
 pub(crate) fn sample() -> Run {
     let summary = Summary { p50: 1000.0, p90: 2000.0, p99: 3000.0, p999: 4000.0, max: 5000.0, mean: 1500.0 };
     let row = |name: &str, phase, verified, wrong| Requests {
