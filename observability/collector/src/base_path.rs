@@ -16,11 +16,11 @@ pub struct ParseBasePathError {
     reason: &'static str,
 }
 
-/// First segments of paths that are served at the root whatever the base path is.
+/// First segments of paths that are served at the root regardless of the base path.
 const RESERVED: [&str; 3] = ["api", "health", "metrics"];
 
 impl BasePath {
-    /// The path, to be written before a path that starts with `/`.
+    /// Returns the path as a prefix of paths that start with `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }

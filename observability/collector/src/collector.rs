@@ -33,7 +33,7 @@ pub use listeners::Listeners;
 pub use settings::{RenamedVariables, Settings};
 pub use snapshot::Snapshot;
 
-/// Why a collector cannot run.
+/// An error that prevents a collector from running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address is not free, or not one of this machine.
@@ -55,7 +55,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether other settings would help.
+    /// Returns whether a setting caused the error, so that the process ends with exit status 2.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Listen { .. } | Self::JaegerUi(_) => true,

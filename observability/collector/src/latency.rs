@@ -191,7 +191,7 @@ impl Latencies {
     }
 
     /// Reduces the number of exemplars: halves those of the operation whose slowest traces take most bytes, so that
-    /// large traces do not displace those of other operations. `changes` stays empty if there are none evicted.
+    /// large traces do not displace those of other operations. `changes` stays empty if there are no exemplars.
     pub(crate) fn reduce_exemplars(
         &mut self,
         bytes_of: impl Fn(TraceId) -> usize,

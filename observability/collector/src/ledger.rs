@@ -31,7 +31,7 @@ pub enum Row {
 /// Number of traces in each row. The rows sum to `expected`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Ledger {
-    /// Traces that the caller asked for.
+    /// Traces in the request.
     pub expected: u64,
     /// Complete traces.
     pub complete: u64,
@@ -63,7 +63,7 @@ pub struct Example {
 }
 
 impl Ledger {
-    /// Adds a trace that the caller asked for `times` times. `dropped` tells whether an exporter reported dropped spans of it.
+    /// Adds a trace that occurs `times` times in the request. `dropped` is whether an exporter reported dropped spans of it.
     pub(crate) fn enter(&mut self, trace_id: TraceId, times: u64, lookup: &Lookup, dropped: bool) {
         let (row, why) = classify(lookup, dropped);
         self.expected += times;

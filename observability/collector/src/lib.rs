@@ -1,5 +1,4 @@
-//! What becomes of spans: a collector that receives OTLP, stores traces and latency histograms within a memory limit,
-//! and answers queries.
+//! A collector for spans: receives OTLP, stores traces and latency histograms within a memory limit, and answers queries.
 //!
 //! The modules are in the order in which a span passes them; each uses only modules above it.
 //!
@@ -14,7 +13,7 @@
 //!                        └▶ pages   server-rendered HTML, or a Jaeger UI
 //! ```
 //!
-//! The crate knows nothing of the system whose spans it receives; it works with any OTLP exporter. `workbench serve
+//! The crate is independent of the system whose spans it receives; it works with any OTLP exporter. `workbench serve
 //! collector` runs it as a process, and [`run`] embeds it, for example in a test.
 //!
 //! # Example

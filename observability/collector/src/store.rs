@@ -156,8 +156,8 @@ impl Store {
         inserted
     }
 
-    /// Applies changes of exemplars and evicts traces until the rest fits. Returns whether there have to be fewer
-    /// exemplars: they exceed their share, and the store is full.
+    /// Applies changes of exemplars and evicts traces until the rest fits. Returns whether the number of
+    /// exemplars must be reduced: they exceed their share, and the store is full.
     pub(crate) fn evict_to_fit(&self, changes: &[ExemplarChange], max_bytes: usize) -> bool {
         let mut inner = self.lock();
         for change in changes {
@@ -176,7 +176,7 @@ impl Store {
         self.lock().retention.bytes(RetentionClass::Exemplar) < max_bytes / 8
     }
 
-    /// Evicts the oldest traces, whatever they are kept for, until the rest fits. Returns their ids.
+    /// Evicts the oldest traces of all classes until the rest fits. Returns their ids.
     pub(crate) fn evict_oldest_to_fit(&self, max_bytes: usize) -> Vec<TraceId> {
         let mut inner = self.lock();
         let mut evicted = Vec::new();
@@ -217,7 +217,7 @@ impl Store {
         self.lock().by_arrival.values().copied().collect()
     }
 
-    /// Returns how many traces are kept for which reason.
+    /// Returns the number of stored traces by retention class.
     pub(crate) fn retention(&self) -> RetentionSummary {
         let inner = self.lock();
         let mut traces = [0; 4];

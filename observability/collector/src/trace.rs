@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn otherwise_the_root_is_the_earliest_span_whose_parent_is_missing() {
         assert_eq!(root(&[(3, 2, 1, 9), (2, 1, 5, 6), (4, 7, 6, 8)]), Some(1));
-        assert_eq!(root(&[(1, 2, 0, 1), (2, 1, 0, 1)]), None, "parents in a circle");
+        assert_eq!(root(&[(1, 2, 0, 1), (2, 1, 0, 1)]), None, "cycle of parents");
         assert_eq!(root(&[]), None);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Going back from the end of a span, each moment belongs to the child that was running then; among several, to the one
 //! that started first. A moment without a running child belongs to the span itself. The segments neither overlap nor leave
-//! a gap, so they sum to the root's duration exactly, whatever the clocks reported. A child counts only within the time of
-//! its parent.
+//! a gap, so they sum to the root's duration exactly, even if the clocks of the services differ. A child counts only within
+//! the time of its parent.
 
 use crate::trace::{Kind, Span, Trace};
 
@@ -98,7 +98,7 @@ fn awaited_children(trace: &Trace) -> Vec<Vec<usize>> {
     children
 }
 
-/// Whether a parent waits for a child: the producer of a message does not wait for its processing.
+/// Returns whether a parent waits for a child: the producer of a message does not wait for its processing.
 fn is_awaited(span: &Span, parent: &Span) -> bool {
     let took_time = span.end_ns > span.start_ns;
     let handed_over = parent.kind == Kind::Producer && span.service() != parent.service();

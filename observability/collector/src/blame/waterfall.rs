@@ -11,11 +11,11 @@ pub struct Row {
     pub span: usize,
     /// Number of ancestors in the waterfall.
     pub depth: usize,
-    /// Why the span has this position.
+    /// Reason for the position.
     pub placement: Placement,
 }
 
-/// Why a span has its position.
+/// Reason for the position of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// The span has no parent.

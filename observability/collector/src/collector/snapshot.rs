@@ -1,4 +1,4 @@
-//! A read-only collector over the files that another collector left.
+//! A read-only collector over the files that another collector wrote.
 
 use std::io::BufRead;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One OTLP/gRPC call with an encoded message, which attempts share.
+//! One OTLP/gRPC call with an encoded message, which all attempts share.
 
 use std::time::Duration;
 

@@ -98,7 +98,7 @@ fn label(text: &str) -> String {
     text.chars().take(MAX_LABEL_CHARS).map(plain).collect()
 }
 
-/// Returns the report if the span is one.
+/// Returns the loss report of a span; `None` for any other span.
 pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> {
     // Validated first, which bounds the size of the decoded span.
     let is_valid = || validate::span(span, &mut Vec::new(), &mut SearchTerms::default()).is_ok();

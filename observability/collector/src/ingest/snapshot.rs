@@ -1,6 +1,6 @@
 //! The state of a collector in two files: histograms and statistics as JSON, and the stored traces as lines of OTLP
 //! JSON. A collector restored from them gives the same answers, except for the last hour of each operation, which is
-//! not saved. The traces are written first; spans that arrive meanwhile are in the histograms alone.
+//! not saved. The traces are written first; spans that arrive meanwhile are only in the histograms.
 
 use std::io::{self, BufRead};
 use std::sync::Mutex;
@@ -30,7 +30,7 @@ pub(crate) struct IngestSnapshot {
     store: StoreSnapshot,
 }
 
-/// Why two files cannot be restored.
+/// An error while restoring the state from its two files.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file is truncated or cannot be read.

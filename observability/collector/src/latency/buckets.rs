@@ -16,7 +16,7 @@ pub(super) const fn of(duration_ns: u64) -> u16 {
     (shift as u64 * PER_OCTAVE as u64 + (duration_ns >> shift)) as u16
 }
 
-/// Returns the middle of a bucket in nanoseconds, which stands for all its durations.
+/// Returns the middle of a bucket in nanoseconds, which represents all its durations.
 pub(super) fn middle(bucket: usize) -> f64 {
     let per_octave = usize::from(PER_OCTAVE);
     let shift = (bucket / per_octave).saturating_sub(1);

@@ -55,7 +55,7 @@ impl Hour {
         self.first.max(self.floor).max(self.oldest())..self.newest + 1
     }
 
-    /// Returns the slot before which all have to be removed now, if any.
+    /// Returns the slot before which all slots must be removed now, if any.
     pub(super) fn removal_boundary(&self) -> Option<u32> {
         if self.newest >= self.swept.saturating_add(SLOTS_PER_SWEEP) {
             Some(self.oldest())
@@ -78,7 +78,7 @@ impl Hour {
     }
 }
 
-/// A `u64` of nanoseconds has 3.7 billion slots at most.
+/// Returns the slot of a time. A `u64` of nanoseconds has at most 3.7 billion slots.
 fn slot(ns: u64) -> u32 {
     (ns / SLOT_NS) as u32
 }

@@ -38,7 +38,7 @@ struct SeriesSnapshot {
     exemplars: Vec<(u64, TraceId)>,
 }
 
-/// Why a file is unusable.
+/// An error in a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidSnapshot {
     #[error("histogram of {0:?} does not decode")]

@@ -128,7 +128,7 @@ fn attributes(proto: Vec<KeyValue>) -> Vec<Attribute> {
 
 fn value(any: Option<AnyValue>) -> Value {
     match any.and_then(|any| any.value) {
-        // An index into a string table that exists in profiles alone.
+        // An index into a string table, which exists only in profiles.
         None | Some(ProtoValue::StringValueStrindex(_)) => Value::Empty,
         Some(ProtoValue::StringValue(text)) => Value::String(text),
         Some(ProtoValue::BoolValue(flag)) => Value::Bool(flag),

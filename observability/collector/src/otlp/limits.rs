@@ -8,5 +8,5 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 pub(super) const MAX_JSON_PARTS_PER_SPAN: usize = 400_000;
 
 /// Maximum number of objects, lists and members in a JSON document that is parsed at once. The largest object, a span, takes
-/// about 300 bytes in memory, however short its JSON is.
+/// about 300 bytes in memory, even if its JSON is short.
 pub(super) const MAX_JSON_PARTS: usize = 800_000;

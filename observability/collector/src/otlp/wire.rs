@@ -5,7 +5,7 @@
 //! Considered: the crates `prost` and `quick-protobuf`. Both build a struct for every nested message; ingest reads only the
 //! header of a span and validates the rest in place.
 
-/// Why bytes are not a valid message.
+/// An error in the encoding of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
     #[error("message ends in the middle of a field")]
@@ -55,7 +55,7 @@ impl<'m> Fields<'m> {
     fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for (index, byte) in self.0.iter().enumerate().take(10) {
-            // The tenth byte holds the 64th bit alone.
+            // The tenth byte holds only the 64th bit.
             if index == 9 && *byte > 1 {
                 return Err(Malformed::WireType);
             }

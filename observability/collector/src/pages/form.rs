@@ -42,7 +42,7 @@ pub(super) enum Field {
     Limit,
 }
 
-/// Why a field is invalid.
+/// An error in a field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FieldError {
     #[error(transparent)]

@@ -22,7 +22,7 @@ use crate::base_path::BasePath;
 /// Files below `static/` never change: their names contain a hash of their content.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// Why a folder cannot be served as a Jaeger UI.
+/// An error in the folder of a Jaeger UI.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The page or the files are missing or not readable.

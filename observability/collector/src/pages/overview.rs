@@ -21,7 +21,7 @@ pub(super) struct Overview<'a> {
 }
 
 impl<'a> Overview<'a> {
-    /// `None` for a trace without spans.
+    /// Summarizes a trace; `None` without spans.
     pub(super) fn of(trace: &'a Trace) -> Option<Self> {
         let mut by_start: Vec<&Span> = trace.spans.iter().collect();
         by_start.sort_by_key(|span| span.start_ns);

@@ -29,7 +29,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// `None` for a trace without spans.
+    /// Summarizes a trace; `None` without spans.
     pub(super) fn of(trace: &Trace) -> Option<Self> {
         let overview = Overview::of(trace)?;
         let root = overview.root;

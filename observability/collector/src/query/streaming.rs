@@ -21,7 +21,7 @@ pub(crate) use writer::ResponseWriter;
 /// Message of a response that was refused because too many others are in progress.
 pub(crate) const BUSY: &str = "server busy: retry shortly or narrow the query";
 
-/// Why a query has no response, or only part of one.
+/// A query without a response, or with only part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueryError {
     /// The computation failed, and the cause was logged; or the client closed its connection.

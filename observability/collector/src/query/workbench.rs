@@ -67,7 +67,7 @@ struct HopsQuery {
     histograms: bool,
 }
 
-/// `POST /api/workbench/ledger`: the ledger of the given traces.
+/// `POST /api/workbench/ledger`: returns the ledger of the given traces.
 async fn ledger(
     State(ingest): State<Arc<Ingest>>,
     request: Result<Json<TraceIds>, JsonRejection>,
@@ -92,8 +92,8 @@ async fn ledger(
     .await
 }
 
-/// `GET /api/workbench/hops`: latencies of every (service, operation, kind) since the start, with `histograms=true` also
-/// their histograms.
+/// `GET /api/workbench/hops`: returns the latencies of every (service, operation, kind) since the start; with
+/// `histograms=true` also their histograms.
 async fn hops(
     State(ingest): State<Arc<Ingest>>,
     Query(HopsQuery { histograms }): Query<HopsQuery>,
@@ -105,7 +105,7 @@ async fn hops(
     .await
 }
 
-/// `POST /api/workbench/traces`: the stored ones of the given traces, one line of OTLP JSON each, in the order given.
+/// `POST /api/workbench/traces`: returns the given traces that are stored, one line of OTLP JSON each, in the order given.
 async fn traces(
     State(ingest): State<Arc<Ingest>>,
     request: Result<Json<TraceIds>, JsonRejection>,
@@ -120,20 +120,20 @@ async fn traces(
     into_response(streaming::stream(&EXPORT_PERMITS, None, NDJSON, work).await)
 }
 
-/// `GET /api/workbench/traces`: all stored traces, one line of OTLP JSON each, the first received first.
+/// `GET /api/workbench/traces`: returns all stored traces, one line of OTLP JSON each, in the order of arrival.
 async fn all_traces(State(ingest): State<Arc<Ingest>>) -> Response {
     let work = move |body: &mut ResponseWriter| write_lines(&ingest, ingest.store.ids(), body);
     into_response(streaming::stream(&EXPORT_PERMITS, None, NDJSON, work).await)
 }
 
-/// `GET /api/workbench/state`: the collector's state apart from its traces. State and traces together can be reopened.
+/// `GET /api/workbench/state`: returns the collector's state apart from its traces. A collector can be restored from both.
 async fn state(State(ingest): State<Arc<Ingest>>) -> Response {
     let work = move |body: &mut ResponseWriter| body.json(&ingest.snapshot());
     into_response(streaming::stream(&STATE_PERMIT, None, JSON, work).await)
 }
 
-/// `GET /api/workbench/retention`: stored traces and bytes by retention class, and the ids of the uniform sample, which
-/// represents all traces ever received.
+/// `GET /api/workbench/retention`: returns the number and bytes of stored traces by retention class, and the ids of
+/// the uniform sample, which represents all traces ever received.
 async fn retention(State(ingest): State<Arc<Ingest>>) -> Response {
     respond(move |body| {
         let retention = ingest.store.retention();

@@ -9,14 +9,14 @@ use super::admission::{LARGE_MESSAGE, MemoryBudget, Overloaded, Reservation};
 use crate::ingest::{Ingest, Transport};
 use crate::otlp::wire::Malformed;
 
-/// What the receivers share.
+/// State shared by the receivers.
 #[derive(Debug, Clone)]
 pub(super) struct Receiver {
     pub(super) ingest: Arc<Ingest>,
     pub(super) budget: Arc<MemoryBudget>,
 }
 
-/// Why a message was not accepted. Nothing of it is stored.
+/// A message was not accepted. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AcceptError {
     #[error("not an OTLP trace export: {0}")]

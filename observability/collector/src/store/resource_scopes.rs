@@ -21,7 +21,7 @@ const OVERHEAD: usize = 512;
 /// Minimum number of evicted traces between two sweeps for unused entries.
 const MIN_EVICTIONS_PER_SWEEP: usize = 16;
 
-/// An encoded resource or scope with the schema URL that stands beside it.
+/// An encoded resource or scope with the schema URL that belongs to it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Encoded<'m> {
     pub(crate) message: &'m [u8],

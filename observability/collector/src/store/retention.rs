@@ -1,16 +1,23 @@
-//! What is kept when not everything fits, and why:
+//! Selects the traces to keep when the store is full:
 //!
 //! - **Errors**: traces with a failed span, the latest of each operation that failed.
 //! - **Exemplars**: the slowest traces of each operation since the start, and the exemplars of each bucket of its histogram,
 //!   so that every percentile can be traced back to requests.
-//! - **A uniform sample** of all traces, as an unbiased picture of the usual. A trace's id alone decides whether it is in
-//!   the sample.
+//! - **A uniform sample** of all traces, as an unbiased picture of typical requests. Only its id decides whether a
+//!   trace is in the sample.
 //! - **The latest** traces: they may still become one of the above, and late spans find their trace.
 //!
-//! Each of the four classes has a quarter of the store; what one does not need, the others may use. When the store is full,
-//! the class that exceeds its quarter most gives way: errors evict the oldest trace of the operation with the most errors,
-//! exemplars the faster half of the operation whose traces take most bytes, the sample the traces with the highest ranks,
-//! the latest the oldest. Whole traces are evicted, never single spans, and each eviction is counted by reason.
+//! Each of the four classes has a quarter of the store; a class may use space that the others leave free. When the store is
+//! full, traces of the class that exceeds its quarter most are evicted:
+//!
+//! | class | evicted |
+//! |---|---|
+//! | errors | the oldest trace of the operation with the most errors |
+//! | exemplars | the faster half of the operation whose traces take most bytes |
+//! | sample | the traces with the highest ranks |
+//! | latest | the oldest trace |
+//!
+//! Whole traces are evicted, never single spans, and each eviction is counted by reason.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
@@ -24,7 +31,7 @@ const ERROR_OPERATIONS: usize = 1024;
 /// Number of ids of evicted traces that the lists may hold beyond twice the number of stored traces.
 const MAX_STALE_IDS: usize = 1000;
 
-/// Why a trace is kept: the first variant that applies.
+/// Reason for keeping a trace: the first variant that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum RetentionClass {
     /// One of its spans failed.
@@ -52,7 +59,7 @@ impl RetentionClass {
     }
 }
 
-/// Why a trace was evicted.
+/// Reason for the eviction of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum EvictionReason {
     /// It was the oldest of the latest.
@@ -256,8 +263,8 @@ impl Retention {
         self.sampled_below as f64 / u64::MAX as f64
     }
 
-    /// Returns the next step: of the class that exceeds its share most. `None` if exemplars have to give way, or if no class
-    /// has a trace to evict.
+    /// Returns the next step: of the class that exceeds its share most. `None` if exemplars must be reduced, or if no
+    /// class has a trace to evict.
     pub(super) fn next_step(&mut self, max_bytes: usize) -> Option<Step> {
         let share = max_bytes / 4;
         let mut classes = [
@@ -266,7 +273,7 @@ impl Retention {
             RetentionClass::Error,
             RetentionClass::Exemplar,
         ];
-        // The sort is stable: of two classes with the same excess, the less valuable one gives way.
+        // The sort is stable: of two classes with the same excess, the less valuable one is chosen.
         classes.sort_by_key(|class| std::cmp::Reverse(self.bytes(*class).saturating_sub(share)));
         classes
             .into_iter()

@@ -11,7 +11,7 @@ use crate::trace::{Kind, StatusCode};
 const ERROR: &str = "error";
 const SERVICE: &str = "\0service";
 const OPERATION: &str = "\0operation";
-/// Stands for any value whose text is computed only when a search needs it.
+/// Represents any value whose text is computed only when a search needs it.
 const COMPOUND: &str = "\0compound";
 
 /// Terms of one or more spans, in order.
@@ -83,7 +83,7 @@ fn error(is_error: bool) -> u64 {
 
 /// Returns the hash of a key and a value.
 pub(super) fn term(key: &str, value: &str) -> u64 {
-    // The seed is fixed: a collision only costs decoding a trace in vain.
+    // The seed is fixed: a collision only costs one unnecessary decoding of a trace.
     let mut hasher = FixedState::default().build_hasher();
     hasher.write(key.as_bytes());
     hasher.write(value.as_bytes());

@@ -23,7 +23,7 @@ pub(crate) struct Stats {
     pub(crate) duplicate_spans: u64,
 }
 
-/// How many traces are kept for which reason.
+/// Number of stored traces by retention class.
 #[derive(Debug)]
 pub(crate) struct RetentionSummary {
     /// Number of traces and bytes of each class.

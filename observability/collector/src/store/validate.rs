@@ -1,5 +1,5 @@
 //! Validates spans, resources and scopes without decoding them, so that they can be stored in encoded form, and an invalid
-//! span is rejected alone.
+//! span is rejected individually.
 //!
 //! The depth of values and the number of parts are bounded as well: a part of 2 bytes on the wire takes about 70 bytes
 //! when decoded.
@@ -22,7 +22,7 @@ pub(crate) const MAX_RESOURCE_BYTES: usize = 64 << 10;
 /// once, but may have any number of scopes.
 pub(crate) const MAX_RESOURCES_PER_MESSAGE_BYTES: usize = 16 << 20;
 
-/// Why a span, a resource or a scope is rejected.
+/// Reason for rejecting a span, a resource or a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Invalid {
     #[error(transparent)]
@@ -315,7 +315,7 @@ impl Walk<'_> {
     }
 }
 
-/// A value whose text is cheap to compute; `Compound` stands for bytes, lists and maps.
+/// A value whose text is cheap to compute; `Compound` represents bytes, lists and maps.
 #[derive(Debug, Clone, Copy)]
 enum Leaf<'m> {
     None,

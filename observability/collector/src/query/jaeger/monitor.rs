@@ -65,7 +65,7 @@ async fn errors(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) ->
     respond_with(ingest, Measure::Errors, monitor_query(&parameters, now_ns())?).await
 }
 
-/// The shortest useful distance of points, in milliseconds: the length of a slot.
+/// Returns the smallest useful step between points, in milliseconds: the length of a slot.
 async fn min_step(RawQuery(query): RawQuery) -> Reply {
     Parameters::parse(query.as_deref())?;
     let response = json!({ "data": SLOT_MS, "total": 0, "limit": 0, "offset": 0, "errors": null });

@@ -77,7 +77,7 @@ fn decode(text: &str) -> Result<String, ApiError> {
     if decoded.contains('\0') { Err(invalid("NUL")) } else { Ok(decoded.into_owned()) }
 }
 
-/// Whether a `%` is not followed by two hexadecimal digits; `percent-encoding` would leave it as it is.
+/// Returns whether a `%` is not followed by two hexadecimal digits; `percent-encoding` would leave it as it is.
 fn has_malformed_escape(text: &str) -> bool {
     let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     text.split('%').skip(1).any(|rest| !is_escape(rest))

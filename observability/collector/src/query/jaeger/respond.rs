@@ -1,4 +1,4 @@
-//! What the handlers of all versions share: lookups in the store, and JSON responses computed off the runtime.
+//! Functions for the handlers of all versions: lookups in the store, and JSON responses computed outside the runtime.
 
 use axum::response::Response;
 use tokio::sync::Semaphore;

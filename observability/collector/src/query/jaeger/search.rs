@@ -20,7 +20,7 @@ pub(super) struct Search {
     pub(super) raw: bool,
 }
 
-/// The current time in nanoseconds since the epoch.
+/// Returns the current time in nanoseconds since the epoch.
 pub(super) fn now_ns() -> i128 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)

@@ -4,7 +4,7 @@
 //! lists and maps become text, and links keep only their ids and type. Parents and links share one list of references:
 //!
 //! - The parent is the first CHILD_OF within the trace, or else the first reference if it lies within the trace.
-//! - A link to the parent comes back as the first link, and only if its type is FOLLOWS_FROM.
+//! - A link to the parent is restored as the first link, and only if its type is FOLLOWS_FROM.
 //!
 //! Malformed input is an error. No published crate reads or writes this format.
 

@@ -32,7 +32,7 @@ pub(crate) async fn respond<E: From<QueryError> + Send + 'static>(
 ) -> Result<Response, E> {
     // The semaphore is never closed.
     let permit = permits.acquire().await.map_err(|_| QueryError::Failed)?;
-    // The permit moves along: the work continues even if the client disconnects.
+    // The permit moves to the thread, because the work continues even if the client disconnects.
     let done = spawn_blocking(move || (work(), permit)).await;
     let (response, _permit) = done.map_err(|error| QueryError::logged(&error))?;
     let (head, body) = response?.into_parts();
@@ -66,7 +66,7 @@ pub(crate) async fn stream<E: From<QueryError> + Send + 'static>(
         (done, permit)
     });
     let body = tokio::select! {
-        // Work that is done may have overflowed its buffer: look at that first.
+        // Work that is done may have overflowed its buffer, so the overflow is checked first.
         biased;
         Ok(chunks) = overflow => {
             let permit = match stream_permits {
@@ -98,7 +98,7 @@ pub(crate) async fn acquire_or_busy(
     acquired.ok().and_then(Result::ok).ok_or(QueryError::Busy)
 }
 
-/// A complete response with its `content-length`.
+/// Returns a complete response with its `content-length`.
 async fn buffered(chunks: VecDeque<Bytes>) -> Result<Response, QueryError> {
     let bytes: usize = chunks.iter().map(Bytes::len).sum();
     let permit = if bytes > CHUNK_BYTES {

@@ -16,7 +16,7 @@ pub(super) const MAX_BUFFERED: usize = 8 << 20;
 /// Chunks of a streamed response that are written ahead of the client.
 const CHUNKS_AHEAD: usize = 2;
 
-/// Buffers up to 8 MiB; beyond that, writes block until the client has read on. For use on blocking threads.
+/// Buffers up to 8 MiB; beyond that, writes block until the client has read more. For use on blocking threads.
 #[derive(Debug)]
 pub(crate) struct ResponseWriter {
     buffered: VecDeque<Bytes>,
@@ -39,7 +39,7 @@ impl ResponseWriter {
         Ok(serde_json::to_writer(self, value)?)
     }
 
-    /// Flushes the last chunk and returns the buffered response; nothing of a streamed one.
+    /// Flushes the last chunk and returns the buffered response; empty if the response was streamed.
     pub(super) fn finish(mut self) -> Result<VecDeque<Bytes>, QueryError> {
         if !self.last.is_empty() {
             self.push()?;

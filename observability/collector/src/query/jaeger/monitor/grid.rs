@@ -11,8 +11,8 @@ const MAX_POINTS: i64 = 11_000;
 const SLOT: i64 = SLOT_MS as i64;
 const HOUR_MS: i64 = SLOT * SLOTS as i64;
 
-/// Points from `end_ms` back to `lookback_ms` before it, every `step_ms`. The value of a point covers the `rate_per_ms`
-/// before it, in whole slots: the last slots that had ended at the point, as many as `rate_per_ms` rounded up.
+/// Points from `end_ms` back to `lookback_ms` before it, every `step_ms`. The value of a point covers a window of
+/// `rate_per_ms`, rounded up to whole slots, whose last slot ended at the point or before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grid {
     pub(super) end_ms: i64,
@@ -25,8 +25,8 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Rejects a grid with more than 11,000 points that can have data: only those with slots of the last hour in their
-    /// windows do, however long the lookback is.
+    /// Rejects a grid with more than 11,000 points. Counts only points that can have data, whose windows overlap the last
+    /// hour: a long lookback alone is no reason to reject a grid.
     pub(super) fn check(&self) -> Result<(), ApiError> {
         let covered_ms = self.lookback_ms.min(HOUR_MS + self.slots() * SLOT);
         if covered_ms / self.step_ms < MAX_POINTS {

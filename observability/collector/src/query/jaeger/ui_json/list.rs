@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::store::validate::MAX_PARTS;
 
-/// At most as many elements as a stored span may have, which bounds the memory that a file takes.
+/// A list with at most [`MAX_PARTS`] elements, the limit of a stored span, which bounds the memory that a file takes.
 pub(super) struct List<T>(pub(super) Vec<T>);
 
 impl<T> Default for List<T> {

@@ -65,7 +65,7 @@ struct LogFields {
     fields: List<InputTag>,
 }
 
-/// Why JSON is not a trace.
+/// An error in the JSON of a trace.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ParseTraceError {
     #[error("{0} µs exceed the range of nanosecond timestamps, which ends in the year 2554")]

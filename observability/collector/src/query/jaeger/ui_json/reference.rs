@@ -44,7 +44,8 @@ impl TryFrom<ReferenceFields> for InputReference {
 }
 
 /// Returns the index of the reference to the parent, and the parent's id: the first CHILD_OF within the trace, or else the
-/// first reference if it lies within the trace. The latter is how a parent is written that is also linked to.
+/// first reference if it lies within the trace. A parent that is also the target of a link is written in
+/// the latter form.
 pub(super) fn parent(references: &[InputReference], trace_id: TraceId) -> Option<(usize, SpanId)> {
     let within = |reference: &InputReference| {
         reference.span_id.filter(|_| reference.trace_id == Some(trace_id)).map(|id| (reference.kind, id))

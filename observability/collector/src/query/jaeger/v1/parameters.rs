@@ -94,7 +94,7 @@ pub(super) fn operations(parameters: &Parameters) -> Result<(String, Option<Stri
     Ok((service.to_owned(), parameters.first("spanKind").map(str::to_owned)))
 }
 
-/// Whether the JSON is indented: with any value of `prettyPrint` except `false`.
+/// Returns whether the JSON is indented: with any value of `prettyPrint` except `false`.
 pub(super) fn is_pretty(parameters: &Parameters) -> bool {
     parameters.first("prettyPrint").is_some_and(|text| text != "false")
 }

@@ -38,7 +38,7 @@ struct ErrorEntry {
 pub(in crate::query::jaeger) struct ErrorResponse(ApiError);
 
 impl<T: Serialize> StructuredResponse<Vec<T>> {
-    /// A response whose `total` is the number of elements.
+    /// Returns a response whose `total` is the number of elements.
     pub(super) fn counted(data: Vec<T>) -> Self {
         Self { total: data.len(), ..Self::new(data) }
     }

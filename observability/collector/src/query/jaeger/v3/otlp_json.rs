@@ -32,7 +32,7 @@ fn drop_defaults(json: &mut Json) {
     }
 }
 
-/// Whether a field is the value of an attribute: it is written even if it is empty, because its name is the type.
+/// Returns whether a field is the value of an attribute. It is written even if it is empty, because its name is the type.
 fn is_variant(name: &str) -> bool {
     matches!(name, "stringValue" | "boolValue" | "intValue" | "doubleValue" | "bytesValue")
 }
