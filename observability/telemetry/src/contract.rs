@@ -1,4 +1,4 @@
-//! What the emitter of spans and their collector agree on: headers, attributes and the loss report, each defined once.
+//! Names shared by the emitter of spans and their collector: headers, attributes and the loss report, each defined once.
 //!
 //! # Loss reports
 //!
@@ -47,7 +47,7 @@ pub const DROPPED_COUNT: &str = "otel.dropped.count";
 /// In a loss report: text, why the spans were dropped.
 pub const DROPPED_REASON: &str = "otel.dropped.reason";
 
-/// Why a process dropped spans. Also the `error_type` label of the span metrics.
+/// Reason for dropping spans. Also the `error_type` label of the span metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
     /// The queue of spans to export was full.
@@ -57,7 +57,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// The reason as it stands in attributes and labels.
+    /// Returns the reason as written in attributes and labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",

@@ -1,4 +1,4 @@
-//! What a process emits: spans over OTLP/gRPC, log lines as JSON on stdout, metrics as OpenMetrics text.
+//! Telemetry of a process: spans over OTLP/gRPC, log lines as JSON on stdout, metrics as OpenMetrics text.
 //!
 //! ```text
 //! request ─▶ server::traced ─────────▶ SERVER span ─┐
@@ -105,11 +105,11 @@ pub use tracing;
 /// Maximum duration of the last flush when the process stops.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Libraries whose `tracing` spans are not exported. Most of them carry the export itself, which would trace itself.
+/// Libraries whose `tracing` spans are not exported. The export uses most of them, and would trace itself.
 const UNTRACED_LIBRARIES: [&str; 8] =
     ["goose", "h2", "hyper", "opentelemetry", "reqwest", "sqlx", "tonic", "tower"];
 
-/// Why telemetry could not start.
+/// An error while starting telemetry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A subscriber or tracer is installed already.
@@ -175,7 +175,7 @@ fn provider(service: &'static str, instance: &str, settings: &Settings) -> Resul
     Ok(provider.build())
 }
 
-/// Exports `tracing` spans as children of the current OpenTelemetry context, which each becomes while it is entered.
+/// Exports `tracing` spans as children of the current OpenTelemetry context. A span is the current one while it is entered.
 fn application_spans<S>(tracer: SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

@@ -1,4 +1,4 @@
-//! Log lines: their format and their way to stdout.
+//! Log lines: their format, and the writer to stdout.
 
 pub(crate) mod json;
 pub(crate) mod writer;

@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The settings of a process without any flag or variable.
+    /// Returns the settings of a process without any flag or variable.
     fn default() -> Self {
         Self {
             otlp_endpoint: Endpoint::default(),
@@ -143,7 +143,7 @@ impl fmt::Display for Endpoint {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// A filter that writes no line.
+    /// Returns a filter that writes no line.
     pub fn off() -> Self {
         Self("off".to_owned())
     }

@@ -1,7 +1,7 @@
 //! Spans of waits: a request does nothing until it gets a connection, a permit, a lease or another request's result.
 //!
-//! Such a span carries the attribute [`workbench.wait`](crate::contract::WAIT), so that an analysis can tell waiting
-//! from working. By convention its name is `wait` and what it waits for: `wait pool`.
+//! Such a span carries the attribute [`workbench.wait`](crate::contract::WAIT), so that an analysis can distinguish
+//! waiting from working. By convention, its name is `wait` followed by the resource, such as `wait pool`.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use crate::tracer::tracer;
 
 /// Creates the `tracing` span of a wait that begins now: a name, then fields as in `tracing::info_span!`.
 ///
-/// The wait lasts until the span is dropped. It need not be entered, for a wait has no children.
+/// The wait lasts until the span is dropped. It need not be entered, because a wait has no children.
 ///
 /// ```
 /// # async fn example(permits: &tokio::sync::Semaphore) {

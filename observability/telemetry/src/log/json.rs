@@ -15,8 +15,8 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Name of the field whose text is further members of the line's object, each with a comma before it, as
-/// [`crate::server::LogFields`] holds them. The names of the fields of an event are fixed; these are not.
+/// Name of the event field that contains further members of the line's object as JSON text, each after a comma (see
+/// [`crate::server::LogFields`]). `tracing` fixes the fields of an event at compile time; these members vary.
 const JSON_FIELDS: &str = "json_fields";
 
 /// The format of log lines.
