@@ -133,7 +133,7 @@ pub(crate) struct HopSummary {
     pub(crate) errors: u64,
     /// Durations of all spans.
     pub(crate) latency_us: Summary,
-    /// Durations without the calls waited for, from an even sample of traces.
+    /// Durations minus awaited calls, from an even sample of traces.
     pub(crate) self_us: Option<Summary>,
 }
 

@@ -186,7 +186,7 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
     let Some(trace) = &bundle.slow else { return };
     let id = bundle.run.slow_trace.map(|id| id.to_string()).unwrap_or_default();
     let waterfall = Waterfall::of(trace);
-    add!(page, "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark parts make up its latency.</p>");
+    add!(page, "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark bars are on the critical path, pale ones are not.</p>");
     add!(page, "<table class=\"waterfall\">");
     let services: Vec<&str> = {
         let mut seen = Vec::new();

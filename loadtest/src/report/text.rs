@@ -76,7 +76,7 @@ fn latencies(summary: &Summary) -> [String; 5] {
 fn hops(out: &mut String, run: &Run) {
     line!(
         out,
-        "\nHOPS, in the order of the request path; self: duration without the calls waited for, from a sample of traces"
+        "\nHOPS, in the order of the request path; self: duration minus awaited calls, from a sample of traces"
     );
     let mut table = Table::new(
         "service|operation|kind|count|errors|p50|p90|p99|p99.9|max|self p50|self p99",

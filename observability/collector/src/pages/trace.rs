@@ -150,7 +150,7 @@ impl<'a> TracePage<'a> {
         html! {
             section.panel aria-labelledby="services" {
                 h2 #services { "Where the time went" }
-                p.hint { "Of the " (format::duration(whole)) " of the root span, attributed along the critical path." }
+                p.hint { "The " (format::duration(whole)) " of the root span, attributed along the critical path." }
                 (bars::shares(&critical))
                 ul.legend {
                     @for (index, (service, spans)) in self.overview.services.iter().enumerate().take(MAX_SERVICES) {
