@@ -38,8 +38,8 @@ use crate::extract;
 use crate::middleware;
 use crate::peer::{self, BaseUrl, PeerError};
 use crate::role::Role;
-use crate::settings::List;
-use rotation::{Gateway, Rotation};
+use crate::settings::CommaSeparated;
+use rotation::{Rotation, Upstream};
 use upload::{Replayable, Upload};
 
 /// Maximum size of a forwarded body, in bytes. The gateways' own limits are lower.
@@ -67,7 +67,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub struct Settings {
     /// Base URLs of the gateways, in round-robin order, separated by commas
     #[arg(long, env = "GATEWAY_URLS", value_name = "URLS", default_value = default_gateways(), value_parser = gateway_urls)]
-    gateway_urls: List<BaseUrl>,
+    gateway_urls: CommaSeparated<BaseUrl>,
     /// Origins of pages that may call the balancer from a browser, separated by commas
     #[arg(
         long,
@@ -75,7 +75,7 @@ pub struct Settings {
         value_name = "ORIGINS",
         default_value = "http://localhost,http://127.0.0.1,http://localhost:8080,http://127.0.0.1:8080"
     )]
-    cors_origins: List<HeaderValue>,
+    cors_origins: CommaSeparated<HeaderValue>,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
@@ -87,8 +87,8 @@ fn default_gateways() -> String {
     format!("http://127.0.0.1:{port},http://127.0.0.1:{}", port + 1)
 }
 
-fn gateway_urls(text: &str) -> Result<List<BaseUrl>, String> {
-    let urls: List<BaseUrl> = text.parse().map_err(|error: ParseError| error.to_string())?;
+fn gateway_urls(text: &str) -> Result<CommaSeparated<BaseUrl>, String> {
+    let urls: CommaSeparated<BaseUrl> = text.parse().map_err(|error: ParseError| error.to_string())?;
     if urls.0.is_empty() { Err("must contain at least one URL".into()) } else { Ok(urls) }
 }
 
@@ -99,7 +99,7 @@ struct Balancer {
 
 /// Builds the balancer. It is ready while at least one gateway is up.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
-    let gateways = settings.gateway_urls.0.iter().map(Gateway::new).collect();
+    let gateways = settings.gateway_urls.0.iter().map(Upstream::new).collect();
     let rotation = Arc::new(Rotation::new(gateways));
     tokio::spawn(rotation::probe(Arc::clone(&rotation), PROBE_INTERVAL, shutdown));
     let ready = Arc::clone(&rotation);
@@ -191,7 +191,7 @@ fn strip(headers: &mut HeaderMap) {
 impl Balancer {
     async fn send(
         &self,
-        gateway: &Gateway,
+        gateway: &Upstream,
         head: &http::request::Parts,
         body: Replayable,
     ) -> Result<Response, PeerError> {
@@ -217,7 +217,7 @@ impl Balancer {
     }
 }
 
-fn target<'a>(gateway: &'a Gateway, head: &'a http::request::Parts, uri: &'a Uri) -> ClientRequest<'a> {
+fn target<'a>(gateway: &'a Upstream, head: &'a http::request::Parts, uri: &'a Uri) -> ClientRequest<'a> {
     ClientRequest {
         method: match head.method {
             http::Method::GET => "GET",
@@ -232,7 +232,7 @@ fn target<'a>(gateway: &'a Gateway, head: &'a http::request::Parts, uri: &'a Uri
     }
 }
 
-fn relay(response: Response<hyper::body::Incoming>, gateway: &Gateway) -> Response {
+fn relay(response: Response<hyper::body::Incoming>, gateway: &Upstream) -> Response {
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
     let served_by = head.headers.get(&SERVED_BY).and_then(|name| name.to_str().ok());

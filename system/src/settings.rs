@@ -86,9 +86,9 @@ pub(crate) fn secret(
 
 /// A comma-separated list. White space around items and empty items are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct List<T>(pub(crate) Vec<T>);
+pub(crate) struct CommaSeparated<T>(pub(crate) Vec<T>);
 
-impl<T: FromStr> FromStr for List<T> {
+impl<T: FromStr> FromStr for CommaSeparated<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_list_ignores_spaces_and_empty_items() {
-        assert_eq!("1, 2,,".parse::<List<u8>>().unwrap(), List(vec![1, 2]));
-        assert!("1,two".parse::<List<u8>>().is_err());
+        assert_eq!("1, 2,,".parse::<CommaSeparated<u8>>().unwrap(), CommaSeparated(vec![1, 2]));
+        assert!("1,two".parse::<CommaSeparated<u8>>().is_err());
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_secret_is_named_and_an_unreadable_file_too() {
+    fn errors_name_a_missing_secret_and_an_unreadable_file() {
         let missing = secret("JWT_SECRET", None, None, "set it").unwrap_err().to_string();
         assert_eq!(missing, "JWT_SECRET is not set: set it");
         let unreadable = secret("JWT_SECRET", None, Some(Path::new("/nonexistent")), "").unwrap_err();

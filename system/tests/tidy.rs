@@ -1,7 +1,7 @@
 //! The rules of the house, checked on the source text: which module uses which, and how long files may be.
 //!
 //! The order of the `mod` lines in a crate's root is the order of its layers: a module uses only modules above it in that
-//! list. Among the modules of one folder no circle is allowed. A parent and its own children may use each other.
+//! list. Among the modules of one folder no cycle is allowed. A parent and its own children may use each other.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 #[path = "tidy/imports.rs"]
@@ -44,7 +44,7 @@ fn modules_use_only_the_layers_below_them() {
 }
 
 #[test]
-fn modules_of_one_folder_do_not_import_each_other_in_a_circle() {
+fn modules_of_one_folder_do_not_import_each_other_in_a_cycle() {
     let mut mistakes = Vec::new();
     for name in CRATES {
         let sources = sources(name);
@@ -65,18 +65,18 @@ fn modules_of_one_folder_do_not_import_each_other_in_a_circle() {
             }
         }
         for (folder, uses) in folders {
-            if let Some(circle) = circle(&uses) {
+            if let Some(cycle) = cycle(&uses) {
                 let place: Vec<&str> =
                     std::iter::once(name).chain(folder.iter().map(String::as_str)).collect();
-                mistakes.push(format!("{}: {}", place.join("::"), circle.join(" -> ")));
+                mistakes.push(format!("{}: {}", place.join("::"), cycle.join(" -> ")));
             }
         }
     }
     assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
 }
 
-/// The first circle among the modules of one folder, found by a depth-first walk.
-fn circle(uses: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
+/// The first cycle among the modules of one folder, found by a depth-first walk.
+fn cycle(uses: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
     let mut done = Vec::new();
     uses.keys().find_map(|start| {
         let mut path = vec![start.clone()];
@@ -84,7 +84,7 @@ fn circle(uses: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
     })
 }
 
-/// Extends `path` until it ends in a circle, which it then consists of.
+/// Extends `path` until a module repeats, then shortens it to the cycle.
 fn walk(uses: &BTreeMap<String, Vec<String>>, path: &mut Vec<String>, done: &mut Vec<String>) -> bool {
     let last = path[path.len() - 1].clone();
     for next in uses.get(&last).into_iter().flatten() {
@@ -158,7 +158,7 @@ fn files_are_short() {
 }
 
 #[test]
-fn settings_are_read_by_clap_alone() {
+fn only_clap_reads_the_environment() {
     for source in CRATES.iter().flat_map(|name| sources(name)) {
         for read in ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("] {
             assert!(

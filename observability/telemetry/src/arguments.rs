@@ -77,8 +77,8 @@ pub fn ignore_empty_variables(command: Command, meaningful: &[&str]) -> Command 
     command.mut_subcommands(|subcommand| ignore_empty_variables(subcommand, meaningful))
 }
 
-/// Returns whether the variable of `argument` is set and empty. Parses the argument alone, as any text, because clap does
-/// not show the value that it has read.
+/// Returns whether the variable of `argument` is set and empty. Parses a copy of the argument that accepts any text, because
+/// clap does not expose the value of a variable before it is parsed.
 fn has_empty_variable(argument: &Arg) -> bool {
     if argument.get_env().is_none() || !argument.get_action().takes_values() {
         return false;
@@ -116,13 +116,13 @@ mod tests {
 
     #[test]
     fn a_renamed_variable_is_refused_unless_it_is_empty() {
-        let parser = Renamed { from: "ROOM", to: "STORE_MAX_BYTES" };
+        let parser = Renamed { from: "OLD_SIZE", to: "STORE_MAX_BYTES" };
         let command = Command::new("serve");
         assert_eq!(parser.parse_ref(&command, None, OsStr::new("")).unwrap(), Empty);
         let error = parser.parse_ref(&command, None, OsStr::new("1")).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(
-            error.to_string().starts_with("error: ROOM was renamed: set STORE_MAX_BYTES instead"),
+            error.to_string().starts_with("error: OLD_SIZE was renamed: set STORE_MAX_BYTES instead"),
             "{error}"
         );
     }

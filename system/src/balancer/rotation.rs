@@ -18,13 +18,14 @@ use crate::peer::{self, BaseUrl};
 /// A gateway that does not answer a probe in this time is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A gateway, and whether it is in the rotation.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub(super) struct Upstream {
     authority: Authority,
     up: AtomicBool,
 }
 
-impl Gateway {
+impl Upstream {
     pub(super) fn new(url: &BaseUrl) -> Self {
         Self { authority: url.authority().clone(), up: AtomicBool::new(true) }
     }
@@ -71,12 +72,12 @@ impl Gateway {
 
 #[derive(Debug)]
 pub(super) struct Rotation {
-    gateways: Vec<Gateway>,
+    gateways: Vec<Upstream>,
     turn: AtomicUsize,
 }
 
 impl Rotation {
-    pub(super) fn new(gateways: Vec<Gateway>) -> Self {
+    pub(super) fn new(gateways: Vec<Upstream>) -> Self {
         Self { gateways, turn: AtomicUsize::new(0) }
     }
 
@@ -87,8 +88,8 @@ impl Rotation {
     /// Returns the gateways to try for one request: the next one in turn, then the others that are up.
     ///
     /// Only gateways that are up take turns, so each of them gets an equal share.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = &Gateway> {
-        let up: Vec<&Gateway> = self.gateways.iter().filter(|gateway| gateway.up.load(Relaxed)).collect();
+    pub(super) fn candidates(&self) -> impl Iterator<Item = &Upstream> {
+        let up: Vec<&Upstream> = self.gateways.iter().filter(|gateway| gateway.up.load(Relaxed)).collect();
         let first = self.turn.fetch_add(1, Relaxed) % up.len().max(1);
         (0..up.len()).map(move |offset| up[(first + offset) % up.len()])
     }

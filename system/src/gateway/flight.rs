@@ -21,9 +21,9 @@ pub(super) struct Flight {
     running: AtomicBool,
 }
 
-/// The participation of a request in a flight. Ends when it is dropped, also if the request is cancelled.
+/// A request that takes part in a flight. Leaves it when dropped, also if the request is cancelled.
 #[derive(Debug)]
-pub(super) struct Seat<'a> {
+pub(super) struct Participant<'a> {
     flights: &'a Flights,
     key: &'a str,
     pub(super) flight: Arc<Flight>,
@@ -31,22 +31,22 @@ pub(super) struct Seat<'a> {
 
 impl Flights {
     /// Joins the flight of `key`, or starts one.
-    pub(super) fn join<'a>(&'a self, key: &'a str) -> Seat<'a> {
+    pub(super) fn join<'a>(&'a self, key: &'a str) -> Participant<'a> {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = match flights.get(key) {
             Some(flight) => Arc::clone(flight),
             None => Arc::clone(flights.entry(key.to_owned()).or_default()),
         };
-        Seat { flights: self, key, flight }
+        Participant { flights: self, key, flight }
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Participant<'_> {
     /// Removes the flight once it has its result, so that later requests query again, or when the last request leaves it.
     fn drop(&mut self) {
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         let current = flights.get(self.key).is_some_and(|current| Arc::ptr_eq(current, &self.flight));
-        // Two references: the map's and this seat's.
+        // Two references: the map's and this participant's.
         if current && (self.flight.answer.initialized() || Arc::strong_count(&self.flight) <= 2) {
             flights.remove(self.key);
         }

@@ -54,19 +54,19 @@ where
             write!(line, r#","trace_id":"{}","span_id":"{}""#, context.trace_id(), context.span_id())
         })?;
         write!(line, r#","target":"{}""#, event.metadata().target())?;
-        let mut fields = Fields { line: &mut line, result: Ok(()) };
+        let mut fields = FieldWriter { line: &mut line, result: Ok(()) };
         event.record(&mut fields);
         fields.result?;
         line.write_str("}\n")
     }
 }
 
-struct Fields<'a, 'w> {
+struct FieldWriter<'a, 'w> {
     line: &'a mut Writer<'w>,
     result: fmt::Result,
 }
 
-impl Fields<'_, '_> {
+impl FieldWriter<'_, '_> {
     fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         if self.result.is_ok() {
             self.result = write!(self.line, r#","{}":{value}"#, field.name());
@@ -74,7 +74,7 @@ impl Fields<'_, '_> {
     }
 }
 
-impl Visit for Fields<'_, '_> {
+impl Visit for FieldWriter<'_, '_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.write(field, format_args!("{}", serde_json::Value::from(value)));
     }

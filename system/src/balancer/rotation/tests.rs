@@ -4,7 +4,7 @@ use super::*;
 
 fn rotation(count: usize) -> Rotation {
     let urls = (0..count).map(|n| format!("http://127.0.0.1:{}", 9000 + n).parse().unwrap());
-    Rotation::new(urls.map(|url| Gateway::new(&url)).collect())
+    Rotation::new(urls.map(|url| Upstream::new(&url)).collect())
 }
 
 fn firsts(rotation: &Rotation, requests: usize) -> BTreeMap<u16, usize> {
@@ -32,7 +32,7 @@ fn a_gateway_that_is_down_is_skipped_and_the_others_get_equal_shares() {
 #[test]
 fn without_a_gateway_there_is_no_candidate() {
     let rotation = rotation(2);
-    rotation.gateways.iter().for_each(Gateway::mark_down);
+    rotation.gateways.iter().for_each(Upstream::mark_down);
     assert_eq!(rotation.candidates().count(), 0);
     assert!(!rotation.any_up());
 }
