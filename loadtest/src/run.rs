@@ -7,9 +7,9 @@ use anyhow::{Context as _, anyhow};
 use tokio_util::sync::CancellationToken;
 
 use crate::analysis::hops;
-use crate::analysis::traces::ExplainedTraces;
+use crate::analysis::traces::SelectedTraces;
 use crate::bundle::collector_files::CollectorArchive;
-use crate::bundle::schema::{Bookings, HopSummary, RunLedger};
+use crate::bundle::schema::{BookingCounts, HopSummary, RunLedger};
 use crate::bundle::{self, Bundle};
 use crate::collector_client::CollectorClient;
 use crate::drive::oracle::Oracle;
@@ -40,7 +40,7 @@ struct Results {
     driven: DriveOutcome,
     validity: Validity,
     hops: Vec<HopSummary>,
-    bookings: Bookings,
+    bookings: BookingCounts,
     ledger: RunLedger,
 }
 
@@ -105,16 +105,16 @@ async fn steps(
     progress.finish();
 
     // Collect traces and analyse.
-    let explained = ExplainedTraces::fetch(&collector, &driven.measured).await;
+    let selected = SelectedTraces::fetch(&collector, &driven.measured).await;
     let archive = CollectorArchive::fetch(&collector).await.unwrap_or_else(|error| {
         eprintln!("the bundle has no traces, because the collector does not return them: {error:#}");
         CollectorArchive::default()
     });
     let results = Results { driven, validity, hops, bookings, ledger };
-    let run = summary::summarize(options, endpoints, &due, &results, &explained);
+    let run = summary::summarize(options, endpoints, &due, &results, &selected);
 
     // Write the bundle and the report.
-    let bundle = Bundle::new(&options.out, run, explained.slow)?;
+    let bundle = Bundle::new(&options.out, run, selected.slow)?;
     let html = report::html(&bundle, &report::curves(&results.driven.measured));
     bundle.write(&results.driven, &archive, &html)?;
     Ok(bundle)

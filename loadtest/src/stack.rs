@@ -27,7 +27,7 @@ pub(crate) use addresses::Addresses;
 pub(crate) use data_set::{DataSet, seed};
 use ports::{Block, Ports};
 use postgres::{Binaries, Cluster};
-use process::Process;
+use process::ChildProcess;
 use role_process::{RoleProcess, SharedSettings};
 use secret::random;
 
@@ -100,7 +100,7 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PortChoice {
     /// Default ports of the roles.
-    Table,
+    Default,
     /// Twelve consecutive ports.
     Base(u16),
     /// Free ports.
@@ -110,7 +110,7 @@ pub(crate) enum PortChoice {
 /// A running system.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    processes: Vec<Process>,
+    processes: Vec<ChildProcess>,
     ports: Ports,
     database_url: String,
     folder: TempDir,
@@ -122,7 +122,7 @@ impl Stack {
     pub(crate) async fn start(options: &Options) -> Result<Self, Error> {
         let block = Block::reserve()?;
         let ports = match options.ports {
-            PortChoice::Table => Ports::table(),
+            PortChoice::Default => Ports::default_ports(),
             PortChoice::Base(base) => Ports::from_base(base),
             PortChoice::Free => block.ports(),
         };
@@ -192,7 +192,7 @@ impl Stack {
     }
 
     fn spawn(&mut self, name: &'static str, stop_order: u8, command: Command) -> Result<(), Error> {
-        let process = Process::start(name, stop_order, self.folder.path(), command)
+        let process = ChildProcess::start(name, stop_order, self.folder.path(), command)
             .map_err(io("cannot start a process"))?;
         self.processes.push(process);
         Ok(())
@@ -243,8 +243,8 @@ impl Stack {
                 };
             let (now, later) = self.processes.drain(..).partition(|process| process.stop_order == stop_order);
             self.processes = later;
-            let mut stopping: Vec<Process> = now;
-            stopping.iter().for_each(Process::terminate);
+            let mut stopping: Vec<ChildProcess> = now;
+            stopping.iter().for_each(ChildProcess::terminate);
             for process in &mut stopping {
                 process.wait(deadline).await.map_err(io("cannot stop a process"))?;
             }
@@ -259,7 +259,7 @@ impl Drop for Stack {
             .processes
             .drain(..)
             .partition(|process| process.stop_order == role_process::KEEPER_STOP_ORDER);
-        roles.iter_mut().for_each(Process::kill);
+        roles.iter_mut().for_each(ChildProcess::kill);
         keeper.iter_mut().for_each(|keeper| keeper.release(keeper::STOP_TIMEOUT));
         // If the keeper was killed, its server still runs.
         postgres::kill_left_over(self.folder.path());

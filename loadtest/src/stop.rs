@@ -38,7 +38,7 @@ pub(crate) async fn again(token: &CancellationToken) -> io::Result<()> {
     Ok(())
 }
 
-/// Cancels `token` also when stdin closes, so that a child stops when its parent dies for any reason.
+/// Cancels `token` also when stdin closes, so that a child stops when its parent ends for any reason.
 pub(crate) fn with_stdin(token: CancellationToken) -> io::Result<()> {
     // A separate thread instead of tokio's stdin, where a blocked read would delay the shutdown of the runtime.
     let watch = move || {

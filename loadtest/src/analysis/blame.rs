@@ -78,17 +78,17 @@ fn bands_of(measured: &Measured, name: Option<RequestKind>) -> Vec<Band<'_>> {
 /// Attributes the latency of a band's requests by those of their traces that were kept.
 pub(crate) fn blame(band: &Band<'_>, traces: &HashMap<TraceId, Trace>) -> Blame {
     let mut parts = Vec::new();
-    let mut explained = 0;
+    let mut with_trace = 0;
     for sample in &band.samples {
         let trace = traces.get(&sample.trace);
-        explained += usize::from(trace.is_some());
+        with_trace += usize::from(trace.is_some());
         parts.extend(attribute(sample, trace));
     }
     Blame {
         request: band.request.to_owned(),
         percentile: band.percentile,
         latency_us: band.latency_ns as f64 / 1e3,
-        traces: explained,
+        traces: with_trace,
         shares: attribution::shares(parts),
     }
 }

@@ -195,7 +195,7 @@ impl fmt::Display for Slo {
 
 impl Slo {
     /// Evaluates the objective. Latencies exclude the warm-up; counts include it.
-    pub(crate) fn evaluate(&self, run: &Run, measured: &Measured) -> schema::Slo {
+    pub(crate) fn evaluate(&self, run: &Run, measured: &Measured) -> schema::SloResult {
         let value = self.value(run, measured).map(|value| value / self.unit);
         let met = value.is_some_and(|value| match self.comparison {
             Comparison::Less => value < self.limit,
@@ -204,7 +204,7 @@ impl Slo {
             Comparison::AtLeast => value >= self.limit,
             Comparison::More => value > self.limit,
         });
-        schema::Slo { expression: self.text.clone(), value, met }
+        schema::SloResult { expression: self.text.clone(), value, met }
     }
 
     fn value(&self, run: &Run, measured: &Measured) -> Option<f64> {

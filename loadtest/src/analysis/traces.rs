@@ -17,7 +17,7 @@ use crate::measure::{Measured, histogram};
 const SAMPLE: usize = 1000;
 
 /// The selected traces that the collector returned, and their analysis.
-pub(crate) struct ExplainedTraces {
+pub(crate) struct SelectedTraces {
     traces: HashMap<TraceId, Trace>,
     sample: Vec<TraceId>,
     /// Where the time went.
@@ -43,7 +43,7 @@ fn even_sample(measured: &Measured) -> Vec<TraceId> {
     sampled.into_iter().step_by(step).collect()
 }
 
-impl ExplainedTraces {
+impl SelectedTraces {
     /// Fetches the traces. If the collector has none, their time is unattributed.
     pub(crate) async fn fetch(collector: &CollectorClient, measured: &Measured) -> Self {
         let bands = bands(measured);

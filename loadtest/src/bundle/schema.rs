@@ -56,7 +56,7 @@ pub(crate) struct Run {
     /// Cache hits and misses, without the warm-up.
     pub(crate) cache: Cache,
     /// Notifications of the bookings.
-    pub(crate) bookings: Bookings,
+    pub(crate) bookings: BookingCounts,
     /// Completeness of the traces.
     pub(crate) ledger: RunLedger,
     /// Where the time of the requests went, by percentile.
@@ -64,7 +64,7 @@ pub(crate) struct Run {
     /// Whether the figures are valid.
     pub(crate) validity: Validity,
     /// The objectives and their results.
-    pub(crate) slo: Vec<Slo>,
+    pub(crate) slo: Vec<SloResult>,
     /// The first wrong and failed replies, with reasons.
     pub(crate) findings: Vec<Finding>,
     /// A request around the 99th percentile whose trace is in the bundle.
@@ -161,7 +161,7 @@ pub(crate) struct Cache {
 
 /// Counts of bookings and their notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Bookings {
+pub(crate) struct BookingCounts {
     /// Bookings confirmed to a user.
     pub(crate) accepted: u64,
     /// Accepted bookings with a notification.
@@ -202,7 +202,7 @@ pub(crate) struct Blame {
 
 /// One objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Slo {
+pub(crate) struct SloResult {
     /// The expression as given.
     pub(crate) expression: String,
     /// Measured value in the unit of the expression; absent if nothing was measured.

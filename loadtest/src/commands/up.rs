@@ -29,7 +29,7 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn options(&self) -> Options {
-        let ports = if self.free_ports { PortChoice::Free } else { PortChoice::Table };
+        let ports = if self.free_ports { PortChoice::Free } else { PortChoice::Default };
         Options { export_to: self.export_to.clone(), ..self.stack.options(ports) }
     }
 }

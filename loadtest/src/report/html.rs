@@ -186,7 +186,10 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
     let Some(trace) = &bundle.slow else { return };
     let id = bundle.run.slow_trace.map(|id| id.to_string()).unwrap_or_default();
     let waterfall = Waterfall::of(trace);
-    add!(page, "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark bars are on the critical path, pale ones are not.</p>");
+    add!(
+        page,
+        "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark bars are on the critical path, pale ones are not.</p>"
+    );
     add!(page, "<table class=\"waterfall\">");
     let services: Vec<&str> = {
         let mut seen = Vec::new();
@@ -207,9 +210,9 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
             row.depth,
             escape(&row.service),
             escape(&row.operation),
-            time(row.took_us),
+            time(row.duration_us),
             at(row.start_us),
-            at(row.took_us),
+            at(row.duration_us),
             if row.error { "var(--bad)" } else { COLOURS[colour % COLOURS.len()] },
             if row.path_us > 0.0 { 1.0 } else { 0.35 },
         );

@@ -7,7 +7,7 @@ mod table;
 use std::fmt::Write as _;
 
 use collector::latency::Summary;
-use collector::ledger::Row;
+use collector::ledger::LedgerRow;
 use table::{Align, Table};
 
 use super::waterfall::Waterfall;
@@ -134,13 +134,13 @@ fn facts(out: &mut String, run: &Run) {
     }
 }
 
-fn row_name(row: Row) -> &'static str {
+fn row_name(row: LedgerRow) -> &'static str {
     match row {
-        Row::Complete => "complete",
-        Row::Evicted => "evicted",
-        Row::DroppedByExporter => "dropped_by_exporter",
-        Row::Orphaned => "orphaned",
-        Row::Missing => "missing",
+        LedgerRow::Complete => "complete",
+        LedgerRow::Evicted => "evicted",
+        LedgerRow::DroppedByExporter => "dropped_by_exporter",
+        LedgerRow::Orphaned => "orphaned",
+        LedgerRow::Missing => "missing",
     }
 }
 
@@ -192,7 +192,7 @@ fn slow_request(out: &mut String, bundle: &Bundle) {
     let scale = BAR as f64 / waterfall.length_us;
     for row in waterfall.rows.iter().take(MAX_ROWS) {
         let start = ((row.start_us * scale) as usize).min(BAR - 1);
-        let width = ((row.took_us * scale).round() as usize).clamp(1, BAR - start);
+        let width = ((row.duration_us * scale).round() as usize).clamp(1, BAR - start);
         let bar = if row.path_us > 0.0 { "█" } else { "░" }.repeat(width);
         let name = format!("{}{} {}", "  ".repeat(row.depth), row.service, row.operation);
         let failed = if row.error { " failed" } else { "" };
@@ -200,7 +200,7 @@ fn slow_request(out: &mut String, bundle: &Bundle) {
             out,
             "  {:<58} {:>8}  {}{bar}{}{failed}",
             clip(&name, 58),
-            time(row.took_us),
+            time(row.duration_us),
             " ".repeat(start),
             " ".repeat(BAR - start - width)
         );

@@ -16,7 +16,7 @@ pub(super) struct Row {
     /// Start, relative to the start of the trace.
     pub(super) start_us: f64,
     /// Duration of the span.
-    pub(super) took_us: f64,
+    pub(super) duration_us: f64,
     /// Part of the duration that lies on the critical path.
     pub(super) path_us: f64,
     /// Whether the span failed.
@@ -47,7 +47,7 @@ impl Waterfall {
                 service: span.service().to_owned(),
                 operation: span.name.clone(),
                 start_us: (span.start_ns - start) as f64 / 1e3,
-                took_us: span.duration_ns() as f64 / 1e3,
+                duration_us: span.duration_ns() as f64 / 1e3,
                 path_us: path[row.span] as f64 / 1e3,
                 error: span.is_error(),
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use collector::ledger::{Example, Ledger, Row};
+use collector::ledger::{Example, Ledger, LedgerRow};
 use collector::trace::TraceId;
 
 use super::progress::Progress;
@@ -41,7 +41,7 @@ pub(super) async fn wait(collector: &CollectorClient, measured: &Measured, progr
 fn unavailable(expected: &[TraceId], error: &anyhow::Error) -> Ledger {
     let example = |trace: &TraceId| Example {
         trace_id: *trace,
-        row: Row::Missing,
+        row: LedgerRow::Missing,
         why: format!("the collector does not answer: {error:#}"),
     };
     Ledger {

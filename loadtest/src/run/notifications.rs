@@ -12,7 +12,7 @@ use telemetry::contract::TRACEPARENT;
 
 use super::options::Endpoints;
 use super::progress::Progress;
-use crate::bundle::schema::Bookings;
+use crate::bundle::schema::BookingCounts;
 use crate::drive::DriveOutcome;
 use crate::measure::{AcceptedBooking, histogram};
 
@@ -20,7 +20,7 @@ use crate::measure::{AcceptedBooking, histogram};
 const PAGE: usize = 1000;
 /// Interval between two reads of a student's bookings.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// The wait ends when no notification has arrived for this long. The lease of a worker that died expires after 30 s.
+/// The wait ends when no notification has arrived for this long. The lease of a killed worker expires after 30 s.
 const UNCHANGED_TIMEOUT: Duration = Duration::from_secs(40);
 /// A trace context that is not sampled, so that no service records a span.
 const UNTRACED: &str = "00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-00";
@@ -31,7 +31,7 @@ pub(super) async fn wait(
     endpoints: &Endpoints,
     driven: &DriveOutcome,
     progress: &Progress,
-) -> Bookings {
+) -> BookingCounts {
     let check = Check { http, target: endpoints.target.trim_end_matches('/'), tokens: &driven.tokens };
     let accepted = &driven.measured.accepted;
     check.settled(accepted, |notified| progress.notified(notified, accepted.len())).await
@@ -47,7 +47,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    async fn settled(&self, accepted: &[AcceptedBooking], progress: impl Fn(usize)) -> Bookings {
+    async fn settled(&self, accepted: &[AcceptedBooking], progress: impl Fn(usize)) -> BookingCounts {
         let mut pending: BTreeMap<i64, HashSet<i64>> = BTreeMap::new();
         for AcceptedBooking { booking, student } in accepted {
             pending.entry(*student).or_default().insert(*booking);
@@ -105,7 +105,7 @@ impl Check<'_> {
     }
 }
 
-fn summary<'a>(accepted: usize, notified: impl ExactSizeIterator<Item = &'a Booking>) -> Bookings {
+fn summary<'a>(accepted: usize, notified: impl ExactSizeIterator<Item = &'a Booking>) -> BookingCounts {
     let count = notified.len();
     let (mut duplicate, mut waits) = (0, Vec::with_capacity(count));
     for booking in notified {
@@ -115,7 +115,7 @@ fn summary<'a>(accepted: usize, notified: impl ExactSizeIterator<Item = &'a Book
             waits.push(u64::try_from(nanos).unwrap_or_default());
         }
     }
-    Bookings {
+    BookingCounts {
         accepted: accepted as u64,
         notified: count as u64,
         duplicate,

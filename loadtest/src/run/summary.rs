@@ -8,7 +8,7 @@ use collector::trace::Kind;
 use system::role::Role;
 
 use super::{Endpoints, Results, RunOptions};
-use crate::analysis::traces::ExplainedTraces;
+use crate::analysis::traces::SelectedTraces;
 use crate::bundle::schema::{
     self, Cache, Finding, HopSummary, Host, InstanceReplies, Phase, Requests, Run, SCHEMA,
 };
@@ -68,7 +68,7 @@ pub(super) fn summarize(
     endpoints: &Endpoints,
     due: &Due,
     results: &Results,
-    explained: &ExplainedTraces,
+    selected: &SelectedTraces,
 ) -> Run {
     let measured = &results.driven.measured;
     let mut hops = results.hops.clone();
@@ -78,7 +78,7 @@ pub(super) fn summarize(
         };
         key(a).cmp(&key(b))
     });
-    explained.fill_self_times(&mut hops);
+    selected.fill_self_times(&mut hops);
     let mut run = Run {
         schema: SCHEMA,
         started_at: results.driven.zero.map_or_else(Utc::now, DateTime::from),
@@ -98,11 +98,11 @@ pub(super) fn summarize(
         cache: cache(measured),
         bookings: results.bookings,
         ledger: results.ledger.clone(),
-        blame: explained.blame.clone(),
+        blame: selected.blame.clone(),
         validity: results.validity.clone(),
         slo: Vec::new(),
         findings: findings(measured),
-        slow_trace: explained.slow.as_ref().and_then(collector::trace::Trace::id),
+        slow_trace: selected.slow.as_ref().and_then(collector::trace::Trace::id),
     };
     run.slo = options.slo.iter().map(|slo| slo.evaluate(&run, measured)).collect();
     run.passed = passed(&run);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::ports::Ports;
-use super::process::Process;
+use super::process::ChildProcess;
 use super::role_process::loopback;
 
 /// URLs, log files and process ids of a running stack.
@@ -37,9 +37,9 @@ pub(crate) struct Running {
 }
 
 impl Addresses {
-    pub(super) fn new(ports: &Ports, database_url: &str, folder: &Path, processes: &[Process]) -> Self {
+    pub(super) fn new(ports: &Ports, database_url: &str, folder: &Path, processes: &[ChildProcess]) -> Self {
         let running =
-            |process: &Process| (process.name, Running { pid: process.pid, log: process.log.clone() });
+            |process: &ChildProcess| (process.name, Running { pid: process.pid, log: process.log.clone() });
         Self {
             frontend: loopback(ports.frontend),
             balancer: loopback(ports.balancer),

@@ -32,7 +32,7 @@ pub(crate) struct Ports {
 
 impl Ports {
     /// Returns the default ports.
-    pub(crate) fn table() -> Self {
+    pub(crate) fn default_ports() -> Self {
         Self {
             frontend: Role::Frontend.port(),
             balancer: Role::Balancer.port(),

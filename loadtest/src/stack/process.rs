@@ -16,7 +16,7 @@ const TAIL_BYTES: u64 = 32 * 1024;
 
 /// A running child.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct ChildProcess {
     pub(crate) name: &'static str,
     pub(crate) log: PathBuf,
     pub(crate) pid: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Process {
     output: File,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts `command`, logging to `NAME.log` in `folder`.
     pub(crate) fn start(
         name: &'static str,

@@ -1,5 +1,5 @@
 //! Reads the JSON of a file: lines of OTLP JSON, one OTLP JSON document, or one Jaeger UI document. Reads it as a stream:
-//! memory holds at most one line, one envelope or one trace.
+//! memory holds at most one line, one `ResourceSpans` or one trace.
 
 mod visit;
 
@@ -14,7 +14,7 @@ use visit::Document;
 const MAX_LINE: usize = 256 << 20;
 
 /// One part of a file.
-pub(super) enum Part {
+pub(super) enum DocumentPart {
     /// Spans.
     Spans(ResourceSpans),
     /// The end of a line or of a trace.
@@ -35,7 +35,7 @@ pub(super) enum ReadError {
 }
 
 /// Receives the parts. Its errors end the reading.
-pub(super) type PartSink<'a> = &'a mut dyn FnMut(Part) -> anyhow::Result<()>;
+pub(super) type PartSink<'a> = &'a mut dyn FnMut(DocumentPart) -> anyhow::Result<()>;
 
 /// Passes all parts of a file to `each`, in order.
 pub(super) fn read(mut text: impl BufRead, each: PartSink<'_>) -> Result<(), ReadError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use collector::UiTrace;
-use collector::ledger::Row;
+use collector::ledger::LedgerRow;
 use collector::otlp;
 use collector::trace::{Trace, TraceId};
 
@@ -92,7 +92,7 @@ async fn missing_traces(missing: &[TraceId], collector: &CollectorClient) -> any
     let listed = &missing[..missing.len().min(MAX_NAMED_TRACES)];
     let ledger = collector.ledger(listed).await?;
     let why = ledger.examples.iter().map(|loss| match loss.row {
-        Row::Evicted => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
+        LedgerRow::Evicted => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
         _ => format!("trace {} was not found: {}", loss.trace_id, loss.why),
     });
     let mut why: Vec<String> = why.collect();

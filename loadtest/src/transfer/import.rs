@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Import;
-use super::document::{self, Part};
+use super::document::{self, DocumentPart};
 use super::input::Input;
 use super::progress::{Progress, count};
 use super::request::{RequestBuilder, TraceRequest};
-use super::send::{Delivery, Receiver};
+use super::send::{Receiver, SendResult};
 use crate::usage::UsageError;
 
 /// Maximum number of concurrent requests, and of requests waiting to be sent.
@@ -36,7 +36,7 @@ pub(crate) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
         inputs.push(check(name, &mut contents).map_err(UsageError)?);
     }
     let receiver = Receiver::at(&arguments.otlp)?;
-    let mut sum = Delivery::default();
+    let mut sum = SendResult::default();
     let sent = send(inputs, &receiver, &mut sum, contents.spans, &progress).await;
     // Some receivers report more rejected spans than were sent.
     let taken = sum.spans.saturating_sub(sum.rejected);
@@ -54,9 +54,9 @@ fn check(name: &str, contents: &mut Contents) -> anyhow::Result<Input> {
     let input = Input::open(name)?;
     let before = contents.spans;
     read(&input, &mut |part| {
-        if let Part::Spans(envelope) = part {
-            contents.traces.extend(envelope.traces());
-            contents.spans += envelope.spans();
+        if let DocumentPart::Spans(resource_spans) = part {
+            contents.traces.extend(resource_spans.traces());
+            contents.spans += resource_spans.spans();
         }
         Ok(())
     })?;
@@ -73,14 +73,14 @@ fn read(input: &Input, each: document::PartSink<'_>) -> anyhow::Result<()> {
 async fn send(
     inputs: Vec<Input>,
     receiver: &Receiver,
-    sum: &mut Delivery,
+    sum: &mut SendResult,
     spans: usize,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let (full, mut batches) = mpsc::channel(CONCURRENT_REQUESTS);
     let reading = tokio::task::spawn_blocking(move || batched(&inputs, &full));
     let mut sending = JoinSet::new();
-    let mut add = |taken: Delivery| {
+    let mut add = |taken: SendResult| {
         sum.spans += taken.spans;
         sum.rejected += taken.rejected;
         if sum.reason.is_empty() {

@@ -2,7 +2,7 @@
 
 use collector::otlp::ResourceSpans;
 
-use super::document::Part;
+use super::document::DocumentPart;
 
 /// Size in bytes from which a request is complete at the end of a line or trace.
 const TARGET_BYTES: usize = 1 << 20;
@@ -35,13 +35,13 @@ impl RequestBuilder {
     /// Adds a part; passes each complete request to `full`.
     pub(super) fn push(
         &mut self,
-        part: Part,
+        part: DocumentPart,
         full: &mut impl FnMut(TraceRequest) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         match part {
-            Part::Spans(envelope) => self.envelope(envelope, full),
-            Part::End if self.body.len() >= TARGET_BYTES => full(self.take()),
-            Part::End => Ok(()),
+            DocumentPart::Spans(resource_spans) => self.resource_spans(resource_spans, full),
+            DocumentPart::End if self.body.len() >= TARGET_BYTES => full(self.take()),
+            DocumentPart::End => Ok(()),
         }
     }
 
@@ -50,18 +50,18 @@ impl RequestBuilder {
         (self.body.len() > START.len()).then(|| self.take())
     }
 
-    fn envelope(
+    fn resource_spans(
         &mut self,
-        envelope: ResourceSpans,
+        resource_spans: ResourceSpans,
         full: &mut impl FnMut(TraceRequest) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let json = serde_json::to_string(&envelope)?;
-        let spans = envelope.spans();
+        let json = serde_json::to_string(&resource_spans)?;
+        let spans = resource_spans.spans();
         if json.len() > MAX_BYTES && spans > 1 {
             drop(json);
-            let [first, second] = envelope.halves();
-            self.envelope(first, full)?;
-            return self.envelope(second, full);
+            let [first, second] = resource_spans.halves();
+            self.resource_spans(first, full)?;
+            return self.resource_spans(second, full);
         }
         if self.spans > 0 && self.body.len() + json.len() > MAX_BYTES {
             full(self.take())?;
@@ -87,17 +87,19 @@ mod tests {
 
     use super::*;
 
-    /// Returns an envelope with `spans` spans whose names have `bytes` bytes.
-    fn envelope(spans: usize, bytes: usize) -> Part {
+    const END: DocumentPart = DocumentPart::End;
+
+    /// Returns a part with `spans` spans whose names have `bytes` bytes.
+    fn part(spans: usize, bytes: usize) -> DocumentPart {
         let name = "x".repeat(bytes);
         let span = |id| format!(r#"{{"traceId":"{:032x}","spanId":"{id:016x}","name":"{name}"}}"#, 1);
         let spans: Vec<String> = (1..=spans).map(span).collect();
         let json = format!(r#"{{"scopeSpans":[{{"spans":[{}]}}]}}"#, spans.join(","));
-        Part::Spans(serde_json::from_str(&json).unwrap())
+        DocumentPart::Spans(serde_json::from_str(&json).unwrap())
     }
 
     /// Returns the number of spans in each request. Every request must be valid OTLP JSON.
-    fn requests(parts: Vec<Part>) -> Vec<usize> {
+    fn requests(parts: Vec<DocumentPart>) -> Vec<usize> {
         let (mut batches, mut requests) = (RequestBuilder::default(), Vec::new());
         let mut full = |TraceRequest { body, spans }| {
             assert_eq!(from_json_line(&body).unwrap().spans.len(), spans);
@@ -114,8 +116,7 @@ mod tests {
 
     #[test]
     fn combines_lines_into_one_request_up_to_the_target_size() {
-        let lines =
-            |count, bytes| (0..count).flat_map(move |_| [envelope(1, bytes), envelope(1, 0), Part::End]);
+        let lines = |count, bytes| (0..count).flat_map(move |_| [part(1, bytes), part(1, 0), END]);
         assert_eq!(requests(lines(3, 10).collect()), [6]);
         assert_eq!(requests(lines(5, TARGET_BYTES / 2).collect()), [4, 4, 2]);
         assert_eq!(requests(Vec::new()), [0_usize; 0]);
@@ -123,9 +124,9 @@ mod tests {
 
     #[test]
     fn splits_a_line_only_above_the_maximum_size() {
-        assert_eq!(requests(vec![envelope(3, TARGET_BYTES), envelope(3, TARGET_BYTES), Part::End]), [6]);
-        assert_eq!(requests(vec![envelope(5, TARGET_BYTES), envelope(5, TARGET_BYTES), Part::End]), [5, 5]);
-        assert_eq!(requests(vec![envelope(10, TARGET_BYTES), Part::End]), [5, 5]);
-        assert_eq!(requests(vec![envelope(1, 2 * MAX_BYTES), Part::End]), [1], "one span cannot be split");
+        assert_eq!(requests(vec![part(3, TARGET_BYTES), part(3, TARGET_BYTES), END]), [6]);
+        assert_eq!(requests(vec![part(5, TARGET_BYTES), part(5, TARGET_BYTES), END]), [5, 5]);
+        assert_eq!(requests(vec![part(10, TARGET_BYTES), END]), [5, 5]);
+        assert_eq!(requests(vec![part(1, 2 * MAX_BYTES), END]), [1], "one span cannot be split");
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Receiver {
 
 /// Result of an accepted request.
 #[derive(Debug, Default)]
-pub(super) struct Delivery {
+pub(super) struct SendResult {
     pub(super) spans: usize,
     pub(super) rejected: usize,
     /// The receiver's reason for rejecting spans.
@@ -69,7 +69,7 @@ impl Receiver {
     }
 
     /// Sends the request. Fails if the receiver does not accept it.
-    pub(super) async fn send(self, TraceRequest { body, spans }: TraceRequest) -> anyhow::Result<Delivery> {
+    pub(super) async fn send(self, TraceRequest { body, spans }: TraceRequest) -> anyhow::Result<SendResult> {
         let body = reqwest::Body::from(body);
         let request = self.http.post(&self.url).header(CONTENT_TYPE, "application/json").body(body);
         let mut delays = RetryDelays::from(Instant::now());
@@ -78,7 +78,7 @@ impl Receiver {
             let reply = again.send().await.map_err(|error| self.no_reply(error))?;
             let status = reply.status();
             if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                return self.delivery(reply, spans).await;
+                return self.result(reply, spans).await;
             }
             let requested = parse_retry_after(reply.headers(), chrono::Utc::now());
             let Some(delay) = delays.delay(Instant::now(), requested) else {
@@ -94,7 +94,7 @@ impl Receiver {
         }
     }
 
-    async fn delivery(&self, reply: Response, spans: usize) -> anyhow::Result<Delivery> {
+    async fn result(&self, reply: Response, spans: usize) -> anyhow::Result<SendResult> {
         let status = reply.status();
         let text = reply.text().await.with_context(|| format!("the connection to {} ended", self.url))?;
         if !status.is_success() {
@@ -111,7 +111,7 @@ impl Receiver {
             JsonInteger::Number(number) => number,
             JsonInteger::Text(text) => text.parse().with_context(not_otlp)?,
         };
-        Ok(Delivery { spans, rejected, reason: partial.error_message })
+        Ok(SendResult { spans, rejected, reason: partial.error_message })
     }
 
     fn no_reply(&self, error: reqwest::Error) -> anyhow::Error {

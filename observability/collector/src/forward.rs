@@ -163,25 +163,25 @@ async fn forward_queue(
         let outcome = tokio::select! {
             biased;
             outcome = send(&channel, message, &mut health) => outcome,
-            () = &mut deadline => Outcome::Stopped,
+            () = &mut deadline => SendOutcome::Stopped,
         };
         shared.remove_from_queue(bytes, spans);
         shared.counts.add(&outcome, spans);
         health.record(&outcome);
-        if let Outcome::Stopped = outcome {
+        if let SendOutcome::Stopped = outcome {
             break;
         }
     }
     messages.close();
     while let Ok(queued) = messages.try_recv() {
         shared.remove_from_queue(queued.bytes(), queued.spans);
-        shared.counts.add(&Outcome::Stopped, queued.spans);
+        shared.counts.add(&SendOutcome::Stopped, queued.spans);
     }
     shared.counts.log();
 }
 
 #[derive(Debug)]
-enum Outcome {
+enum SendOutcome {
     /// Accepted, except for this number of spans.
     Sent(u64),
     Refused(Status),
@@ -197,14 +197,14 @@ struct Health {
 
 impl Health {
     /// Updates the state after a message.
-    fn record(&mut self, outcome: &Outcome) {
+    fn record(&mut self, outcome: &SendOutcome) {
         match outcome {
-            Outcome::Refused(status) | Outcome::Unreachable(status) => self.failed(status),
-            Outcome::Sent(_) if self.failing => {
+            SendOutcome::Refused(status) | SendOutcome::Unreachable(status) => self.failed(status),
+            SendOutcome::Sent(_) if self.failing => {
                 self.failing = false;
                 tracing::info!("forwarding works again");
             }
-            Outcome::Sent(_) | Outcome::Stopped => {}
+            SendOutcome::Sent(_) | SendOutcome::Stopped => {}
         }
     }
 
@@ -236,31 +236,31 @@ impl ForwardCounters {
         }
     }
 
-    fn add(&self, outcome: &Outcome, mut spans: u64) {
+    fn add(&self, outcome: &SendOutcome, mut spans: u64) {
         let count = match outcome {
-            Outcome::Sent(rejected) => {
+            SendOutcome::Sent(rejected) => {
                 let rejected = spans.min(*rejected);
                 self.rejected.fetch_add(rejected, Ordering::Relaxed);
                 spans -= rejected;
                 &self.sent
             }
-            Outcome::Refused(_) => &self.refused,
-            Outcome::Unreachable(_) => &self.unreachable,
-            Outcome::Stopped => &self.stopped,
+            SendOutcome::Refused(_) => &self.refused,
+            SendOutcome::Unreachable(_) => &self.unreachable,
+            SendOutcome::Stopped => &self.stopped,
         };
         count.fetch_add(spans, Ordering::Relaxed);
     }
 }
 
 /// Sends a message, with retries.
-async fn send(channel: &Channel, message: Bytes, health: &mut Health) -> Outcome {
+async fn send(channel: &Channel, message: Bytes, health: &mut Health) -> SendOutcome {
     let mut last = None;
     for delay in RETRY_DELAYS.into_iter().map(Some).chain([None]) {
         let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, export::export(channel, message.clone()));
         let outcome = attempt.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply within 5 s")));
         match outcome {
-            Ok(rejected) => return Outcome::Sent(rejected),
-            Err(status) if !export::is_retryable(&status) => return Outcome::Refused(status),
+            Ok(rejected) => return SendOutcome::Sent(rejected),
+            Err(status) if !export::is_retryable(&status) => return SendOutcome::Refused(status),
             Err(status) => {
                 health.failed(&status);
                 last = Some(status);
@@ -271,5 +271,5 @@ async fn send(channel: &Channel, message: Bytes, health: &mut Health) -> Outcome
             tokio::time::sleep(delay.max(requested.min(MAX_RETRY_DELAY))).await;
         }
     }
-    Outcome::Unreachable(last.unwrap_or_else(|| Status::unavailable("")))
+    SendOutcome::Unreachable(last.unwrap_or_else(|| Status::unavailable("")))
 }

@@ -71,7 +71,7 @@ pub(crate) struct Measurement<'a> {
 /// The latency distributions of all operations.
 #[derive(Debug)]
 pub(crate) struct Latencies {
-    services: HashMap<Box<str>, Service, RandomState>,
+    services: HashMap<Box<str>, ServiceSeries, RandomState>,
     max_series: usize,
     series: usize,
     bytes: usize,
@@ -92,7 +92,7 @@ pub(crate) struct RecentCalls {
 }
 
 #[derive(Debug, Default)]
-struct Service {
+struct ServiceSeries {
     /// By kind, then by operation.
     operations: [HashMap<Box<str>, Series, RandomState>; 6],
 }
@@ -140,9 +140,9 @@ impl Latencies {
                 self.overflow += measurements.into_iter().count() as u64;
                 return;
             }
-            self.services.insert(service.into(), Service::default());
+            self.services.insert(service.into(), ServiceSeries::default());
         }
-        let Some(Service { operations }) = self.services.get_mut(service) else { return };
+        let Some(ServiceSeries { operations }) = self.services.get_mut(service) else { return };
         for measurement in measurements {
             let operation = clip(measurement.operation);
             let slot = self.hour.admit(measurement.end_ns, now_ns);
@@ -238,7 +238,7 @@ impl Latencies {
 
     /// Returns the operations of a service with their kinds, sorted.
     pub(crate) fn operations(&self, service: &str) -> Vec<(String, Kind)> {
-        let kinds = self.services.get(service).into_iter().flat_map(Service::by_kind);
+        let kinds = self.services.get(service).into_iter().flat_map(ServiceSeries::by_kind);
         let names = kinds.flat_map(|(kind, series)| series.keys().map(move |name| (name.to_string(), kind)));
         let mut operations: Vec<_> = names.collect();
         operations.sort_unstable();
@@ -286,7 +286,7 @@ impl Latencies {
     }
 }
 
-impl Service {
+impl ServiceSeries {
     fn by_kind(&self) -> impl Iterator<Item = (Kind, &HashMap<Box<str>, Series, RandomState>)> {
         const KINDS: [Kind; 6] =
             [Kind::Unspecified, Kind::Internal, Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer];
@@ -294,7 +294,7 @@ impl Service {
     }
 }
 
-fn all(services: &mut HashMap<Box<str>, Service, RandomState>) -> impl Iterator<Item = &mut Series> {
+fn all(services: &mut HashMap<Box<str>, ServiceSeries, RandomState>) -> impl Iterator<Item = &mut Series> {
     services.values_mut().flat_map(|service| &mut service.operations).flat_map(HashMap::values_mut)
 }
 

@@ -15,7 +15,7 @@ const MAX_EXAMPLES: usize = 20;
 /// The state of a trace: the first variant that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Row {
+pub enum LedgerRow {
     /// No span is missing.
     Complete,
     /// The store evicted it.
@@ -57,7 +57,7 @@ pub struct Example {
     /// Its id.
     pub trace_id: TraceId,
     /// Its row.
-    pub row: Row,
+    pub row: LedgerRow,
     /// What is missing.
     pub why: String,
 }
@@ -68,49 +68,53 @@ impl Ledger {
         let (row, why) = classify(lookup, dropped);
         self.expected += times;
         *match row {
-            Row::Complete => &mut self.complete,
-            Row::Evicted => &mut self.evicted,
-            Row::DroppedByExporter => &mut self.dropped_by_exporter,
-            Row::Orphaned => &mut self.orphaned,
-            Row::Missing => &mut self.missing,
+            LedgerRow::Complete => &mut self.complete,
+            LedgerRow::Evicted => &mut self.evicted,
+            LedgerRow::DroppedByExporter => &mut self.dropped_by_exporter,
+            LedgerRow::Orphaned => &mut self.orphaned,
+            LedgerRow::Missing => &mut self.missing,
         } += times;
         if let Lookup::Evicted(reason) = lookup {
             *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += times;
         }
-        if row != Row::Complete && self.examples.len() < MAX_EXAMPLES {
+        if row != LedgerRow::Complete && self.examples.len() < MAX_EXAMPLES {
             self.examples.push(Example { trace_id, row, why });
         }
     }
 }
 
-fn classify(lookup: &Lookup, dropped: bool) -> (Row, String) {
+fn classify(lookup: &Lookup, dropped: bool) -> (LedgerRow, String) {
     let (row, why) = match lookup {
         Lookup::Evicted(reason) => {
-            return (Row::Evicted, format!("removed to free space: {}", reason.as_str()));
+            return (LedgerRow::Evicted, format!("removed to free space: {}", reason.as_str()));
         }
-        Lookup::Unknown => (Row::Missing, "no span was received".to_owned()),
-        Lookup::Kept(trace) => match gap(trace) {
+        Lookup::Unknown => (LedgerRow::Missing, "no span was received".to_owned()),
+        Lookup::Stored(trace) => match gap(trace) {
             // A dropped leaf leaves no gap; only the exporter's report shows it.
-            None if dropped => (Row::DroppedByExporter, "no gap".to_owned()),
-            None => return (Row::Complete, String::new()),
+            None if dropped => (LedgerRow::DroppedByExporter, "no gap".to_owned()),
+            None => return (LedgerRow::Complete, String::new()),
             Some(gap) => gap,
         },
     };
-    if dropped { (Row::DroppedByExporter, format!("{why}; an exporter dropped spans")) } else { (row, why) }
+    if dropped {
+        (LedgerRow::DroppedByExporter, format!("{why}; an exporter dropped spans"))
+    } else {
+        (row, why)
+    }
 }
 
 /// Returns the first gap of a trace; orphaned spans come first.
-fn gap(trace: &Trace) -> Option<(Row, String)> {
+fn gap(trace: &Trace) -> Option<(LedgerRow, String)> {
     let present: HashSet<SpanId> = trace.spans.iter().map(|span| span.span_id).collect();
     let orphan = |span: &&Span| span.parent.is_some_and(|parent| !present.contains(&parent));
     if let Some(span) = trace.spans.iter().find(orphan) {
         let parent = span.parent.map(|id| id.to_string()).unwrap_or_default();
-        return Some((Row::Orphaned, format!("parent {parent} of {} is missing", describe(span))));
+        return Some((LedgerRow::Orphaned, format!("parent {parent} of {} is missing", describe(span))));
     }
     let roots: HashSet<SpanId> =
         trace.spans.iter().filter(|span| span.parent.is_none()).map(|span| span.span_id).collect();
     if roots.len() != 1 {
-        return Some((Row::Missing, format!("{} roots instead of one", roots.len())));
+        return Some((LedgerRow::Missing, format!("{} roots instead of one", roots.len())));
     }
     let received: HashSet<SpanId> = trace.spans.iter().flat_map(receives).collect();
     trace.spans.iter().find_map(|span| {
@@ -123,7 +127,7 @@ fn gap(trace: &Trace) -> Option<(Row, String)> {
         } else {
             return None;
         };
-        Some((Row::Missing, why))
+        Some((LedgerRow::Missing, why))
     })
 }
 

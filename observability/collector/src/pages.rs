@@ -102,7 +102,7 @@ async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>
         }
     };
     off_runtime(site, move |site| match site.ingest.store.get(id) {
-        Lookup::Kept(kept) => trace::page(&site.base, id, &kept).into_response(),
+        Lookup::Stored(stored) => trace::page(&site.base, id, &stored).into_response(),
         Lookup::Evicted(reason) => {
             layout::not_found(&site.base, "Trace evicted", &trace::evicted(id, reason))
         }

@@ -36,7 +36,7 @@ pub(crate) use stats::{RetentionSummary, Stats};
 use entry::Entry;
 use operations::Operations;
 use resource_scopes::{ResourceScope, ResourceScopes};
-use retention::{Retention, Step};
+use retention::{EvictionStep, Retention};
 use span_batch::PendingSpan;
 
 /// Bytes of a trace beside its spans: its entries in the map, in the order of arrival and in its class.
@@ -52,15 +52,15 @@ const RESOURCE_SCOPES_DIVISOR: usize = 16;
 /// Maximum size of the operation names, as a divisor of the store's size.
 const OPERATIONS_DIVISOR: usize = 64;
 
-/// One evicted trace is remembered per this number of bytes of the store. It takes twice 5.3 bytes, so all take 1/14
-/// of the size.
+/// Size of the store for each remembered id of an evicted trace. An id takes up to 10.6 bytes, 5.3 in each of two tables, so
+/// that all ids take 1/14 of the store's size.
 const BYTES_PER_REMEMBERED_ID: usize = 149;
 const MIN_REMEMBERED_IDS: usize = 1 << 16;
 
 /// The result of looking up a trace.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    Kept(Trace),
+    Stored(Trace),
     Evicted(EvictionReason),
     Unknown,
 }
@@ -198,7 +198,7 @@ impl Store {
         };
         let entry = entry.clone();
         drop(inner);
-        Lookup::Kept(entry.decode(id))
+        Lookup::Stored(entry.decode(id))
     }
 
     /// Returns the services of the stored traces and of recently evicted ones.
@@ -337,9 +337,9 @@ impl Inner {
         while self.bytes() > max_bytes {
             self.resource_scopes.sweep_above(max_bytes / RESOURCE_SCOPES_DIVISOR);
             match self.retention.next_step(max_bytes) {
-                Some(Step::Evict(id)) => self.evict(id, None),
-                Some(Step::ClearError(id)) => self.mark(id, |reasons| reasons.error = false),
-                Some(Step::ClearSampled(id)) => self.mark(id, |reasons| reasons.sampled = false),
+                Some(EvictionStep::Evict(id)) => self.evict(id, None),
+                Some(EvictionStep::ClearError(id)) => self.mark(id, |reasons| reasons.error = false),
+                Some(EvictionStep::ClearSampled(id)) => self.mark(id, |reasons| reasons.sampled = false),
                 None if self.traces.is_empty() => {
                     self.resource_scopes.remove_unused();
                     return false;

@@ -72,7 +72,7 @@ fn share(blame: &Blame, hop: &str, kind: ShareKind) -> f64 {
 }
 
 #[test]
-fn work_waiting_and_transit_are_told_apart_and_sum_to_the_latency() {
+fn separates_work_wait_and_transit_which_sum_to_the_latency() {
     let measured = Measured { samples: vec![sample(1, 1000, 100)], ..Measured::default() };
     let bands = bands(&measured);
     let blame = blame(&bands[0], &HashMap::from([(TraceId(1), trace())]));
@@ -94,7 +94,7 @@ fn work_waiting_and_transit_are_told_apart_and_sum_to_the_latency() {
 }
 
 #[test]
-fn a_request_without_its_trace_is_unattributed_but_for_its_lateness() {
+fn a_request_without_its_trace_is_unattributed_except_for_its_lateness() {
     let measured = Measured { samples: vec![sample(1, 1000, 250)], ..Measured::default() };
     let blame = blame(&bands(&measured)[0], &HashMap::new());
     assert_eq!((blame.traces, share(&blame, "unattributed", ShareKind::Unattributed)), (0, 0.75));
@@ -105,7 +105,7 @@ fn a_request_without_its_trace_is_unattributed_but_for_its_lateness() {
 }
 
 #[test]
-fn a_window_lies_around_its_percentile_and_does_not_reach_the_next() {
+fn a_band_contains_its_percentile_but_not_the_next() {
     let samples = (1..=10_000).map(|n| sample(n, n as u64 * 1000, 0)).collect();
     let measured = Measured { samples, ..Measured::default() };
     let bands = bands(&measured);
@@ -118,7 +118,7 @@ fn a_window_lies_around_its_percentile_and_does_not_reach_the_next() {
 }
 
 #[test]
-fn no_requests_no_windows_and_one_request_is_every_percentile() {
+fn without_requests_there_are_no_bands_and_one_request_is_in_every_band() {
     assert!(bands(&Measured::default()).is_empty());
     let measured = Measured { samples: vec![sample(1, 1000, 0)], ..Measured::default() };
     assert!(bands(&measured).iter().all(|band| band.samples.len() == 1));

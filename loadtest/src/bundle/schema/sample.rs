@@ -44,7 +44,7 @@ pub(crate) fn sample() -> Run {
             requests: 3,
         }],
         cache: Cache { hits: 1, misses: 1, ratio: 0.5 },
-        bookings: Bookings {
+        bookings: BookingCounts {
             accepted: 1,
             notified: 1,
             duplicate: 0,
@@ -57,7 +57,7 @@ pub(crate) fn sample() -> Run {
         },
         blame: vec![blame()],
         validity: validity(),
-        slo: vec![Slo { expression: "p99<1ms".into(), value: Some(3.0), met: false }],
+        slo: vec![SloResult { expression: "p99<1ms".into(), value: Some(3.0), met: false }],
         findings: vec![finding()],
         slow_trace: None,
     }

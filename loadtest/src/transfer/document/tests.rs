@@ -15,11 +15,11 @@ fn ui(spans: usize) -> String {
     format!(r#"{{"traceID":"11","spans":[{spans}],"processes":{{"p":{{"serviceName":"s"}}}}}}"#)
 }
 
-/// Returns the number of spans of each envelope, and 0 for each end.
+/// Returns the number of spans of each `ResourceSpans`, and 0 for each end.
 fn parts(text: &str) -> Result<Vec<usize>, String> {
     let mut parts = Vec::new();
     let read = read(text.as_bytes(), &mut |part| {
-        parts.push(if let Part::Spans(envelope) = part { envelope.spans() } else { 0 });
+        parts.push(if let DocumentPart::Spans(resource_spans) = part { resource_spans.spans() } else { 0 });
         Ok(())
     });
     read.map(|()| parts).map_err(|error| error.to_string())

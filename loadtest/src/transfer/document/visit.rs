@@ -7,16 +7,16 @@ use collector::otlp::ResourceSpans;
 use collector::trace::Trace;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Part, PartSink};
+use super::{DocumentPart, PartSink};
 
-/// Number of spans converted to an envelope at a time; the conversion needs a multiple of their memory.
-const SPANS_PER_ENVELOPE: usize = 500;
+/// Number of spans converted to a `ResourceSpans` at a time; the conversion needs a multiple of their memory.
+const SPANS_PER_PART: usize = 500;
 
 /// `{"resourceSpans":[…]}`, `{"data":[…]}`, or a list of the UI's traces.
 pub(super) struct Document<'a>(pub(super) PartSink<'a>);
 
 /// The elements of `resourceSpans`.
-struct Envelopes<'a>(PartSink<'a>);
+struct ResourceSpansList<'a>(PartSink<'a>);
 
 /// The elements of `data`.
 struct UiTraces<'a>(PartSink<'a>);
@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for Document<'_> {
         let mut has_traces = false;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "resourceSpans" => map.next_value_seed(Envelopes(self.0))?,
+                "resourceSpans" => map.next_value_seed(ResourceSpansList(self.0))?,
                 "data" => map.next_value_seed(UiTraces(self.0))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for Document<'_> {
         if !has_traces {
             return Err(de::Error::custom(format_args!("no traces: neither `resourceSpans` nor `data`")));
         }
-        (self.0)(Part::End).map_err(de::Error::custom)
+        (self.0)(DocumentPart::End).map_err(de::Error::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
@@ -60,7 +60,7 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Envelopes<'_> {
+impl<'de> DeserializeSeed<'de> for ResourceSpansList<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -68,7 +68,7 @@ impl<'de> DeserializeSeed<'de> for Envelopes<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Envelopes<'_> {
+impl<'de> Visitor<'de> for ResourceSpansList<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,8 +76,8 @@ impl<'de> Visitor<'de> for Envelopes<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(envelope) = list.next_element::<ResourceSpans>()? {
-            (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
+        while let Some(resource_spans) = list.next_element::<ResourceSpans>()? {
+            (self.0)(DocumentPart::Spans(resource_spans)).map_err(de::Error::custom)?;
         }
         Ok(())
     }
@@ -102,12 +102,12 @@ impl<'de> Visitor<'de> for UiTraces<'_> {
         while let Some(UiTrace(trace)) = list.next_element()? {
             let mut spans = trace.spans.into_iter().peekable();
             while spans.peek().is_some() {
-                let some = Trace { spans: spans.by_ref().take(SPANS_PER_ENVELOPE).collect() };
-                for envelope in ResourceSpans::of(&some) {
-                    (self.0)(Part::Spans(envelope)).map_err(de::Error::custom)?;
+                let some = Trace { spans: spans.by_ref().take(SPANS_PER_PART).collect() };
+                for resource_spans in ResourceSpans::of(&some) {
+                    (self.0)(DocumentPart::Spans(resource_spans)).map_err(de::Error::custom)?;
                 }
             }
-            (self.0)(Part::End).map_err(de::Error::custom)?;
+            (self.0)(DocumentPart::End).map_err(de::Error::custom)?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ const MAX_LABEL_CHARS: usize = 128;
 /// One report: which service dropped how many spans, why, and of which traces. Reports are converted to this form at
 /// once, since a few hundred decoded report spans could take a gigabyte.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct LossReport {
     service: String,
     reason: String,
     spans: u64,
@@ -52,7 +52,7 @@ impl Default for ExporterLosses {
 }
 
 impl ExporterLosses {
-    pub(super) fn record(&mut self, Report { service, reason, spans: count, traces }: Report) {
+    pub(super) fn record(&mut self, LossReport { service, reason, spans: count, traces }: LossReport) {
         for id in traces {
             self.traces.insert(id, 0);
         }
@@ -99,7 +99,7 @@ fn label(text: &str) -> String {
 }
 
 /// Returns the loss report of a span; `None` for any other span.
-pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> {
+pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<LossReport> {
     // Validated first, which bounds the size of the decoded span.
     let is_valid = || validate::span(span, &mut Vec::new(), &mut SearchTerms::default()).is_ok();
     if scope != contract::LOSS_SCOPE || !is_valid() {
@@ -112,7 +112,7 @@ pub(super) fn report(service: &str, scope: &str, span: &[u8]) -> Option<Report> 
     };
     let reason = text(&span.attributes, contract::DROPPED_REASON).unwrap_or("unknown");
     let traces = span.links.iter().filter_map(|link| TraceId::from_bytes(&link.trace_id));
-    Some(Report { service: label(service), reason: label(reason), spans, traces: traces.collect() })
+    Some(LossReport { service: label(service), reason: label(reason), spans, traces: traces.collect() })
 }
 
 fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {

@@ -1,6 +1,6 @@
 //! Walks an encoded `ExportTraceServiceRequest` in place.
 
-use super::exporter_losses::{self, Report};
+use super::exporter_losses::{self, LossReport};
 use crate::otlp::wire::{Fields, Malformed};
 use crate::store::validate::Invalid;
 use crate::store::{Encoded, SpanBatch};
@@ -9,14 +9,14 @@ use crate::store::{Encoded, SpanBatch};
 #[derive(Debug, Default)]
 pub(super) struct ReadOutcome {
     /// Spans that exporters report as dropped.
-    pub(super) reports: Vec<Report>,
+    pub(super) reports: Vec<LossReport>,
     /// Number of invalid spans, and why the first one is invalid.
     pub(super) rejected: Option<(u64, Invalid)>,
 }
 
 /// A part of a message, in the order of the message.
 #[derive(Clone, Copy)]
-enum Part<'m> {
+enum MessagePart<'m> {
     /// A resource and scope, followed by this number of spans.
     Group { resource: Encoded<'m>, scope: Encoded<'m>, spans: u64 },
     /// A span of the current group.
@@ -46,17 +46,17 @@ struct Reading<'m, K> {
 }
 
 impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
-    fn part(&mut self, part: Part<'m>) {
+    fn part(&mut self, part: MessagePart<'m>) {
         match part {
-            Part::Group { resource, scope, spans } => {
+            MessagePart::Group { resource, scope, spans } => {
                 let begun = self.batch.begin_group(resource, scope);
                 self.group_is_invalid = begun.is_err();
                 if let Err(error) = begun {
                     self.reject(spans, error);
                 }
             }
-            Part::Span(_) if self.group_is_invalid => {}
-            Part::Span(span) => self.span(span),
+            MessagePart::Span(_) if self.group_is_invalid => {}
+            MessagePart::Span(span) => self.span(span),
         }
     }
 
@@ -76,7 +76,7 @@ impl<'m, K: FnMut(&SpanBatch<'m>)> Reading<'m, K> {
     }
 }
 
-fn walk<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Result<(), Malformed> {
+fn walk<'m>(message: &'m [u8], each: &mut impl FnMut(MessagePart<'m>)) -> Result<(), Malformed> {
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         if number == 1 {
@@ -86,7 +86,7 @@ fn walk<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Result<(), Ma
     Ok(())
 }
 
-fn resource_spans<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Result<(), Malformed> {
+fn resource_spans<'m>(message: &'m [u8], each: &mut impl FnMut(MessagePart<'m>)) -> Result<(), Malformed> {
     let mut resource = Encoded::default();
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
@@ -109,7 +109,7 @@ fn resource_spans<'m>(message: &'m [u8], each: &mut impl FnMut(Part<'m>)) -> Res
 fn scope_spans<'m>(
     resource: Encoded<'m>,
     message: &'m [u8],
-    each: &mut impl FnMut(Part<'m>),
+    each: &mut impl FnMut(MessagePart<'m>),
 ) -> Result<(), Malformed> {
     let mut scope = Encoded::default();
     let mut spans = 0;
@@ -125,11 +125,11 @@ fn scope_spans<'m>(
     if spans == 0 {
         return Ok(());
     }
-    each(Part::Group { resource, scope, spans });
+    each(MessagePart::Group { resource, scope, spans });
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         if number == 2 {
-            each(Part::Span(field.bytes()?));
+            each(MessagePart::Span(field.bytes()?));
         }
     }
     Ok(())

@@ -43,7 +43,7 @@ fn a_trace_that_became_too_large_is_no_exemplar() {
         .concat();
     assert!(!exemplars.is_empty());
     for exemplar in exemplars {
-        assert!(matches!(ingest.store.get(exemplar.trace_id), Lookup::Kept(_)), "{exemplar:?}");
+        assert!(matches!(ingest.store.get(exemplar.trace_id), Lookup::Stored(_)), "{exemplar:?}");
     }
 }
 
@@ -69,7 +69,7 @@ fn reopens_a_trace_that_repeats_its_resources() {
         accept_of(&ingest, resources[id as usize % 2].clone(), vec![span]);
     }
     let kept = |ingest: &Ingest| match ingest.store.get(TraceId(1)) {
-        Lookup::Kept(trace) => trace,
+        Lookup::Stored(trace) => trace,
         other => panic!("{other:?}"),
     };
     let line = otlp::to_json_line(&kept(&ingest)).unwrap();
@@ -96,6 +96,6 @@ fn an_empty_service_name_counts_as_unset() {
     let ingest = Ingest::new(1 << 20, None);
     accept_of(&ingest, proto_resource(""), vec![span(1, 1, 1)]);
     assert_eq!(ingest.services(), ["unknown_service"]);
-    let Lookup::Kept(trace) = ingest.store.get(TraceId(1)) else { panic!() };
+    let Lookup::Stored(trace) = ingest.store.get(TraceId(1)) else { panic!() };
     assert_eq!(trace.spans[0].service(), "unknown_service");
 }

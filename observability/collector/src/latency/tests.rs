@@ -122,7 +122,7 @@ fn recent_calls_are_grouped_by_end_time() {
 }
 
 #[test]
-fn spans_outside_the_last_hour_count_in_the_histogram_alone() {
+fn spans_outside_the_last_hour_count_only_in_the_histogram() {
     let mut latencies = Latencies::new(1 << 30);
     let spans = [ended("x", NOON, 1), ended("x", NOON + 10 * SECOND, 1), ended("x", NOON - 3600 * SECOND, 1)];
     record_at(&mut latencies, NOON, &spans);

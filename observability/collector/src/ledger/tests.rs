@@ -15,25 +15,30 @@ fn complete() -> Trace {
     Trace { spans }
 }
 
-fn row(trace: Trace) -> Row {
-    classify(&Lookup::Kept(trace), false).0
+fn row(trace: Trace) -> LedgerRow {
+    classify(&Lookup::Stored(trace), false).0
 }
 
 #[test]
 fn a_trace_without_gaps_is_complete() {
-    assert_eq!(row(complete()), Row::Complete);
+    assert_eq!(row(complete()), LedgerRow::Complete);
 }
 
 #[test]
 fn a_reported_drop_counts_even_without_a_gap() {
-    let (row, why) = classify(&Lookup::Kept(complete()), true);
-    assert_eq!(row, Row::DroppedByExporter);
+    let (row, why) = classify(&Lookup::Stored(complete()), true);
+    assert_eq!(row, LedgerRow::DroppedByExporter);
     assert!(why.contains("no gap"), "{why}");
 }
 
 #[test]
 fn a_trace_that_lacks_any_span_is_incomplete() {
-    let rows = [(0, Row::Orphaned), (1, Row::Orphaned), (2, Row::Orphaned), (3, Row::Missing)];
+    let rows = [
+        (0, LedgerRow::Orphaned),
+        (1, LedgerRow::Orphaned),
+        (2, LedgerRow::Orphaned),
+        (3, LedgerRow::Missing),
+    ];
     for (missing, expected) in rows {
         let mut trace = complete();
         trace.spans.remove(missing);
@@ -45,8 +50,8 @@ fn a_trace_that_lacks_any_span_is_incomplete() {
 fn detects_a_missing_server_span_from_the_client_span() {
     let mut trace = complete();
     trace.spans.truncate(1);
-    let (row, why) = classify(&Lookup::Kept(trace), false);
-    assert_eq!(row, Row::Missing);
+    let (row, why) = classify(&Lookup::Stored(trace), false);
+    assert_eq!(row, LedgerRow::Missing);
     assert!(why.contains("0000000000000002"), "{why}");
 }
 
@@ -54,7 +59,7 @@ fn detects_a_missing_server_span_from_the_client_span() {
 fn a_link_within_the_trace_counts_as_receiving_the_message() {
     let mut trace = complete();
     trace.spans[3].parent = Some(SpanId(1));
-    assert_eq!(row(trace.clone()), Row::Missing, "a consumer that is the child of another span");
+    assert_eq!(row(trace.clone()), LedgerRow::Missing, "a consumer that is the child of another span");
     let link = |trace_id| Link {
         trace_id: Some(TraceId(trace_id)),
         span_id: Some(SpanId(3)),
@@ -64,9 +69,9 @@ fn a_link_within_the_trace_counts_as_receiving_the_message() {
         flags: 0,
     };
     trace.spans[3].links.push(link(2));
-    assert_eq!(row(trace.clone()), Row::Missing, "a link into another trace");
+    assert_eq!(row(trace.clone()), LedgerRow::Missing, "a link into another trace");
     trace.spans[3].links.push(link(1));
-    assert_eq!(row(trace), Row::Complete);
+    assert_eq!(row(trace), LedgerRow::Complete);
 }
 
 #[test]
@@ -74,39 +79,39 @@ fn a_failed_send_needs_no_receiver() {
     let mut trace = complete();
     trace.spans.pop();
     trace.spans[2].status = Status { code: StatusCode::Error, message: String::new() };
-    assert_eq!(row(trace), Row::Complete);
+    assert_eq!(row(trace), LedgerRow::Complete);
 }
 
 #[test]
 fn two_roots_and_cyclic_parents_are_incomplete() {
     let mut trace = complete();
     trace.spans.push(span((9, 0, 0, 1)));
-    assert_eq!(row(trace), Row::Missing);
-    let circle = Trace { spans: [(1, 2, 0, 1), (2, 1, 0, 1)].into_iter().map(span).collect() };
-    assert_eq!(row(circle), Row::Missing);
+    assert_eq!(row(trace), LedgerRow::Missing);
+    let cycle = Trace { spans: [(1, 2, 0, 1), (2, 1, 0, 1)].into_iter().map(span).collect() };
+    assert_eq!(row(cycle), LedgerRow::Missing);
 }
 
 #[test]
 fn duplicate_spans_do_not_matter() {
     let mut trace = complete();
     trace.spans.extend(complete().spans);
-    assert_eq!(row(trace), Row::Complete);
+    assert_eq!(row(trace), LedgerRow::Complete);
 }
 
 #[test]
 fn eviction_precedes_a_reported_drop_which_precedes_the_rest() {
-    assert_eq!(classify(&Lookup::Evicted(EvictionReason::Old), true).0, Row::Evicted);
-    assert_eq!(classify(&Lookup::Unknown, true).0, Row::DroppedByExporter);
-    assert_eq!(classify(&Lookup::Unknown, false).0, Row::Missing);
+    assert_eq!(classify(&Lookup::Evicted(EvictionReason::Old), true).0, LedgerRow::Evicted);
+    assert_eq!(classify(&Lookup::Unknown, true).0, LedgerRow::DroppedByExporter);
+    assert_eq!(classify(&Lookup::Unknown, false).0, LedgerRow::Missing);
     let mut orphaned = complete();
     orphaned.spans.remove(0);
-    assert_eq!(classify(&Lookup::Kept(orphaned), true).0, Row::DroppedByExporter);
+    assert_eq!(classify(&Lookup::Stored(orphaned), true).0, LedgerRow::DroppedByExporter);
 }
 
 #[test]
 fn rows_sum_to_expected_and_examples_are_bounded() {
     let mut ledger = Ledger::default();
-    ledger.enter(TraceId(1), 1, &Lookup::Kept(complete()), false);
+    ledger.enter(TraceId(1), 1, &Lookup::Stored(complete()), false);
     for id in 2..40 {
         ledger.enter(TraceId(id), 1, &Lookup::Unknown, id % 2 == 0);
     }

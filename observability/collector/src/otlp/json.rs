@@ -20,7 +20,7 @@ pub(crate) fn to_protobuf(json: &[u8]) -> serde_json::Result<Bytes> {
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Error::custom("not a JSON object"));
     }
-    let Request { resource_spans } = serde_json::from_slice(json)?;
+    let ExportRequest { resource_spans } = serde_json::from_slice(json)?;
     Ok(resource_spans.encoded.into())
 }
 
@@ -45,8 +45,8 @@ pub(crate) fn has_at_most_parts(json: &[u8], max: usize) -> bool {
 /// `ExportTraceServiceRequest`.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Request {
-    resource_spans: List<1, OfResource>,
+struct ExportRequest {
+    resource_spans: MessageList<1, OfResource>,
 }
 
 /// `ResourceSpans`.
@@ -54,7 +54,7 @@ struct Request {
 #[serde(rename_all = "camelCase", default)]
 struct OfResource {
     resource: Option<Message<Resource>>,
-    scope_spans: List<2, OfScope>,
+    scope_spans: MessageList<2, OfScope>,
     schema_url: String,
 }
 
@@ -63,7 +63,7 @@ struct OfResource {
 #[serde(rename_all = "camelCase", default)]
 struct OfScope {
     scope: Option<Message<InstrumentationScope>>,
-    spans: List<2, Message<Span>>,
+    spans: MessageList<2, Message<Span>>,
     schema_url: String,
 }
 
@@ -74,12 +74,12 @@ struct Message<M> {
 }
 
 /// Protobuf messages, each preceded by the key of field `NUMBER` and its length.
-struct List<const NUMBER: u32, T> {
+struct MessageList<const NUMBER: u32, T> {
     encoded: Vec<u8>,
     read_as: PhantomData<T>,
 }
 
-impl<const NUMBER: u32, T> Default for List<NUMBER, T> {
+impl<const NUMBER: u32, T> Default for MessageList<NUMBER, T> {
     fn default() -> Self {
         Self { encoded: Vec::new(), read_as: PhantomData }
     }
@@ -134,7 +134,7 @@ impl<'de, M: DeserializeOwned + prost::Message> Deserialize<'de> for Message<M> 
     }
 }
 
-impl<'de, const NUMBER: u32, T> Deserialize<'de> for List<NUMBER, T>
+impl<'de, const NUMBER: u32, T> Deserialize<'de> for MessageList<NUMBER, T>
 where
     T: Deserialize<'de> + Into<Vec<u8>>,
 {
@@ -143,7 +143,7 @@ where
     }
 }
 
-impl<'de, const NUMBER: u32, T> Visitor<'de> for List<NUMBER, T>
+impl<'de, const NUMBER: u32, T> Visitor<'de> for MessageList<NUMBER, T>
 where
     T: Deserialize<'de> + Into<Vec<u8>>,
 {

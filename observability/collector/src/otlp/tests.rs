@@ -159,7 +159,7 @@ proptest! {
         let ingest = Ingest::new(64 << 20, None);
         ingest.accept(&json_to_protobuf(line.as_bytes()).unwrap(), Transport::Http).unwrap();
         match ingest.store.get(TraceId(1)) {
-            Lookup::Kept(kept) => prop_assert_eq!(kept, trace),
+            Lookup::Stored(stored) => prop_assert_eq!(stored, trace),
             other => prop_assert!(false, "{:?}", other),
         }
     }
@@ -185,7 +185,7 @@ proptest! {
         let shown: usize = ingest.store.search(&everything).map(|trace| trace.spans.len()).sum();
         prop_assert_eq!(shown as u64, ingest.store.stats().spans);
         ingest.accept(&whole.into(), Transport::Grpc).unwrap();
-        prop_assert!(matches!(ingest.store.get(TraceId(1)), Lookup::Kept(_)));
+        prop_assert!(matches!(ingest.store.get(TraceId(1)), Lookup::Stored(_)));
     }
 
     #[test]
@@ -202,7 +202,7 @@ proptest! {
         let accepted = json_to_protobuf(&damaged).map(|message| ingest.accept(&message, Transport::Http));
         // JSON of the right structure converts to a well-formed message, even if its spans are invalid.
         prop_assert!(!matches!(accepted, Ok(Err(_))), "{:?}", accepted);
-        let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Lookup::Kept(_)));
+        let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Lookup::Stored(_)));
         prop_assert_eq!(kept.count(), ingest.store.stats().traces);
     }
 }

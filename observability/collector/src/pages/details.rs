@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::attributes::{self, SHOWN, missing};
 use super::budget::MarkupBudget;
-use super::resource_scopes::ResourceScopes;
+use super::resource_scopes::ResourceScopeSections;
 use super::text;
 use crate::base_path::BasePath;
 use crate::blame::waterfall::Placement;
@@ -17,7 +17,7 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 /// Shared context of the details on a page.
 pub(super) struct Details<'a> {
     pub(super) base: &'a BasePath,
-    pub(super) resource_scopes: &'a ResourceScopes,
+    pub(super) resource_scopes: &'a ResourceScopeSections,
     pub(super) budget: &'a MarkupBudget,
 }
 

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::form::{DEFAULT_LIMIT, Field, FieldErrors, Form, MAX_LIMIT};
+use super::form::{DEFAULT_LIMIT, FieldErrors, Form, FormField, MAX_LIMIT};
 use super::text;
 use crate::base_path::BasePath;
 
@@ -44,10 +44,10 @@ pub(super) fn form(
                 datalist #operations { @for operation in operations { option value=(operation) {} } }
             }
             (tags(form, errors))
-            (input("minDuration", "Minimum duration", &form.min_duration, "1.2ms", errors.get(&Field::MinDuration)))
-            (input("maxDuration", "Maximum duration", &form.max_duration, "3s", errors.get(&Field::MaxDuration)))
+            (input("minDuration", "Minimum duration", &form.min_duration, "1.2ms", errors.get(&FormField::MinDuration)))
+            (input("maxDuration", "Maximum duration", &form.max_duration, "3s", errors.get(&FormField::MaxDuration)))
             (times(form, errors))
-            (input("limit", "Limit", &form.limit, &DEFAULT_LIMIT.to_string(), errors.get(&Field::Limit)))
+            (input("limit", "Limit", &form.limit, &DEFAULT_LIMIT.to_string(), errors.get(&FormField::Limit)))
             .actions {
                 button { "Search" }
                 a href={ (base.as_str()) "/" } { "Clear" }
@@ -58,7 +58,7 @@ pub(super) fn form(
 }
 
 fn tags(form: &Form, errors: &FieldErrors) -> Markup {
-    let error = errors.get(&Field::Tags);
+    let error = errors.get(&FormField::Tags);
     html! {
         .wide {
             label for="tags" { "Tags" }
@@ -75,7 +75,7 @@ fn tags(form: &Form, errors: &FieldErrors) -> Markup {
 }
 
 fn times(form: &Form, errors: &FieldErrors) -> Markup {
-    let error = errors.get(&Field::Last);
+    let error = errors.get(&FormField::Last);
     let known = LAST.iter().any(|(value, _)| *value == form.last);
     html! {
         .wide {
@@ -90,8 +90,8 @@ fn times(form: &Form, errors: &FieldErrors) -> Markup {
         details.wide.explicit open[!form.from.is_empty() || !form.to.is_empty()] {
             summary { "Custom time range" }
             p.hint { "Replaces the time above. Either end can be empty." }
-            (input("from", "From", &form.from, "2026-01-31T09:30:00Z", errors.get(&Field::From)))
-            (input("to", "To", &form.to, "2026-01-31T10:00:00+01:00", errors.get(&Field::To)))
+            (input("from", "From", &form.from, "2026-01-31T09:30:00Z", errors.get(&FormField::From)))
+            (input("to", "To", &form.to, "2026-01-31T10:00:00+01:00", errors.get(&FormField::To)))
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Form {
 
 /// A field that can be invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Field {
+pub(super) enum FormField {
     Tags,
     MinDuration,
     MaxDuration,
@@ -59,7 +59,7 @@ pub(super) enum FieldError {
     EndBeforeStart,
 }
 
-pub(super) type FieldErrors = BTreeMap<Field, FieldError>;
+pub(super) type FieldErrors = BTreeMap<FormField, FieldError>;
 
 impl Form {
     /// Returns the query at the time `now_ns`, or the errors of all invalid fields.
@@ -68,29 +68,29 @@ impl Form {
         let query = Query {
             service: non_empty(&self.service).map(str::to_owned),
             operation: non_empty(&self.operation).map(str::to_owned),
-            tags: record(&mut errors, Field::Tags, tags::parse(&self.tags)).unwrap_or_default(),
+            tags: record(&mut errors, FormField::Tags, tags::parse(&self.tags)).unwrap_or_default(),
             start_ns: self.time(now_ns, &mut errors),
             duration_ns: self.duration(&mut errors),
-            limit: record(&mut errors, Field::Limit, limit(&self.limit)).unwrap_or(DEFAULT_LIMIT),
+            limit: record(&mut errors, FormField::Limit, limit(&self.limit)).unwrap_or(DEFAULT_LIMIT),
         };
         if errors.is_empty() { Ok(query) } else { Err(errors) }
     }
 
     fn time(&self, now_ns: u64, errors: &mut FieldErrors) -> RangeInclusive<u64> {
         if non_empty(&self.from).is_none() && non_empty(&self.to).is_none() {
-            let last = optional(errors, Field::Last, &self.last, duration);
+            let last = optional(errors, FormField::Last, &self.last, duration);
             // Open-ended, because a sender's clock may run ahead.
             return last.map_or(0, |last| now_ns.saturating_sub(last))..=u64::MAX;
         }
-        let from = optional(errors, Field::From, &self.from, instant);
-        let to = optional(errors, Field::To, &self.to, instant);
-        ordered(from, to, || errors.insert(Field::To, FieldError::EndBeforeStart))
+        let from = optional(errors, FormField::From, &self.from, instant);
+        let to = optional(errors, FormField::To, &self.to, instant);
+        ordered(from, to, || errors.insert(FormField::To, FieldError::EndBeforeStart))
     }
 
     fn duration(&self, errors: &mut FieldErrors) -> RangeInclusive<u64> {
-        let min = optional(errors, Field::MinDuration, &self.min_duration, duration);
-        let max = optional(errors, Field::MaxDuration, &self.max_duration, duration);
-        ordered(min, max, || errors.insert(Field::MaxDuration, FieldError::MaxBelowMin))
+        let min = optional(errors, FormField::MinDuration, &self.min_duration, duration);
+        let max = optional(errors, FormField::MaxDuration, &self.max_duration, duration);
+        ordered(min, max, || errors.insert(FormField::MaxDuration, FieldError::MaxBelowMin))
     }
 }
 
@@ -101,14 +101,18 @@ fn non_empty(text: &str) -> Option<&str> {
 
 fn optional<T, E: Into<FieldError>>(
     errors: &mut FieldErrors,
-    field: Field,
+    field: FormField,
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Option<T> {
     record(errors, field, non_empty(text).map(parse)?)
 }
 
-fn record<T, E: Into<FieldError>>(errors: &mut FieldErrors, field: Field, parsed: Result<T, E>) -> Option<T> {
+fn record<T, E: Into<FieldError>>(
+    errors: &mut FieldErrors,
+    field: FormField,
+    parsed: Result<T, E>,
+) -> Option<T> {
     parsed.map_err(|error| errors.insert(field, error.into())).ok()
 }
 

@@ -12,7 +12,7 @@ use super::budget::MarkupBudget;
 use super::{attributes, text};
 use crate::trace::{Resource, Scope, Span};
 
-/// Maximum number of resources shown, and of scopes.
+/// Maximum number of shown resources, and of shown scopes.
 const MAX_SHOWN: usize = 100;
 
 /// Maximum size of both lists, in bytes of markup.
@@ -22,12 +22,12 @@ const MAX_BYTES: usize = 2 << 20;
 const INSTANCE: &str = "service.instance.id";
 
 /// The resources and scopes of a page's spans.
-pub(super) struct ResourceScopes {
+pub(super) struct ResourceScopeSections {
     resources: Distinct<Resource>,
     scopes: Distinct<Scope>,
 }
 
-impl ResourceScopes {
+impl ResourceScopeSections {
     pub(super) fn of<'a>(spans: impl Iterator<Item = &'a Span> + Clone) -> Self {
         let budget = MarkupBudget::new(MAX_BYTES);
         let has_details = |scope: &&Arc<Scope>| !scope.attributes.is_empty() || scope.dropped_attributes > 0;

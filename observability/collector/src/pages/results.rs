@@ -15,7 +15,7 @@ const MAX_SERVICES: usize = 3;
 
 /// A trace in the list: a summary of bounded size, with long names truncated.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct TraceRow {
     id: TraceId,
     service: Markup,
     operation: Markup,
@@ -28,7 +28,7 @@ pub(super) struct Row {
     more_services: usize,
 }
 
-impl Row {
+impl TraceRow {
     /// Summarizes a trace; `None` without spans.
     pub(super) fn of(trace: &Trace) -> Option<Self> {
         let overview = Overview::of(trace)?;
@@ -48,7 +48,7 @@ impl Row {
     }
 }
 
-pub(super) fn traces(base: &BasePath, caption: &str, traces: &[Row]) -> Markup {
+pub(super) fn traces(base: &BasePath, caption: &str, traces: &[TraceRow]) -> Markup {
     let longest = traces.iter().map(|row| row.duration_ns).max().unwrap_or_default();
     html! {
         table.traces {
@@ -70,7 +70,7 @@ pub(super) fn traces(base: &BasePath, caption: &str, traces: &[Row]) -> Markup {
     }
 }
 
-fn trace(base: &BasePath, row: &Row, axis: Axis) -> Markup {
+fn trace(base: &BasePath, row: &TraceRow, axis: Axis) -> Markup {
     html! {
         tr {
             th scope="row" {

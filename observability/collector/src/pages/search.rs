@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::form::{FieldErrors, Form};
-use super::results::{self, Row};
+use super::results::{self, TraceRow};
 use super::{fields, layout};
 use crate::base_path::BasePath;
 use crate::format;
@@ -23,7 +23,8 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
     let (status, errors, found) = match form.query(now_ns) {
         Ok(query) => (StatusCode::OK, FieldErrors::new(), {
             // Decodes one trace at a time.
-            let traces: Vec<Row> = ingest.store.search(&query).filter_map(|trace| Row::of(&trace)).collect();
+            let traces: Vec<TraceRow> =
+                ingest.store.search(&query).filter_map(|trace| TraceRow::of(&trace)).collect();
             found(base, form, &traces)
         }),
         Err(errors) => (StatusCode::BAD_REQUEST, errors, invalid_form()),
@@ -45,7 +46,7 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
     (status, layout::page(base, title, &main)).into_response()
 }
 
-fn found(base: &BasePath, form: &Form, traces: &[Row]) -> Markup {
+fn found(base: &BasePath, form: &Form, traces: &[TraceRow]) -> Markup {
     let searched = *form != Form::default();
     let count = format::count(traces.len(), "trace");
     html! {

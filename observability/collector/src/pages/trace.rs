@@ -9,7 +9,7 @@ use super::bars::{self, Axis};
 use super::budget::MarkupBudget;
 use super::details::{self, Details, Times};
 use super::overview::Overview;
-use super::resource_scopes::ResourceScopes;
+use super::resource_scopes::ResourceScopeSections;
 use super::{layout, text};
 use crate::base_path::BasePath;
 use crate::blame::critical_path::{Segment, critical_path, self_time};
@@ -76,7 +76,7 @@ struct TracePage<'a> {
     /// The critical path by span, each part in time order.
     critical: HashMap<usize, Vec<Segment>>,
     self_ns: Vec<u64>,
-    resource_scopes: ResourceScopes,
+    resource_scopes: ResourceScopeSections,
     details_budget: MarkupBudget,
     segments_budget: MarkupBudget,
 }
@@ -91,7 +91,7 @@ impl<'a> TracePage<'a> {
         let axis = Axis::new(overview.start_ns, overview.duration_ns());
         let (rows, self_ns) = (waterfall::rows(trace), self_time(trace));
         let resource_scopes =
-            ResourceScopes::of(rows.iter().take(MAX_SPANS).map(|row| &trace.spans[row.span]));
+            ResourceScopeSections::of(rows.iter().take(MAX_SPANS).map(|row| &trace.spans[row.span]));
         let details_budget = MarkupBudget::new(details::MAX_BYTES);
         let segments_budget = MarkupBudget::new(MAX_SEGMENT_BYTES);
         Some(Self {

@@ -1,7 +1,7 @@
 //! Jaeger's query API over the store, for its UI and other clients.
 //!
-//! Envelopes, units, defaults and error texts are those of Jaeger 2.20, API versions 1 and 3. Malformed requests get 400,
-//! missing traces 404, and internal failures 500 without details.
+//! The JSON around the data, units, defaults and error texts are those of Jaeger 2.20, API versions 1 and 3. Malformed
+//! requests get 400, missing traces 404, and internal failures 500 without details.
 
 mod error;
 mod parameters;

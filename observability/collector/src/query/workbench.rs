@@ -155,7 +155,7 @@ fn without_duplicates(mut traces: Vec<TraceId>) -> Vec<TraceId> {
 
 fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut ResponseWriter) -> Result<(), QueryError> {
     for id in ids {
-        if let Lookup::Kept(trace) = ingest.store.get(id) {
+        if let Lookup::Stored(trace) = ingest.store.get(id) {
             body.json(&TracesData { resource_spans: resource_spans(&trace) })?;
             body.write_all(b"\n")?;
         }

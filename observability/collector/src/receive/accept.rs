@@ -11,7 +11,7 @@ use crate::otlp::wire::Malformed;
 
 /// State shared by the receivers.
 #[derive(Debug, Clone)]
-pub(super) struct Receiver {
+pub(super) struct ReceiverContext {
     pub(super) ingest: Arc<Ingest>,
     pub(super) budget: Arc<MemoryBudget>,
 }
@@ -25,7 +25,7 @@ pub(super) enum AcceptError {
     Overloaded(#[from] Overloaded),
 }
 
-impl Receiver {
+impl ReceiverContext {
     /// Ingests a message. A large one is ingested on a blocking thread, so that it does not delay other requests.
     pub(super) async fn accept(
         &self,

@@ -24,7 +24,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::Service;
 
-use super::accept::{AcceptError, Receiver};
+use super::accept::{AcceptError, ReceiverContext};
 use super::admission::{BudgetedBody, MemoryBudget, Overloaded, RETRY_AFTER, Reservation};
 use crate::ingest::{Ingest, Transport};
 use crate::otlp::{BytesCodec, MAX_MESSAGE};
@@ -41,7 +41,7 @@ const FRAME_HEADER: usize = 5;
 
 /// OTLP's trace service.
 #[derive(Clone)]
-struct TraceService(Receiver);
+struct TraceService(ReceiverContext);
 
 impl NamedService for TraceService {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
@@ -178,7 +178,7 @@ pub(crate) async fn serve(
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(TraceService(Receiver { ingest, budget }))
+        .add_service(TraceService(ReceiverContext { ingest, budget }))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;

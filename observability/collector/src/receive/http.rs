@@ -24,7 +24,7 @@ use tonic::Code;
 use tower::util::{MapRequestLayer, MapResponseLayer};
 use tower_http::timeout::TimeoutLayer;
 
-use super::accept::{AcceptError, Receiver};
+use super::accept::{AcceptError, ReceiverContext};
 use super::admission::{BudgetedBody, LARGE_MESSAGE, MemoryBudget, Overloaded, RETRY_AFTER, Reservation};
 use crate::ingest::{Ingest, Transport};
 use crate::otlp::MAX_MESSAGE;
@@ -33,7 +33,7 @@ use crate::otlp::MAX_MESSAGE;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+enum BodyFormat {
     Protobuf,
     Json,
 }
@@ -68,7 +68,7 @@ pub(crate) fn router(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Router {
         .layer(MapRequestLayer::new(reserve))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(MapResponseLayer::new(move |response| explain_timeout(&for_timeouts, response)))
-        .with_state(Receiver { ingest, budget })
+        .with_state(ReceiverContext { ingest, budget })
 }
 
 /// Turns the empty reply of the time limit into one with `Retry-After`, and counts it. Senders retry 503, but not 408.
@@ -79,18 +79,18 @@ fn explain_timeout(budget: &MemoryBudget, response: Response) -> Response {
     }
     budget.count_refusal();
     let message = format!("message took longer than {} s to arrive: retry", REQUEST_TIMEOUT.as_secs());
-    answer(&Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message }, Format::Json)
+    answer(&Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message }, BodyFormat::Json)
 }
 
 async fn export(
-    State(receiver): State<Receiver>,
+    State(receiver): State<ReceiverContext>,
     Extension(reservation): Extension<Arc<Reservation>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let format = match format(&headers) {
         Ok(format) => format,
-        Err(refusal) => return refuse(&receiver.ingest, &refusal, Format::Json),
+        Err(refusal) => return refuse(&receiver.ingest, &refusal, BodyFormat::Json),
     };
     let read = match body {
         Err(rejection) => Err(body_error(&rejection)),
@@ -106,13 +106,13 @@ async fn export(
     }
 }
 
-fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
+fn format(headers: &HeaderMap) -> Result<BodyFormat, Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     if media_type.eq_ignore_ascii_case("application/x-protobuf") {
-        Ok(Format::Protobuf)
+        Ok(BodyFormat::Protobuf)
     } else if media_type.eq_ignore_ascii_case("application/json") {
-        Ok(Format::Json)
+        Ok(BodyFormat::Json)
     } else {
         let message = "Content-Type must be application/x-protobuf or application/json".to_owned();
         Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message })
@@ -139,9 +139,9 @@ async fn read(
     budget: &Arc<MemoryBudget>,
     reservation: &Arc<Reservation>,
     (headers, body): (HeaderMap, Bytes),
-    format: Format,
+    format: BodyFormat,
 ) -> Result<Bytes, Refusal> {
-    if format == Format::Protobuf && !headers.contains_key(header::CONTENT_ENCODING) {
+    if format == BodyFormat::Protobuf && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(body);
     }
     let permit = budget.decode_permit().await.map_err(|error| overloaded(&error))?;
@@ -214,10 +214,14 @@ fn decompress(
     Ok(decompressed.into())
 }
 
-fn to_protobuf(body: Bytes, format: Format, large: &mut LargeMessagePermit<'_>) -> Result<Bytes, Refusal> {
+fn to_protobuf(
+    body: Bytes,
+    format: BodyFormat,
+    large: &mut LargeMessagePermit<'_>,
+) -> Result<Bytes, Refusal> {
     match format {
-        Format::Protobuf => Ok(body),
-        Format::Json => {
+        BodyFormat::Protobuf => Ok(body),
+        BodyFormat::Json => {
             large.acquire_for(body.len())?;
             crate::otlp::json_to_protobuf(&body).map_err(|error| not_otlp(&error))
         }
@@ -228,14 +232,14 @@ fn not_otlp(error: &dyn std::fmt::Display) -> Refusal {
     Refusal { status: StatusCode::BAD_REQUEST, message: format!("not an OTLP trace export: {error}") }
 }
 
-fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> Response {
+fn reply(partial_success: Option<ExportTracePartialSuccess>, format: BodyFormat) -> Response {
     match (format, partial_success) {
-        (Format::Protobuf, partial_success) => {
+        (BodyFormat::Protobuf, partial_success) => {
             let body = ExportTraceServiceResponse { partial_success }.encode_to_vec();
             ([(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
         }
-        (Format::Json, None) => axum::Json(json!({})).into_response(),
-        (Format::Json, Some(ExportTracePartialSuccess { rejected_spans, error_message })) => {
+        (BodyFormat::Json, None) => axum::Json(json!({})).into_response(),
+        (BodyFormat::Json, Some(ExportTracePartialSuccess { rejected_spans, error_message })) => {
             // 64-bit integers are strings in protobuf's JSON.
             let rejected = rejected_spans.to_string();
             let partial = json!({ "rejectedSpans": rejected, "errorMessage": error_message });
@@ -244,7 +248,7 @@ fn reply(partial_success: Option<ExportTracePartialSuccess>, format: Format) -> 
     }
 }
 
-fn refuse(ingest: &Ingest, refusal: &Refusal, format: Format) -> Response {
+fn refuse(ingest: &Ingest, refusal: &Refusal, format: BodyFormat) -> Response {
     // The budget counts its own refusals.
     if refusal.status != StatusCode::SERVICE_UNAVAILABLE {
         ingest.count_refusal();
@@ -252,7 +256,7 @@ fn refuse(ingest: &Ingest, refusal: &Refusal, format: Format) -> Response {
     answer(refusal, format)
 }
 
-fn answer(refusal: &Refusal, format: Format) -> Response {
+fn answer(refusal: &Refusal, format: BodyFormat) -> Response {
     let Refusal { status, message } = refusal;
     let code = match *status {
         StatusCode::SERVICE_UNAVAILABLE => Code::ResourceExhausted,
@@ -260,11 +264,13 @@ fn answer(refusal: &Refusal, format: Format) -> Response {
         _ => Code::InvalidArgument,
     } as i32;
     let mut response = match format {
-        Format::Protobuf => {
+        BodyFormat::Protobuf => {
             let body = RpcStatus { code, message: message.clone() }.encode_to_vec();
             (*status, [(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
         }
-        Format::Json => (*status, axum::Json(json!({ "code": code, "message": message }))).into_response(),
+        BodyFormat::Json => {
+            (*status, axum::Json(json!({ "code": code, "message": message }))).into_response()
+        }
     };
     if *status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());

@@ -9,7 +9,7 @@ use crate::ingest::Ingest;
 
 /// The paused clock advances to the next timer while all tasks wait.
 #[tokio::test(start_paused = true)]
-async fn a_slow_sender_is_asked_to_retry_and_counted() {
+async fn a_slow_sender_gets_a_retry_delay_and_is_counted() {
     let ingest = Arc::new(Ingest::new(1 << 20, None));
     let budget = Arc::new(MemoryBudget::for_store(0));
     let endless = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());

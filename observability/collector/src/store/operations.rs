@@ -1,8 +1,8 @@
 //! The operations of all services by their full names. Histograms, in contrast, are limited in number and truncate
 //! names.
 //!
-//! Bounded in two generations: when the current one is full, operations that have not recurred since the previous
-//! change are forgotten.
+//! Bounded by two generations: when the current one is full, it replaces the previous one. An operation is removed if it
+//! does not recur within a generation.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _};

@@ -1,6 +1,7 @@
-//! A bounded set of recent trace ids, each with a small number.
-//! Considered: Bloom filters (`bloomfilter`) and cuckoo filters (`cuckoofilter`), which store no number with an id
-//! and do not forget the oldest; `lru` takes about ten times as much memory per id.
+//! A bounded set of recent trace ids, each with a small number as its value.
+//!
+//! Considered: Bloom filters (`bloomfilter`) and cuckoo filters (`cuckoofilter`), which store no value with an id
+//! and do not remove the oldest; `lru` takes about ten times as much memory per id.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,24 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::trace::TraceId;
 
-/// Bits of the note of a trace, which is stored plus 1: a slot of zero is empty.
-const NOTE_BITS: u32 = 3;
+/// Number of bits of an id's value. A slot holds the value plus 1, because 0 is an empty slot.
+const VALUE_BITS: u32 = 3;
 
 /// Maximum number of ids in a generation: 90 MB.
-const MOST: usize = 1 << 24;
+const MAX_GENERATION: usize = 1 << 24;
 
-/// Remembers at least the last `generation` ids and at most twice as many. An id takes four bytes: its place in a
-/// table and 29 more bits of its rank. With a million ids, the probability of a false positive is about one in ten
-/// million.
+/// Contains at least the last `generation` ids and at most twice as many. An id takes a slot of four bytes; the
+/// slot's position and a fingerprint of 29 bits identify it. With a million ids, the probability of a false positive is
+/// about one in ten million.
 #[derive(Debug)]
 pub(crate) struct RecentIds {
-    current: Table,
-    previous: Table,
+    current: IdTable,
+    previous: IdTable,
 }
 
 /// Open addressing with linear probing, at most three quarters full.
 #[derive(Debug)]
-struct Table {
+struct IdTable {
     slots: Vec<u32>,
     used: usize,
 }
@@ -37,27 +38,28 @@ pub(crate) struct RecentIdsSnapshot([String; 2]);
 impl RecentIds {
     pub(crate) fn new(generation: usize) -> Self {
         // Not cloned: zeroed pages take no memory until they are written.
-        let table = || Table { slots: vec![0; generation.clamp(1, MOST).div_ceil(3) * 4], used: 0 };
+        let table =
+            || IdTable { slots: vec![0; generation.clamp(1, MAX_GENERATION).div_ceil(3) * 4], used: 0 };
         Self { current: table(), previous: table() }
     }
 
-    /// Adds an id with a note less than 7.
-    pub(crate) fn insert(&mut self, id: TraceId, note: u8) {
+    /// Adds an id with a value less than 7.
+    pub(crate) fn insert(&mut self, id: TraceId, value: u8) {
         if self.current.is_full() {
             std::mem::swap(&mut self.current, &mut self.previous);
             self.current.clear();
         }
-        self.current.insert(id.rank(), note);
+        self.current.insert(id.rank(), value);
     }
 
-    /// Returns the note of an id, if it is remembered.
+    /// Returns the value of an id; `None` for an id that is not in the set.
     pub(crate) fn get(&self, id: TraceId) -> Option<u8> {
         let rank = id.rank();
         self.current.get(rank).or_else(|| self.previous.get(rank))
     }
 
     pub(crate) fn snapshot(&self) -> RecentIdsSnapshot {
-        let text = |table: &Table| {
+        let text = |table: &IdTable| {
             let bytes: Vec<u8> = table.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
             STANDARD.encode(bytes)
         };
@@ -72,13 +74,13 @@ impl RecentIds {
             let slots: Vec<u32> = slots.iter().map(|slot| u32::from_le_bytes(*slot)).collect();
             let used = slots.iter().filter(|slot| **slot != 0).count();
             // A lookup in a full table would not end.
-            (rest.is_empty() && used < slots.len()).then_some(Table { slots, used })
+            (rest.is_empty() && used < slots.len()).then_some(IdTable { slots, used })
         };
         Some(Self { current: table(current)?, previous: table(previous)? })
     }
 }
 
-impl Table {
+impl IdTable {
     fn is_full(&self) -> bool {
         self.used >= self.slots.len() / 4 * 3
     }
@@ -88,40 +90,40 @@ impl Table {
         self.used = 0;
     }
 
-    fn insert(&mut self, rank: u64, note: u8) {
+    fn insert(&mut self, rank: u64, value: u8) {
         let mut at = self.place(rank);
         while self.slots[at] != 0 {
-            if self.slots[at] >> NOTE_BITS == mark(rank) {
+            if self.slots[at] >> VALUE_BITS == fingerprint(rank) {
                 return;
             }
             at = (at + 1) % self.slots.len();
         }
-        self.slots[at] = mark(rank) << NOTE_BITS | (u32::from(note) + 1);
+        self.slots[at] = fingerprint(rank) << VALUE_BITS | (u32::from(value) + 1);
         self.used += 1;
     }
 
     fn get(&self, rank: u64) -> Option<u8> {
         let mut at = self.place(rank);
         while self.slots[at] != 0 {
-            if self.slots[at] >> NOTE_BITS == mark(rank) {
-                return Some((self.slots[at] & ((1 << NOTE_BITS) - 1)) as u8 - 1);
+            if self.slots[at] >> VALUE_BITS == fingerprint(rank) {
+                return Some((self.slots[at] & ((1 << VALUE_BITS) - 1)) as u8 - 1);
             }
             at = (at + 1) % self.slots.len();
         }
         None
     }
 
-    /// Returns the first slot to probe. Not in the order of ranks: traces with the highest ranks are evicted first,
-    /// and would form one long run.
+    /// Returns the first slot to probe. The order of slots is not that of ranks: traces with the highest ranks are
+    /// evicted first, and would form one long run.
     fn place(&self, rank: u64) -> usize {
         let mixed = rank.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         ((mixed * self.slots.len() as u64) >> 32) as usize
     }
 }
 
-/// Returns 29 bits of the lower half.
-fn mark(rank: u64) -> u32 {
-    rank as u32 >> NOTE_BITS
+/// Returns 29 bits of the lower half of a rank.
+fn fingerprint(rank: u64) -> u32 {
+    rank as u32 >> VALUE_BITS
 }
 
 #[cfg(test)]
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn remembers_the_latest_ids_with_their_notes() {
+    fn remembers_the_latest_ids_with_their_values() {
         let mut ids = RecentIds::new(3000);
         let bytes = ids.current.slots.len();
         for number in 1..=100_000 {

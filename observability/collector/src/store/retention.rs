@@ -149,10 +149,10 @@ pub(super) struct Retention {
 
 /// The next step to free space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum EvictionStep {
     /// Evict this trace.
     Evict(TraceId),
-    /// No longer keep this trace for its errors.
+    /// Remove this trace from the class of errors.
     ClearError(TraceId),
     /// Remove this trace from the sample.
     ClearSampled(TraceId),
@@ -265,7 +265,7 @@ impl Retention {
 
     /// Returns the next step: of the class that exceeds its share most. `None` if exemplars must be reduced, or if no
     /// class has a trace to evict.
-    pub(super) fn next_step(&mut self, max_bytes: usize) -> Option<Step> {
+    pub(super) fn next_step(&mut self, max_bytes: usize) -> Option<EvictionStep> {
         let share = max_bytes / 4;
         let mut classes = [
             RetentionClass::Latest,
@@ -281,12 +281,12 @@ impl Retention {
             .find_map(|class| self.step_for(class))
     }
 
-    fn step_for(&mut self, class: RetentionClass) -> Option<Step> {
+    fn step_for(&mut self, class: RetentionClass) -> Option<EvictionStep> {
         match class {
-            RetentionClass::Latest => self.latest.first().map(|(_, id)| Step::Evict(*id)),
+            RetentionClass::Latest => self.latest.first().map(|(_, id)| EvictionStep::Evict(*id)),
             RetentionClass::Sampled => self.sample.pop().map(|(rank, id)| {
                 self.sampled_below = rank;
-                Step::ClearSampled(id)
+                EvictionStep::ClearSampled(id)
             }),
             RetentionClass::Error => {
                 let (operation, most) = self.errors.iter_mut().max_by_key(|(_, traces)| traces.len())?;
@@ -294,7 +294,7 @@ impl Retention {
                 if most.is_empty() {
                     self.errors.remove(&operation);
                 }
-                oldest.map(Step::ClearError)
+                oldest.map(EvictionStep::ClearError)
             }
             RetentionClass::Exemplar => None,
         }

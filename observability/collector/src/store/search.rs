@@ -89,7 +89,7 @@ impl Inner {
         (candidates, 0)
     }
 
-    /// Counts calls of traces that arrived before `before`, the latest first, until the time is up. Returns the
+    /// Counts calls of traces that arrived before `before`, the latest first, for up to [`MAX_LOCK_TIME`]. Returns the
     /// sequence number to continue before; 0 at the end.
     fn count_calls(&self, start_ns: &RangeInclusive<u64>, before: u64, calls: &mut Calls) -> u64 {
         let started = Instant::now();

@@ -27,7 +27,7 @@ fn insert_spans(store: &Store, max_bytes: usize, service: &str, spans: &[Span]) 
 
 fn kept(store: &Store, id: u128) -> Trace {
     match store.get(TraceId(id)) {
-        Lookup::Kept(trace) => trace,
+        Lookup::Stored(trace) => trace,
         other => panic!("trace {id}: {other:?}"),
     }
 }
@@ -90,7 +90,7 @@ fn keeps_the_latest_and_a_uniform_sample_within_the_bound() {
     );
     let kept: Vec<u128> = (1..=10_000)
         .filter(|trace| match store.get(TraceId(*trace)) {
-            Lookup::Kept(whole) => whole.spans.len() == 2,
+            Lookup::Stored(whole) => whole.spans.len() == 2,
             Lookup::Evicted(reason) => {
                 assert!([EvictionReason::Old, EvictionReason::SampleThinned].contains(&reason), "{reason:?}");
                 false
@@ -121,9 +121,10 @@ fn keeps_errors_and_prefers_rare_ones() {
         insert(&store, max_bytes, "a", &[(100_000 + trace, 1)], 50);
     }
     assert!(
-        matches!(store.get(TraceId(1)), Lookup::Kept(_)) && matches!(store.get(TraceId(2)), Lookup::Kept(_))
+        matches!(store.get(TraceId(1)), Lookup::Stored(_))
+            && matches!(store.get(TraceId(2)), Lookup::Stored(_))
     );
-    assert!(matches!(store.get(TraceId(9_990)), Lookup::Kept(_)), "the latest of the frequent ones");
+    assert!(matches!(store.get(TraceId(9_990)), Lookup::Stored(_)), "the latest of the frequent ones");
     let stats = store.stats();
     assert!(stats.evicted_traces[EvictionReason::ErrorsFull as usize] > 5000, "{stats:?}");
     assert!(stats.evicted_traces[EvictionReason::Old as usize] > 1000, "{stats:?}");
@@ -143,20 +144,20 @@ fn keeps_exemplars_until_they_are_removed() {
     for trace in 10..2000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)));
+    assert!(matches!(store.get(TraceId(1)), Lookup::Stored(_)));
     store.evict_to_fit(&[change(1, false)], max_bytes);
-    assert!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), "one of its spans is still an exemplar");
+    assert!(matches!(store.get(TraceId(1)), Lookup::Stored(_)), "one of its spans is still an exemplar");
     store.evict_to_fit(&[change(1, false)], max_bytes);
     for trace in 2000..4000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
     // It may still be in the uniform sample, if its rank is low.
     let sampled = (10..4000).filter(|trace| TraceId(*trace).rank() < TraceId(1).rank()).count() < 50;
-    assert_eq!(matches!(store.get(TraceId(1)), Lookup::Kept(_)), sampled);
+    assert_eq!(matches!(store.get(TraceId(1)), Lookup::Stored(_)), sampled);
 }
 
 #[test]
-fn asks_for_fewer_exemplars_above_their_share_and_evicts_the_oldest_when_forced() {
+fn reduces_exemplars_above_their_share_and_evicts_the_oldest_when_forced() {
     let max_bytes = 100_000;
     let store = Store::new(MAX);
     let traces: Vec<(u128, u64)> = (1..=300).map(|trace| (trace, 1)).collect();
@@ -168,7 +169,7 @@ fn asks_for_fewer_exemplars_above_their_share_and_evicts_the_oldest_when_forced(
     assert!(store.stats().bytes <= max_bytes);
     assert!(
         matches!(store.get(TraceId(1)), Lookup::Evicted(_))
-            && matches!(store.get(TraceId(300)), Lookup::Kept(_))
+            && matches!(store.get(TraceId(300)), Lookup::Stored(_))
     );
 }
 
@@ -239,7 +240,8 @@ fn exemplar_changes_out_of_order_cancel_out() {
     for trace in 100..5000 {
         insert(&store, max_bytes, "a", &[(trace, 1)], 50);
     }
-    let kept = some.iter().filter(|(trace, _)| matches!(store.get(TraceId(*trace)), Lookup::Kept(_))).count();
+    let kept =
+        some.iter().filter(|(trace, _)| matches!(store.get(TraceId(*trace)), Lookup::Stored(_))).count();
     assert!(kept < 5, "{kept} are kept, more than a uniform sample has");
 }
 

@@ -17,7 +17,7 @@ fn path(trace: &Trace) -> Vec<(u64, u64, u64)> {
 }
 
 #[test]
-fn sequential_calls_own_their_time() {
+fn attributes_time_to_sequential_calls() {
     let trace = trace(&[(1, 0, 0, 100), (2, 1, 10, 40), (3, 1, 50, 90), (4, 3, 60, 70)]);
     assert_eq!(
         path(&trace),
@@ -27,14 +27,14 @@ fn sequential_calls_own_their_time() {
 }
 
 #[test]
-fn the_parallel_call_that_ends_last_owns_the_time() {
+fn attributes_time_to_the_parallel_call_that_ends_last() {
     let trace = trace(&[(1, 0, 0, 100), (2, 1, 10, 40), (3, 1, 10, 90)]);
     assert_eq!(path(&trace), [(1, 0, 10), (3, 10, 90), (1, 90, 100)]);
     assert_eq!(self_time(&trace), [20, 30, 80]);
 }
 
 #[test]
-fn an_earlier_call_owns_the_time_before_an_overlapping_call() {
+fn attributes_time_before_an_overlap_to_the_earlier_call() {
     let trace = trace(&[(1, 0, 0, 100), (2, 1, 0, 60), (3, 1, 50, 100)]);
     assert_eq!(path(&trace), [(2, 0, 50), (3, 50, 100)]);
 }

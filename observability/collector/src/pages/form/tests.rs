@@ -2,7 +2,7 @@ use super::*;
 
 const NOW: u64 = 10_000_000_000_000;
 
-fn errors(form: &Form) -> Vec<(Field, FieldError)> {
+fn errors(form: &Form) -> Vec<(FormField, FieldError)> {
     form.query(NOW).unwrap_err().into_iter().collect()
 }
 
@@ -57,16 +57,16 @@ fn reports_the_errors_of_all_fields() {
         ..Form::default()
     };
     let expected = [
-        (Field::Tags, FieldError::Tags(ParseTagsError::NotAPair("oops".to_owned()))),
-        (Field::MinDuration, FieldError::Duration),
-        (Field::MaxDuration, FieldError::Duration),
-        (Field::From, FieldError::Time),
-        (Field::To, FieldError::Time),
-        (Field::Limit, FieldError::Limit),
+        (FormField::Tags, FieldError::Tags(ParseTagsError::NotAPair("oops".to_owned()))),
+        (FormField::MinDuration, FieldError::Duration),
+        (FormField::MaxDuration, FieldError::Duration),
+        (FormField::From, FieldError::Time),
+        (FormField::To, FieldError::Time),
+        (FormField::Limit, FieldError::Limit),
     ];
     assert_eq!(errors(&form), expected);
     let last = Form { last: "often".to_owned(), ..Form::default() };
-    assert_eq!(errors(&last), [(Field::Last, FieldError::Duration)]);
+    assert_eq!(errors(&last), [(FormField::Last, FieldError::Duration)]);
 }
 
 #[test]
@@ -78,6 +78,7 @@ fn reversed_bounds_are_an_error_of_the_upper_bound() {
         to: "2026-01-01T00:00:00Z".to_owned(),
         ..Form::default()
     };
-    let expected = [(Field::MaxDuration, FieldError::MaxBelowMin), (Field::To, FieldError::EndBeforeStart)];
+    let expected =
+        [(FormField::MaxDuration, FieldError::MaxBelowMin), (FormField::To, FieldError::EndBeforeStart)];
     assert_eq!(errors(&form), expected);
 }

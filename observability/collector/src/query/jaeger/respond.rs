@@ -40,7 +40,7 @@ pub(super) async fn json_response(
 
 pub(super) fn stored_trace(ingest: &Ingest, id: TraceId) -> Option<Trace> {
     match ingest.store.get(id) {
-        Lookup::Kept(trace) => Some(trace),
+        Lookup::Stored(trace) => Some(trace),
         Lookup::Evicted(_) | Lookup::Unknown => None,
     }
 }

@@ -21,7 +21,7 @@ use super::respond;
 use crate::ingest::Ingest;
 use crate::query::streaming::{LazySeq, ResponseWriter};
 use crate::trace::Trace;
-use summary::Summary;
+use summary::TraceSummary;
 
 pub(super) fn router() -> Router<Arc<Ingest>> {
     Router::new()
@@ -99,7 +99,7 @@ async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery)
     let work = move |body: &mut ResponseWriter| {
         let traces = ingest.store.search(&search.query);
         let counted = traces.map(|trace| if search.raw { trace } else { without_repeats(trace) });
-        let summaries = LazySeq::new(counted.map(|trace| json!(Summary::from(&trace))));
+        let summaries = LazySeq::new(counted.map(|trace| json!(TraceSummary::from(&trace))));
         Ok(body.json(&BTreeMap::from([("summaries", summaries)]))?)
     };
     Ok(respond::search(work).await?)

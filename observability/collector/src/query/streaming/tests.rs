@@ -141,7 +141,7 @@ async fn an_error_is_returned_before_streaming_and_cuts_the_body_off_afterwards(
 }
 
 #[tokio::test]
-async fn a_client_can_tell_a_truncated_response_from_a_complete_one() {
+async fn a_client_can_distinguish_a_truncated_response() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new()

@@ -83,7 +83,7 @@ fn kind(text: &str) -> Result<Kind, ApiError> {
 }
 
 fn milliseconds(parameters: &Parameters, name: &str, default: i64) -> Result<i64, ApiError> {
-    // What fits in nanoseconds fits in milliseconds.
+    // A time that is in range in nanoseconds is in range in milliseconds.
     let ns = time(parameters, name, MILLISECOND)?;
     Ok(ns.and_then(|ns| i64::try_from(ns / i128::from(MILLISECOND)).ok()).unwrap_or(default))
 }

@@ -8,15 +8,15 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use crate::store::validate::MAX_PARTS;
 
 /// A list with at most [`MAX_PARTS`] elements, the limit of a stored span, which bounds the memory that a file takes.
-pub(super) struct List<T>(pub(super) Vec<T>);
+pub(super) struct BoundedList<T>(pub(super) Vec<T>);
 
-impl<T> Default for List<T> {
+impl<T> Default for BoundedList<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for BoundedList<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Items(PhantomData))
     }
@@ -25,17 +25,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 struct Items<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
-    type Value = List<T>;
+    type Value = BoundedList<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list or null")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<List<T>, E> {
-        Ok(List::default())
+    fn visit_unit<E: Error>(self) -> Result<BoundedList<T>, E> {
+        Ok(BoundedList::default())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<BoundedList<T>, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             if list.len() == MAX_PARTS {
@@ -43,6 +43,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
             }
             list.push(item);
         }
-        Ok(List(list))
+        Ok(BoundedList(list))
     }
 }

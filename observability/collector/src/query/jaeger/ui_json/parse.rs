@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::UiTrace;
-use super::list::List;
+use super::list::BoundedList;
 use super::reference::{self, InputReference};
 use super::reserved;
 use super::tag::InputTag;
@@ -25,7 +25,7 @@ pub(super) struct InputTrace {
 struct InputProcess {
     service_name: String,
     #[serde(default)]
-    tags: List<InputTag>,
+    tags: BoundedList<InputTag>,
 }
 
 #[derive(Deserialize)]
@@ -37,32 +37,32 @@ struct InputSpan {
     span_id: SpanId,
     operation_name: String,
     #[serde(default)]
-    references: List<InputReference>,
+    references: BoundedList<InputReference>,
     /// Microseconds since the epoch.
     start_time: u64,
     /// Microseconds.
     duration: u64,
     #[serde(default)]
-    tags: List<InputTag>,
+    tags: BoundedList<InputTag>,
     #[serde(default)]
-    logs: List<InputLog>,
+    logs: BoundedList<InputLog>,
     #[serde(rename = "processID")]
     process_id: String,
     #[serde(default)]
-    warnings: List<String>,
+    warnings: BoundedList<String>,
 }
 
 /// Converted while it is parsed: a file may have millions of logs.
 #[derive(Deserialize)]
-#[serde(try_from = "LogFields")]
+#[serde(try_from = "InputLogFields")]
 struct InputLog(Event);
 
 #[derive(Deserialize)]
-struct LogFields {
+struct InputLogFields {
     /// Microseconds since the epoch.
     timestamp: u64,
     #[serde(default)]
-    fields: List<InputTag>,
+    fields: BoundedList<InputTag>,
 }
 
 /// An error in the JSON of a trace.
@@ -141,7 +141,10 @@ fn parse_span(
     })
 }
 
-fn with_warnings(mut attributes: Vec<Attribute>, List(warnings): List<String>) -> Vec<Attribute> {
+fn with_warnings(
+    mut attributes: Vec<Attribute>,
+    BoundedList(warnings): BoundedList<String>,
+) -> Vec<Attribute> {
     if !warnings.is_empty() {
         let list = warnings.into_iter().map(Value::String).collect();
         attributes.push(Attribute { key: WARNINGS.to_owned(), value: Value::Array(list) });
@@ -149,10 +152,10 @@ fn with_warnings(mut attributes: Vec<Attribute>, List(warnings): List<String>) -
     attributes
 }
 
-impl TryFrom<LogFields> for InputLog {
+impl TryFrom<InputLogFields> for InputLog {
     type Error = ParseTraceError;
 
-    fn try_from(LogFields { timestamp, fields }: LogFields) -> Result<Self, ParseTraceError> {
+    fn try_from(InputLogFields { timestamp, fields }: InputLogFields) -> Result<Self, ParseTraceError> {
         let mut attributes = attributes(fields);
         let name = reserved::event_name(&mut attributes);
         Ok(Self(Event { time_ns: nanoseconds(timestamp)?, name, attributes, dropped_attributes: 0 }))
@@ -163,6 +166,6 @@ fn nanoseconds(microseconds: u64) -> Result<u64, ParseTraceError> {
     microseconds.checked_mul(1000).ok_or(ParseTraceError::Time(microseconds))
 }
 
-fn attributes(List(tags): List<InputTag>) -> Vec<Attribute> {
+fn attributes(BoundedList(tags): BoundedList<InputTag>) -> Vec<Attribute> {
     tags.into_iter().map(|InputTag(attribute)| attribute).collect()
 }

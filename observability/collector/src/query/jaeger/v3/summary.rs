@@ -9,7 +9,7 @@ use crate::trace::{Span, SpanId, Trace, TraceId};
 /// As in protobuf's JSON mapping, zeros and empty texts are omitted.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Summary {
+pub(super) struct TraceSummary {
     trace_id: Option<TraceId>,
     /// Service of the earliest span without a parent.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -40,7 +40,7 @@ struct Service {
     error_span_count: u64,
 }
 
-impl From<&Trace> for Summary {
+impl From<&Trace> for TraceSummary {
     fn from(trace: &Trace) -> Self {
         let spans = &trace.spans;
         let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
