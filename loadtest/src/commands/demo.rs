@@ -19,7 +19,7 @@ use crate::stop;
 pub(crate) struct Demo {
     #[command(flatten)]
     pub(crate) options: RunOptions,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "System")]
     pub(crate) stack: StackArgs,
     /// Keep the system running after the load, until Ctrl-C
     #[arg(long)]

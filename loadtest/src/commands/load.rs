@@ -14,7 +14,7 @@ use crate::{report, stop};
 pub(crate) struct Load {
     #[command(flatten)]
     pub(crate) options: RunOptions,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Target")]
     pub(crate) endpoints: Endpoints,
 }
 
