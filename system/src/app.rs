@@ -1,4 +1,4 @@
-//! [`App`], which every role passes to [`crate::serve`]; the settings that all roles share; the errors that end a role.
+//! `App`, which every role passes to [`crate::serve`]; the settings that all roles share; the errors that end a role.
 
 use std::io;
 use std::sync::Arc;

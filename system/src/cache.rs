@@ -50,7 +50,7 @@ pub struct Settings {
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct StoredValue {
     value: Bytes,
     ttl: Duration,
 }
@@ -58,15 +58,15 @@ struct Entry {
 /// Each entry expires after its own time to live.
 struct PerEntry;
 
-impl Expiry<String, Entry> for PerEntry {
-    fn expire_after_create(&self, _: &String, entry: &Entry, _: Instant) -> Option<Duration> {
+impl Expiry<String, StoredValue> for PerEntry {
+    fn expire_after_create(&self, _: &String, entry: &StoredValue, _: Instant) -> Option<Duration> {
         Some(entry.ttl)
     }
 
     fn expire_after_update(
         &self,
         _: &String,
-        entry: &Entry,
+        entry: &StoredValue,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
@@ -83,7 +83,7 @@ pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Re
 fn router(max_bytes: u64) -> Router {
     let entries = Cache::builder()
         .max_capacity(max_bytes)
-        .weigher(|key: &String, entry: &Entry| {
+        .weigher(|key: &String, entry: &StoredValue| {
             u32::try_from(key.len() + entry.value.len())
                 .unwrap_or(u32::MAX)
                 .saturating_add(ENTRY_OVERHEAD_BYTES)
@@ -95,7 +95,7 @@ fn router(max_bytes: u64) -> Router {
 }
 
 async fn read(
-    State(entries): State<Arc<Cache<String, Entry>>>,
+    State(entries): State<Arc<Cache<String, StoredValue>>>,
     Path(key): Path,
 ) -> Result<axum::response::Response> {
     let entry = entries.get(&key).await.ok_or(Code::NotFound)?;
@@ -108,14 +108,14 @@ async fn read(
 }
 
 async fn write(
-    State(entries): State<Arc<Cache<String, Entry>>>,
+    State(entries): State<Arc<Cache<String, StoredValue>>>,
     Path(key): Path,
     Json(entry): Json<CacheEntry<Box<RawValue>>, MAX_VALUE_BYTES>,
 ) -> axum::Json<StatusReply> {
     let seconds = entry.ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS).min(MAX_TTL_SECONDS);
     let ttl = jittered(Duration::from_secs(seconds), rand::rng().random());
     let value = Bytes::copy_from_slice(entry.value.get().as_bytes());
-    entries.insert(key, Entry { value, ttl }).await;
+    entries.insert(key, StoredValue { value, ttl }).await;
     axum::Json(StatusReply::ok())
 }
 

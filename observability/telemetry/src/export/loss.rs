@@ -1,4 +1,4 @@
-//! Counts the spans that this process dropped and reports them, as [`contract`](crate::contract) describes.
+//! Counts the spans that this process dropped and reports them, as [`contract`] describes.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
