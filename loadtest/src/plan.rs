@@ -145,7 +145,7 @@ impl PlannedJourney {
     }
 }
 
-/// Shares of the journeys, by number.
+/// Share of each kind of journey in the number of journeys.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Mix {
     /// Share of [`Journey::Browse`].

@@ -42,7 +42,7 @@ async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let interrupted = stop::on_signal()?;
     let options = arguments.options();
     let start = Instant::now();
-    eprintln!("starting PostgreSQL and ten roles");
+    eprintln!("starting PostgreSQL and ten role processes");
     let mut stack = tokio::select! {
         started = Stack::start(&options) => started?,
         () = interrupted.cancelled() => return Ok(ExitCode::FAILURE),

@@ -66,7 +66,9 @@ impl Output {
             None => {
                 file.rewind()?;
                 let mut stdout = io::stdout().lock();
-                io::copy(file.as_file_mut(), &mut stdout).and_then(|_| stdout.flush()).context("stdout")?;
+                io::copy(file.as_file_mut(), &mut stdout)
+                    .and_then(|_| stdout.flush())
+                    .context("cannot write to stdout")?;
             }
         }
         Ok(bytes)

@@ -94,7 +94,7 @@ fn ctrl_c_stops_every_process() {
     let stack = Stack::start();
     let footprint = Footprint::of(&stack);
     let pids = &footprint.pids;
-    assert_eq!(pids.len(), 12, "ten roles (two gateways), the keeper and its PostgreSQL: {pids:?}");
+    assert_eq!(pids.len(), 12, "ten role processes (two gateways), the keeper and its PostgreSQL: {pids:?}");
     assert!(ports(&stack.addresses).into_iter().all(is_open));
     assert_eq!(stack.stop().code(), Some(0));
     assert_eq!(footprint.left(), [""; 0]);
