@@ -1,8 +1,8 @@
 //! Latency distributions: one HdrHistogram for each (service, operation, kind), over all received spans.
 //!
 //! Each series also has exemplars: traces that show what its percentiles consist of. The number of series is bounded,
-//! and spans without a series are counted. For the last hour, or as far back as there is space for, each series is
-//! also known in slots of 5 s.
+//! and spans without a series are counted. Each series also has slots of 5 s for the last hour, or for as much of it
+//! as the memory limit allows.
 
 mod encoding;
 mod buckets;

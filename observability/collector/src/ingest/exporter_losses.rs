@@ -21,8 +21,8 @@ const MAX_PAIRS: usize = 100;
 /// Maximum number of characters of a label.
 const MAX_LABEL_CHARS: usize = 128;
 
-/// One report: which service dropped how many spans, why, and of which traces. Reports are converted to this form at
-/// once, since a few hundred decoded report spans could take a gigabyte.
+/// A loss report: the service, the reason, the number of dropped spans and the affected traces. Reports are converted to
+/// this form at once, since a few hundred decoded report spans could take a gigabyte.
 #[derive(Debug)]
 pub(super) struct LossReport {
     service: String,

@@ -136,7 +136,11 @@ mod tests {
     fn sweeps_old_slots_periodically() {
         let mut hour = Hour::new(10);
         hour.admit(at(NOON), at(NOON));
-        assert_eq!(hour.removal_boundary(), Some(NOON + 1 - SLOTS), "spans older than the first may arrive");
+        assert_eq!(
+            hour.removal_boundary(),
+            Some(NOON + 1 - SLOTS),
+            "spans from before the first slot may arrive"
+        );
         hour.removed(NOON + 1 - SLOTS, 0);
         hour.admit(at(NOON + SLOTS_PER_SWEEP - 1), at(NOON + SLOTS));
         assert_eq!(hour.removal_boundary(), None);

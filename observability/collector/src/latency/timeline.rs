@@ -1,4 +1,5 @@
 //! The last hour of one operation, in slots of 5 s.
+//!
 //! Considered: the crate `hdrhistogram` for each slot and its interval log; an empty histogram takes kilobytes, and
 //! an operation has up to 720 slots.
 
@@ -6,7 +7,7 @@ use std::ops::Range;
 
 use super::duration_counts::DurationCounts;
 
-/// Number of slots by which the vector grows. Doubling would waste as much as it holds.
+/// Number of slots by which the vector grows. Doubling could leave half of the memory unused.
 const GROWTH: usize = 16;
 
 /// Number of newest slots that stay unpacked, since spans arrive some seconds after their end.

@@ -37,7 +37,7 @@ const MAX_RESOURCE_SCOPES_FACTOR: usize = 2;
 /// Average rounding by the allocator, as a divisor: it has 4 or 8 size classes per octave.
 const ALLOCATION_ROUNDING: usize = 8;
 
-/// Minimum growth of the buffer in bytes. It grows by a quarter, so that not every span moves it.
+/// Minimum growth of the buffer in bytes. The buffer grows by a quarter, so that most spans do not cause a reallocation.
 const MIN_GROWTH: usize = 512;
 
 #[derive(Debug, Clone)]

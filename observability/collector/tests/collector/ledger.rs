@@ -38,8 +38,8 @@ fn booking(trace: u128) -> [Value; 4] {
 #[tokio::test]
 async fn every_kind_of_loss_has_its_own_row() {
     let collector = Collector::start().await;
-    // Trace 1 is complete; 2 lacks its root, 3 its server, 4 its consumer, and 5 all spans. The exporter reports losses in 6,
-    // whose root is missing, in 7, of which nothing was received, and in 8, which looks complete.
+    // Trace 1 is complete; 2 lacks its root, 3 its server, 4 its consumer, and 5 all spans. The exporter reports
+    // losses in 6 (its root is missing), 7 (nothing was received) and 8 (it looks complete).
     let mut spans: Vec<Value> = booking(1).into();
     spans.extend(booking(2).into_iter().skip(1));
     spans.extend(booking(3).into_iter().take(1));
