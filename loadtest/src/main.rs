@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use telemetry::arguments::ignore_empty_variables;
+use telemetry::arguments::{ignore_empty_variables, with_variable};
 
 use commands::demo::{self, Demo};
 use commands::keep::{self, Keep};
@@ -95,8 +95,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EMPTY_HAS_A_MEANING: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "WORKBENCH_OTLP"];
 
 fn main() -> ExitCode {
-    let command = ignore_empty_variables(Cli::command(), &EMPTY_HAS_A_MEANING);
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let mut command = ignore_empty_variables(Cli::command(), &EMPTY_HAS_A_MEANING);
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = cli.unwrap_or_else(|error| with_variable(error, &command).exit());
     let done = match cli.command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),

@@ -17,6 +17,9 @@ use crate::settings::{self, milliseconds};
 /// answered before the call times out.
 const REQUEST_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 3_000..=600_000;
 
+/// Range of `DRAIN_MS`.
+const DRAIN_MS: std::ops::RangeInclusive<u64> = 0..=600_000;
+
 /// Settings that every role reads.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
@@ -34,10 +37,10 @@ pub struct Settings {
         default_value = "10000", value_parser = milliseconds(REQUEST_TIMEOUT_MS)
     )]
     pub(crate) request_timeout: Duration,
-    /// Time between refusing readiness and closing the listener on shutdown, in milliseconds
+    /// Time between refusing readiness and closing the listener on shutdown, in milliseconds (0 to 600000)
     #[arg(
         id = "drain_ms", long = "drain-ms", env = "DRAIN_MS", value_name = "MS",
-        default_value = "1000", value_parser = milliseconds(0..=u64::MAX)
+        default_value = "1000", value_parser = milliseconds(DRAIN_MS)
     )]
     pub(crate) drain: Duration,
     /// Stop when standard input closes, so that a parent process that is killed leaves no child behind

@@ -9,6 +9,7 @@ mod tests;
 mod upload;
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
@@ -75,10 +77,27 @@ pub struct Settings {
         value_name = "ORIGINS",
         default_value = "http://localhost,http://127.0.0.1,http://localhost:8080,http://127.0.0.1:8080"
     )]
-    cors_origins: CommaSeparated<HeaderValue>,
+    cors_origins: CommaSeparated<Origin>,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
+}
+
+/// The origin of a page that may call the API, such as `http://localhost:8080`. The wildcard `*` is not one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin(HeaderValue);
+
+impl FromStr for Origin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected origins such as http://localhost:8080, separated by commas";
+        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        match host.map(str::parse::<Authority>) {
+            Some(Ok(_)) => text.parse().map(Self).map_err(|_| EXPECTED),
+            _ => Err(EXPECTED),
+        }
+    }
 }
 
 /// Returns the URLs of two gateways on this machine, on the default port and the next one.
@@ -105,7 +124,7 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
     let ready = Arc::clone(&rotation);
     let routes = router(Balancer { rotation, client: peer::client() });
     let routes = middleware::requests(routes, settings.process.request_timeout);
-    let routes = routes.layer(cors(settings.cors_origins.0.iter().cloned()));
+    let routes = routes.layer(cors(settings.cors_origins.0.iter().map(|origin| origin.0.clone())));
     Ok(App { ready: Arc::new(move || Box::pin(std::future::ready(ready.any_up()))), ..App::new(routes) })
 }
 

@@ -57,9 +57,12 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false);
-    let server = PgConnectOptions::from_str(url).map_err(|error| settings::Error::Invalid {
+    // sqlx accepts any scheme, and its errors quote parts of the URL, which is a secret.
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let server = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
+    let server = server.ok_or_else(|| settings::Error::Invalid {
         name: "DATABASE_URL",
-        reason: format!("must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE ({error})"),
+        reason: "must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE".into(),
     })?;
     let give_up = tokio::time::Instant::now() + START_TIMEOUT;
     let pool = loop {

@@ -13,10 +13,10 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TraceContextExt as _;
 use serde::Serialize;
+use telemetry::arguments::at_least_one;
 use telemetry::propagation;
 use telemetry::server::LogFields;
 use tokio::time::Instant;
@@ -51,11 +51,8 @@ const DEQUEUE_LEASE: Duration = Duration::from_millis(1);
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Queue)))]
 pub struct Settings {
-    /// Maximum number of tasks, leased ones included
-    #[arg(
-        long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
-    )]
+    /// Maximum number of tasks, leased ones included (at least 1)
+    #[arg(long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000, value_parser = at_least_one)]
     queue_capacity: usize,
     /// Process.
     #[command(flatten)]

@@ -147,10 +147,11 @@ fn row_name(row: LedgerRow) -> &'static str {
 fn blamed(out: &mut String, blame: &Blame) {
     line!(
         out,
-        "\nWHERE THE TIME WENT at p{} of all requests, {} ({} traces)",
+        "\nWHERE THE TIME WENT at p{} of all requests, {} ({} {})",
         blame.percentile,
         time(blame.latency_us),
-        blame.traces
+        blame.traces,
+        if blame.traces == 1 { "trace" } else { "traces" }
     );
     let (shown, small): (Vec<_>, Vec<_>) = blame.shares.iter().partition(|share| share.share >= SMALL);
     for share in shown {

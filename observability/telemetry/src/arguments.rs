@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command, Id};
 use http::uri::Authority;
@@ -27,12 +27,24 @@ pub fn address(text: &str) -> Result<String, ParseError> {
     }
 }
 
-/// Parses the base URL of an HTTP server, `http://HOST:PORT`, and removes slashes at its end.
+/// Parses the base URL of an HTTP server, `http://HOST:PORT` without user information, and removes slashes at its end.
 pub fn base_url(text: &str) -> Result<String, ParseError> {
     let authority = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').parse::<Authority>());
     match authority {
-        Some(Ok(authority)) => Ok(format!("http://{authority}")),
+        // A password in a URL would reach the logs.
+        Some(Ok(authority)) if !authority.host().is_empty() && !authority.as_str().contains('@') => {
+            Ok(format!("http://{authority}"))
+        }
         _ => Err(ParseError::BaseUrl),
+    }
+}
+
+/// Parses a number of at least 1.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -59,6 +71,24 @@ impl TypedValueParser for Renamed {
         let message = format!("{} was renamed: set {} instead\n", self.from, self.to);
         Err(clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
     }
+}
+
+/// Adds to `error` which variable sets the argument that it is about: clap names only the flag, but containers set variables.
+pub fn with_variable(mut error: clap::Error, command: &Command) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+    let flag = argument.split_whitespace().next().unwrap_or_default().to_owned();
+    if let Some(variable) = variable_of(command, flag.trim_start_matches('-')) {
+        let tip = format!("{variable} sets {flag}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// Returns the variable of the argument `--flag` of `command` or one of its subcommands.
+fn variable_of(command: &Command, flag: &str) -> Option<String> {
+    let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+    let variable = argument.and_then(Arg::get_env).map(|name| name.to_string_lossy().into_owned());
+    variable.or_else(|| command.get_subcommands().find_map(|subcommand| variable_of(subcommand, flag)))
 }
 
 /// Makes an empty variable count as unset, for all arguments of `command` and its subcommands.
@@ -107,9 +137,26 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_has_no_path() {
+    fn an_error_names_the_variable_of_its_argument() {
+        let number = Arg::new("size").long("size").env("TEST_SIZE").value_parser(at_least_one);
+        let mut command = Command::new("test").subcommand(Command::new("serve").arg(number));
+        let error = command.try_get_matches_from_mut(["test", "serve", "--size", "0"]).unwrap_err();
+        let text = with_variable(error, &command).to_string();
+        assert!(text.contains("must be at least 1") && text.contains("TEST_SIZE sets --size"), "{text}");
+    }
+
+    #[test]
+    fn a_base_url_is_a_host_and_a_port() {
         assert_eq!(base_url("http://cache:8010/"), Ok("http://cache:8010".to_owned()));
-        for text in ["", "cache:8010", "http://", "https://cache:8010", "http://cache:8010/path"] {
+        for text in [
+            "",
+            "cache:8010",
+            "http://",
+            "http://:8010",
+            "https://cache:8010",
+            "http://cache:8010/path",
+            "http://user:password@cache:8010",
+        ] {
             assert_eq!(base_url(text), Err(ParseError::BaseUrl), "{text}");
         }
     }

@@ -26,10 +26,10 @@ pub struct Settings {
     /// Filter of log lines, in the syntax of tracing-subscriber's EnvFilter
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value_t)]
     pub log_filter: LogFilter,
-    /// Maximum number of spans that wait for export; further spans are dropped and counted
+    /// Maximum number of spans that wait for export; further spans are dropped and counted (at least 1)
     #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", value_name = "SPANS", default_value_t = QUEUE_SIZE, value_parser = positive(QUEUE_SIZE))]
     pub span_queue_size: usize,
-    /// Maximum number of spans in one export request
+    /// Maximum number of spans in one export request (at least 1)
     #[arg(long, env = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", value_name = "SPANS", default_value_t = BATCH_SIZE, value_parser = positive(BATCH_SIZE))]
     pub span_batch_size: usize,
     /// Maximum time that a span waits for its batch to fill, in milliseconds

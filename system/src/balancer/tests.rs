@@ -234,3 +234,13 @@ fn gateway_urls_are_a_list_of_at_least_one_url() {
     let settings: Settings = parse(&["--gateway-urls", "http://a:1, http://b:2"]).unwrap();
     assert_eq!(settings.gateway_urls.0.len(), 2);
 }
+
+#[test]
+fn an_origin_has_a_scheme_and_a_host() {
+    for text in ["http://localhost:8080", "https://tutors.example"] {
+        assert!(text.parse::<Origin>().is_ok(), "{text}");
+    }
+    for text in ["*", "localhost", "http://", "ftp://localhost", "http://localhost/\n"] {
+        assert!(text.parse::<Origin>().is_err(), "{text}");
+    }
+}

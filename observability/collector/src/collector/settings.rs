@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
-use telemetry::arguments::{Empty, Renamed, address, base_url};
+use telemetry::arguments::{Empty, Renamed, address, at_least_one, base_url};
 
 use crate::base_path::BasePath;
 
@@ -40,13 +39,13 @@ pub struct Settings {
     /// OTLP/gRPC endpoint that receives a copy of every accepted message [default: none]
     #[arg(long, env = "OTLP_FORWARD_ENDPOINT", value_name = "URL", value_parser = base_url)]
     pub otlp_forward_endpoint: Option<String>,
-    /// Memory limit of the stored traces and histograms, in bytes
+    /// Memory limit of the stored traces and histograms, in bytes (at least 1)
     #[arg(
         long,
         env = "COLLECTOR_STORE_MAX_BYTES",
         value_name = "BYTES",
         default_value_t = STORE_MAX_BYTES,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+        value_parser = at_least_one
     )]
     pub store_max_bytes: usize,
     /// Path below which a reverse proxy serves the pages and the query API, such as /jaeger [default: the root]
