@@ -12,7 +12,21 @@ fn rejects_invalid_settings() {
         ("gateway", "JWT_SECRET", "", "JWT_SECRET is not set"),
         ("gateway", "JWT_SECRET", "short", "JWT_SECRET is invalid: shorter than 32 bytes"),
         ("gateway", "JWT_SECRET_FILE", "/nonexistent", "JWT_SECRET_FILE=/nonexistent: cannot read the file"),
-        ("queue", "QUEUE_CAPACITY", "0", "0 is not in 1.."),
+        ("queue", "QUEUE_CAPACITY", "0", "must be at least 1\n\n  tip: QUEUE_CAPACITY sets --queue-capacity"),
+        ("cache", "DRAIN_MS", "600001", "must be from 0 to 600000 milliseconds"),
+        ("balancer", "CORS_ORIGINS", "*", "expected origins such as http://localhost:8080"),
+        (
+            "balancer",
+            "GATEWAY_URLS",
+            "http://user:password@gateway:8001",
+            "--gateway-urls <URLS>': expected a URL",
+        ),
+        (
+            "search",
+            "DATABASE_URL",
+            "mysql://user@host/database",
+            "DATABASE_URL is invalid: must be a URL such as",
+        ),
         ("gateway", "CACHE_URL", "http://", "--cache-url <URL>': expected a URL such as http://HOST:PORT"),
         ("cache", "LISTEN", "nonsense", "--listen <HOST:PORT>': expected HOST:PORT"),
         ("cache", "RUST_LOG", "=", "--log-filter <FILTER>'"),
@@ -49,8 +63,7 @@ fn a_role_ignores_the_settings_of_others() {
 
 #[test]
 fn errors_do_not_contain_secrets() {
-    for (variable, value) in
-        [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "postgres://user:hunter2@host:port/")]
+    for (variable, value) in [("JWT_SECRET", "hunter2"), ("DATABASE_URL", "postgres://host/?sslmode=hunter2")]
     {
         for role in ["gateway", "search"] {
             let mut serve = workbench();
