@@ -67,6 +67,7 @@
 
 pub mod arguments;
 pub mod contract;
+pub mod throttle;
 mod settings;
 pub mod propagation;
 mod export;

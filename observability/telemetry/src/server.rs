@@ -2,6 +2,7 @@
 //!
 //! Apply [`traced`] to routes that serve requests of users, and [`logged`] to routes that are polled.
 
+mod accept;
 mod listener;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use crate::tracer::tracer;
 use crate::{contract, metrics, propagation};
 
+pub use accept::{Accepted, Acceptor, MAX_CONNECTIONS, descriptor_limit};
 pub use listener::{DRAIN_DEADLINE, serve};
 
 /// Response extension: fields that a handler adds to the log line of its request.

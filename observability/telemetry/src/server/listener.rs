@@ -1,24 +1,29 @@
 //! Accepts connections until shutdown, then waits for the requests in flight.
 //!
-//! `axum::serve` was considered: it sets no timeout for reading a request's head or writing a response, and its graceful
-//! shutdown has no deadline.
+//! `axum::serve` was considered: it bounds neither the number of connections nor the time for reading a request's head or
+//! writing a response, and its graceful shutdown has no deadline.
 
+mod head_timeout;
+mod host;
+
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
+
+use super::accept::{Accepted, Acceptor};
+use head_timeout::{HeadTimeout, InProgress, Phase, ResponseBody};
 
 /// Maximum time for requests in flight to finish after the listener closed.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
@@ -30,25 +35,25 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time without progress while writing a response. Bounds how long a response to a stalled peer stays in memory.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Pause after a failed accept. Without it the loop would spin while no file descriptor is free.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// Serves `router` on `listener` until `shutdown` is cancelled, then returns when the last request is done, at the latest
-/// after [`DRAIN_DEADLINE`].
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+/// after [`DRAIN_DEADLINE`]. A `TcpListener` gets the default bound on its connections.
+///
+/// # Errors
+///
+/// None at present; reserved for listeners that fail for good.
+pub async fn serve(
+    listener: impl Into<Acceptor>,
+    router: Router,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let listener = listener.into();
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, peer)) => spawn_connection(stream, peer, router.clone(), &connections),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        spawn_connection(accepted, router.clone(), &connections);
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_DEADLINE, connections.shutdown()).await.is_err() {
@@ -57,26 +62,44 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     Ok(())
 }
 
-fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connections: &GracefulShutdown) {
+fn spawn_connection(accepted: Accepted, router: Router, connections: &GracefulShutdown) {
+    let Accepted { stream, peer, permit } = accepted;
     // Small responses must not wait for acknowledgements. The call fails only on a socket that is closing.
     let _ = stream.set_nodelay(true);
+    let phase = Phase::default();
+    let on_connection = phase.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let in_progress = phase.request();
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().call(request)
+        respond(router.clone(), request, in_progress)
     });
     let mut stream = TimeoutWriter::new(stream);
     stream.set_timeout(Some(WRITE_TIMEOUT));
+    let stream = HeadTimeout::new(Box::pin(stream), on_connection);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
+        let _permit = permit;
         // Peers that disconnect are common under load.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection ended early");
         }
     });
+}
+
+async fn respond(
+    mut router: Router,
+    request: Request<Incoming>,
+    in_progress: InProgress,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let response = match host::refusal(&request) {
+        Some(refusal) => refusal,
+        None => router.call(request).await?,
+    };
+    Ok(response.map(|body| ResponseBody { body, _request: in_progress }))
 }
 
 #[cfg(test)]
@@ -86,11 +109,65 @@ mod tests {
     use axum::body::{Body, Bytes};
     use axum::routing::get;
     use futures::stream;
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
+    use super::head_timeout::HEAD_TIMEOUT;
     use super::*;
+
+    /// Starts a server that answers every request with `ok`, and connects to it.
+    async fn connected() -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(|| async { "ok" });
+        tokio::spawn(serve(listener, router, CancellationToken::new()));
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    /// Returns what the peer still receives and after how many seconds the connection is closed.
+    async fn closed_after(peer: &mut TcpStream) -> (String, u64) {
+        let start = Instant::now();
+        let mut received = String::new();
+        let read = tokio::time::timeout(4 * HEADER_READ_TIMEOUT, peer.read_to_string(&mut received));
+        read.await.expect("the server should close the connection").unwrap();
+        (received, start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_head_is_cut_off_soon_and_a_silent_connection_later() {
+        let mut silent = connected().await;
+        assert_eq!(closed_after(&mut silent).await.1, HEADER_READ_TIMEOUT.as_secs());
+        let mut half = connected().await;
+        half.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").await.unwrap();
+        assert_eq!(closed_after(&mut half).await.1, HEAD_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_cut_off_on_a_connection_that_has_served_a_request() {
+        let mut peer = connected().await;
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut reply = [0; 1024];
+        assert_ne!(peer.read(&mut reply).await.unwrap(), 0);
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
+        assert_eq!(closed_after(&mut peer).await.1, HEAD_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_request_without_exactly_one_host_is_a_400() {
+        for head in ["GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n"] {
+            let mut peer = connected().await;
+            peer.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+            let (reply, _) = closed_after(&mut peer).await;
+            assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
+            assert!(reply.contains("application/problem+json"), "{reply}");
+        }
+        let mut old = connected().await;
+        old.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let (reply, _) = closed_after(&mut old).await;
+        assert!(reply.starts_with("HTTP/1.0 200") && reply.ends_with("ok"), "{reply}");
+    }
 
     // With a paused clock, time advances to the next timer whenever all tasks wait.
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,146 @@
+//! Accepts connections up to a bound.
+//!
+//! Without a bound, a flood of connections uses up the file descriptors of the process, and neither its other listeners nor
+//! its own outbound calls work until the flood ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::throttle::Throttle;
+
+/// Default maximum number of open connections of a listener.
+pub const MAX_CONNECTIONS: usize = 4096;
+
+/// File descriptors that no listener uses: log, listeners, database and exporter connections.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Pause after a failed accept. Without it the loop would spin while no file descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener with a bound on the number of its open connections. Further connections wait in the backlog of the socket.
+#[derive(Debug)]
+pub struct Acceptor {
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+    limit: usize,
+    full: Throttle,
+    failed: Throttle,
+}
+
+/// A connection, and its part of the bound.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The address of the caller.
+    pub peer: SocketAddr,
+    /// Keep it until the connection is closed.
+    pub permit: OwnedSemaphorePermit,
+}
+
+impl From<TcpListener> for Acceptor {
+    /// Uses the default bound.
+    fn from(listener: TcpListener) -> Self {
+        Self::new(listener, MAX_CONNECTIONS)
+    }
+}
+
+impl Acceptor {
+    /// Returns a listener with at most `limit` connections, and at most half of the process's file descriptors: the other
+    /// half is left for outbound connections and other listeners.
+    ///
+    /// Raises the soft limit of file descriptors of the process to the hard limit first.
+    pub fn new(listener: TcpListener, limit: usize) -> Self {
+        let descriptors = descriptor_limit();
+        let available = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2;
+        let limit =
+            limit.min(usize::try_from(available).unwrap_or(usize::MAX)).clamp(1, Semaphore::MAX_PERMITS);
+        let permits = Arc::new(Semaphore::new(limit));
+        Self { listener, permits, limit, full: Throttle::new(), failed: Throttle::new() }
+    }
+
+    /// Returns the address that the listener is bound to.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system does not return the address.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Waits for the next connection, and first for a connection to close if the bound is reached.
+    ///
+    /// Cancel safe: no connection is lost.
+    pub async fn accept(&self) -> Accepted {
+        let permit = self.permit().await;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => return Accepted { stream, peer, permit },
+                Err(error) => {
+                    if let Some(count) = self.failed.admit() {
+                        tracing::warn!(%error, count, "cannot accept a connection");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return permit;
+        }
+        if let Some(count) = self.full.admit() {
+            let limit = self.limit;
+            tracing::warn!(
+                limit,
+                count,
+                "the maximum number of connections is reached; new connections wait"
+            );
+        }
+        match Arc::clone(&self.permits).acquire_owned().await {
+            Ok(permit) => permit,
+            // Nothing closes the semaphore.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Returns the number of file descriptors that the process may open, after raising it as far as possible.
+pub fn descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        // macOS refuses an unlimited number.
+        Err(_) => soft,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_waits_until_another_closes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = Acceptor::new(listener, 2);
+        let mut callers = Vec::new();
+        for _ in 0..3 {
+            callers.push(TcpStream::connect(address).await.unwrap());
+        }
+        let first = acceptor.accept().await;
+        let _second = acceptor.accept().await;
+        assert!(acceptor.accept().now_or_never().is_none(), "the third connection waits");
+        drop(first);
+        let third = acceptor.accept().await;
+        assert_eq!(third.peer, callers[2].local_addr().unwrap());
+    }
+}
