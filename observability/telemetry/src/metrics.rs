@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
@@ -32,6 +32,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 struct Metrics {
     registry: Mutex<Registry>,
     server_duration: Family<HttpLabels, Histogram>,
+    connection_problems: Family<ConnectionLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +40,32 @@ struct HttpLabels {
     http_request_method: &'static str,
     http_route: String,
     http_response_status_code: u16,
+}
+
+/// Why a listener did not serve a connection at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionProblem {
+    /// The maximum number of open connections was reached, so that the connection had to wait.
+    LimitReached,
+    /// The system could not accept it, for example for lack of file descriptors.
+    AcceptFailed,
+    /// Its peer sent nothing in time, and it was closed.
+    Silent,
+}
+
+impl ConnectionProblem {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::LimitReached => "limit_reached",
+            Self::AcceptFailed => "accept_failed",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -52,9 +79,15 @@ impl Metrics {
             Unit::Seconds,
             server_duration.clone(),
         );
+        let connection_problems = Family::default();
+        registry.register(
+            "connection_problems",
+            "Connections that waited, failed or were closed before their first request",
+            connection_problems.clone(),
+        );
         registry.register_collector(Box::new(SpanMetrics));
         registry.register_collector(Box::new(process::ProcessMetrics));
-        Self { registry: Mutex::new(registry), server_duration }
+        Self { registry: Mutex::new(registry), server_duration, connection_problems }
     }
 }
 
@@ -66,6 +99,11 @@ pub fn observe_request(method: &'static str, route: &str, status: u16, seconds: 
         http_response_status_code: status,
     };
     METRICS.server_duration.get_or_create(&labels).observe(seconds);
+}
+
+/// Counts a connection that a listener did not serve at once.
+pub(crate) fn count_connection_problem(problem: ConnectionProblem) {
+    METRICS.connection_problems.get_or_create(&ConnectionLabels { reason: problem.as_str() }).inc();
 }
 
 /// Calls `add` with the process's registry, to register further metrics.

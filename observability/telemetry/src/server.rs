@@ -1,9 +1,11 @@
-//! An HTTP/1.1 server, and the SERVER span, log line and duration metric of each request.
+//! A server for HTTP/1.1 and HTTP/2, and the SERVER span, log line and duration metric of each request.
 //!
-//! Apply [`traced`] to routes that serve requests of users, and [`logged`] to routes that are polled.
+//! Apply [`traced`] to routes that serve requests of users, [`logged`] to routes that are polled, and [`measured`] to those
+//! that are polled often.
 
 mod accept;
 mod listener;
+mod http2;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -18,11 +20,13 @@ use axum::routing::get;
 use opentelemetry::trace::{FutureExt as _, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use serde::Serialize;
+use tracing::Level;
 
 use crate::tracer::tracer;
 use crate::{contract, metrics, propagation};
 
 pub use accept::{Accepted, Acceptor, MAX_CONNECTIONS, descriptor_limit};
+pub use http2::serve_http2;
 pub use listener::{DRAIN_DEADLINE, serve};
 
 /// Response extension: fields that a handler adds to the log line of its request.
@@ -58,6 +62,11 @@ pub fn operations() -> Router {
     )
 }
 
+/// Measures each request of `router` without a span, and logs it at debug level.
+pub fn measured(router: Router) -> Router {
+    router.layer(middleware::from_fn(measure))
+}
+
 async fn trace(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
@@ -74,27 +83,46 @@ async fn trace(request: Request, next: Next) -> Response {
     }
     span.finish(response.status());
     let _entered = cx.attach();
-    record(method, route, &path, &response, started);
+    record(method, route, &path, &response, started, Level::INFO);
     response
 }
 
 async fn log(request: Request, next: Next) -> Response {
+    recorded(request, next, Level::INFO).await
+}
+
+async fn measure(request: Request, next: Next) -> Response {
+    recorded(request, next, Level::DEBUG).await
+}
+
+async fn recorded(request: Request, next: Next, level: Level) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
     let route = route(&request).to_owned();
     let path = truncated_path(&request).to_owned();
     let response = next.run(request).await;
-    record(method, &route, &path, &response, started);
+    record(method, &route, &path, &response, started, level);
     response
 }
 
-fn record(method: &'static str, route: &str, path: &str, response: &Response, started: Instant) {
+fn record(
+    method: &'static str,
+    route: &str,
+    path: &str,
+    response: &Response,
+    started: Instant,
+    level: Level,
+) {
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     metrics::observe_request(method, route, status, elapsed.as_secs_f64());
     let duration_us = elapsed.as_micros() as u64;
     let json_fields = response.extensions().get::<LogFields>().map(|fields| fields.0.as_str());
-    tracing::info!(status, duration_us, json_fields, "{method} {path}");
+    if level == Level::INFO {
+        tracing::info!(status, duration_us, json_fields, "{method} {path}");
+    } else {
+        tracing::debug!(status, duration_us, json_fields, "{method} {path}");
+    }
 }
 
 /// A SERVER span that also ends if the caller disconnects and the handler is dropped.

@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::{self, ConnectionProblem};
 use crate::throttle::Throttle;
 
 /// Default maximum number of open connections of a listener.
@@ -82,6 +83,7 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, peer)) => return Accepted { stream, peer, permit },
                 Err(error) => {
+                    metrics::count_connection_problem(ConnectionProblem::AcceptFailed);
                     if let Some(count) = self.failed.admit() {
                         tracing::warn!(%error, count, "cannot accept a connection");
                     }
@@ -95,6 +97,7 @@ impl Acceptor {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return permit;
         }
+        metrics::count_connection_problem(ConnectionProblem::LimitReached);
         if let Some(count) = self.full.admit() {
             let limit = self.limit;
             tracing::warn!(

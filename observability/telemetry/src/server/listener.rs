@@ -33,7 +33,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum time without progress while writing a response. Bounds how long a response to a stalled peer stays in memory.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Serves `router` on `listener` until `shutdown` is cancelled, then returns when the last request is done, at the latest
 /// after [`DRAIN_DEADLINE`]. A `TcpListener` gets the default bound on its connections.
@@ -46,20 +46,30 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let listener = listener.into();
+    let spawn = |accepted, connections: &_| spawn_connection(accepted, router.clone(), connections);
+    accept_until(shutdown, listener.into(), spawn).await;
+    Ok(())
+}
+
+/// Passes each connection to `spawn` until `shutdown` is cancelled, then waits up to [`DRAIN_DEADLINE`] for their requests in
+/// flight.
+pub(super) async fn accept_until(
+    shutdown: CancellationToken,
+    listener: Acceptor,
+    spawn: impl Fn(Accepted, &GracefulShutdown),
+) {
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
-        spawn_connection(accepted, router.clone(), &connections);
+        spawn(accepted, &connections);
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_DEADLINE, connections.shutdown()).await.is_err() {
         tracing::warn!("requests still in flight at the drain deadline were aborted");
     }
-    Ok(())
 }
 
 fn spawn_connection(accepted: Accepted, router: Router, connections: &GracefulShutdown) {
