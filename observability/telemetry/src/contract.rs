@@ -23,6 +23,12 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// W3C Trace Context Level 2 (draft): the server's span, returned to the caller.
 pub const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
+/// W3C Baggage: application data that travels with the trace context.
+pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// Request header: a secret that proves that the sender may continue its own trace. Never forwarded.
+pub const TRACE_SECRET: HeaderName = HeaderName::from_static("x-trace-secret");
+
 /// On a CLIENT span: id of the SERVER span that answered, from [`TRACERESPONSE`]. A trace without that span is incomplete.
 pub const PEER_SPAN_ID: &str = "peer.span_id";
 

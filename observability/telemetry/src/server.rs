@@ -1,14 +1,14 @@
 //! A server for HTTP/1.1 and HTTP/2, and the SERVER span, log line and duration metric of each request.
 //!
-//! Apply [`traced`] to routes that serve requests of users, [`logged`] to routes that are polled, and [`measured`] to those
-//! that are polled often.
+//! Apply [`traced`] to routes that serve requests of users, [`traced_if`] to those that strangers reach, [`logged`] to routes
+//! that are polled, and [`measured`] to those that are polled often.
 
 mod accept;
 mod listener;
 mod http2;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use axum::Router;
@@ -17,7 +17,10 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use opentelemetry::trace::{FutureExt as _, Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{
+    FutureExt as _, Link, Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState,
+    Tracer as _,
+};
 use opentelemetry::{Context, KeyValue};
 use serde::Serialize;
 use tracing::Level;
@@ -46,7 +49,38 @@ impl LogFields {
 
 /// Traces, logs and measures each request of `router`, including requests without a matching route.
 pub fn traced(router: Router) -> Router {
-    router.layer(middleware::from_fn(trace))
+    router.layer(middleware::from_fn(|request: Request, next: Next| {
+        let origin = Origin::Parent(propagation::extract(request.headers()));
+        trace(request, next, origin)
+    }))
+}
+
+/// Does the same as [`traced`], but continues a trace only if `trusts` returns true for the request.
+///
+/// Otherwise the SERVER span starts a new trace, which this process samples by itself, with a link to the span of the
+/// caller. The caller's trace context and baggage are removed from the request.
+pub fn traced_if(
+    router: Router,
+    trusts: impl Fn(&Request) -> bool + Clone + Send + Sync + 'static,
+) -> Router {
+    router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
+        let caller = propagation::extract(request.headers());
+        let origin = if trusts(&request) {
+            Origin::Parent(caller)
+        } else {
+            propagation::remove(request.headers_mut());
+            Origin::Stranger(caller)
+        };
+        trace(request, next, origin)
+    }))
+}
+
+/// The context that a request arrives with.
+enum Origin {
+    /// The SERVER span continues the trace of the caller.
+    Parent(Context),
+    /// The SERVER span starts a trace of its own.
+    Stranger(Context),
 }
 
 /// Logs and measures each request of `router` without a span.
@@ -67,13 +101,13 @@ pub fn measured(router: Router) -> Router {
     router.layer(middleware::from_fn(measure))
 }
 
-async fn trace(request: Request, next: Next) -> Response {
+async fn trace(request: Request, next: Next, origin: Origin) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("", MatchedPath::as_str);
     let path = truncated_path(&request).to_owned();
-    let mut span = ServerSpan::start(&request, method, route);
+    let mut span = ServerSpan::start(&request, method, route, origin);
     let cx = span.cx.clone();
     let mut response = next.run(request).with_context(cx.clone()).await;
     if cx.span().span_context().is_sampled()
@@ -132,11 +166,18 @@ struct ServerSpan {
 }
 
 impl ServerSpan {
-    fn start(request: &Request, method: &'static str, route: &str) -> Self {
-        let parent = propagation::extract(request.headers());
+    fn start(request: &Request, method: &'static str, route: &str, origin: Origin) -> Self {
+        let (parent, link) = match origin {
+            Origin::Parent(parent) => (parent, None),
+            Origin::Stranger(caller) => (Context::new(), link(&caller)),
+        };
         let name =
             if route.is_empty() { Cow::Borrowed(method) } else { Cow::Owned(format!("{method} {route}")) };
         let builder = tracer().span_builder(name).with_kind(SpanKind::Server);
+        let builder = match link {
+            Some(link) => builder.with_links(vec![link]),
+            None => builder,
+        };
         let mut span = tracer().build_with_context(builder, &parent);
         if span.is_recording() {
             span.set_attributes(attributes(request, method, route));
@@ -169,6 +210,15 @@ impl Drop for ServerSpan {
     }
 }
 
+/// Returns a link to the span of `caller`, without its `tracestate`, which the caller chose.
+fn link(caller: &Context) -> Option<Link> {
+    let span = caller.span();
+    let context = span.span_context();
+    let ids = (context.trace_id(), context.span_id(), context.trace_flags());
+    let linked = SpanContext::new(ids.0, ids.1, ids.2, true, TraceState::NONE);
+    linked.is_valid().then(|| Link::with_context(linked))
+}
+
 fn attributes(request: &Request, method: &'static str, route: &str) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(10);
     attributes.push(KeyValue::new("http.request.method", method));
@@ -198,11 +248,13 @@ fn host(headers: &HeaderMap) -> Option<(&str, u16)> {
     }
 }
 
-/// Returns the first address of `X-Forwarded-For`, or the peer address of the connection without that header.
+/// Returns the first address of `X-Forwarded-For`, or the peer address of the connection if the header does not begin with
+/// an address.
 fn client_address(request: &Request) -> Option<String> {
     let forwarded = request.headers().get("x-forwarded-for").and_then(|value| value.to_str().ok());
-    if let Some(first) = forwarded.and_then(|list| list.split(',').next()) {
-        return Some(first.trim().to_owned());
+    let first = forwarded.and_then(|list| list.split(',').next()).map(str::trim);
+    if let Some(first) = first.filter(|first| first.parse::<IpAddr>().is_ok()) {
+        return Some(first.to_owned());
     }
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string())
 }
