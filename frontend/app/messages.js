@@ -17,8 +17,11 @@ const MESSAGES = {
   not_found: RELOAD,
   method_not_allowed: RELOAD,
   unsupported_media_type: RELOAD,
+  request_timeout: "The request did not arrive in time. Please check your connection and try again.",
+  status_408: "The request did not arrive in time. Please check your connection and try again.",
   queue_full: BUSY,
   unavailable: BUSY,
+  bad_gateway: BUSY,
   status_429: "Too many requests. Please wait a moment and try again.",
   status_502: BUSY,
   status_503: BUSY,
@@ -30,7 +33,7 @@ const MESSAGES = {
 };
 
 // Codes after which it is unknown whether the booking was made.
-const OUTCOME_UNKNOWN = new Set(["queue_full", "unavailable", "timeout", "unreachable", "internal"]);
+const OUTCOME_UNKNOWN = new Set(["queue_full", "unavailable", "bad_gateway", "timeout", "unreachable", "internal"]);
 
 /** Returns whether the failure needs no message: the user started another search or was asked to log in again. */
 export function isSilent(failure) {

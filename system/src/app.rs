@@ -20,6 +20,9 @@ const REQUEST_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 3_000..=600_000;
 /// Range of `DRAIN_MS`.
 const DRAIN_MS: std::ops::RangeInclusive<u64> = 0..=600_000;
 
+/// Range of `MAX_CONNECTIONS`.
+const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+
 /// Settings that every role reads.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
@@ -43,6 +46,12 @@ pub struct Settings {
         default_value = "1000", value_parser = milliseconds(DRAIN_MS)
     )]
     pub(crate) drain: Duration,
+    /// Maximum number of open connections (1 to 1000000, and at most half of the file descriptors); others wait
+    #[arg(
+        long, env = "MAX_CONNECTIONS", value_name = "N", default_value_t = telemetry::server::MAX_CONNECTIONS as u64,
+        value_parser = clap::value_parser!(u64).range(CONNECTIONS)
+    )]
+    pub(crate) max_connections: u64,
     /// Stop when standard input closes, so that a parent process that is killed leaves no child behind
     #[arg(long, env = "STOP_WITH_STDIN", value_parser = FalseyValueParser::new())]
     pub stop_with_stdin: bool,

@@ -38,12 +38,16 @@ pub enum Code {
     MethodNotAllowed,
     /// The body is larger than the endpoint's limit.
     BodyTooLarge,
+    /// The body did not arrive in time.
+    RequestTimeout,
     /// The endpoint expects another media type.
     UnsupportedMediaType,
     /// The task queue is full; retry later.
     QueueFull,
     /// A dependency of the endpoint is down; retry later.
     Unavailable,
+    /// The reply of a dependency is not valid HTTP.
+    BadGateway,
     /// The request was not answered in time.
     Timeout,
     /// Unexpected failure of the server.
@@ -63,8 +67,10 @@ impl Code {
             Self::StudentNotFound | Self::TutorNotFound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -87,8 +93,10 @@ impl Code {
             Self::NotFound => "Not found.",
             Self::MethodNotAllowed => "This path does not support this method.",
             Self::BodyTooLarge => "The body is larger than the limit of this endpoint.",
+            Self::RequestTimeout => "The body of the request did not arrive in time.",
             Self::UnsupportedMediaType => "This endpoint does not support the media type of the body.",
             Self::QueueFull | Self::Unavailable => "Temporarily unavailable; retry later.",
+            Self::BadGateway => "The service that handles this request gave no valid reply; retry later.",
             Self::Timeout => "The request timed out; retry later.",
             Self::Internal => "Internal error.",
         }
@@ -162,6 +170,10 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the body is not read (RFC 9110, section 15.5.9).
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -23,5 +23,6 @@ pub struct Settings {
 /// Builds the frontend.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
     let routes = ::frontend::app_router(settings.api_port);
-    Ok(App::new(middleware::requests(routes, settings.process.request_timeout)))
+    // The page needs no trace of a caller.
+    Ok(App::new(middleware::public_requests(routes, settings.process.request_timeout, |_| false)))
 }

@@ -3,6 +3,7 @@
 //! A call that did not reach the peer is retried once, and so is a GET whose connection broke, within a budget: one retry
 //! for every ten calls, and one a second on top. Without the budget, retries would multiply the load of an overloaded peer.
 
+use std::error::Error as _;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self as client, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry::Context;
 use serde::Serialize;
@@ -80,6 +81,9 @@ pub(crate) enum PeerError {
     /// The connection broke before the reply was complete.
     #[error("the connection to the peer broke")]
     Broken,
+    /// The reply is not valid HTTP.
+    #[error("the reply of the peer is not valid HTTP")]
+    Malformed,
     /// The deadline passed.
     #[error("the peer did not answer in time")]
     Timeout,
@@ -91,7 +95,19 @@ impl PeerError {
         match self {
             Self::Unreachable => "unreachable",
             Self::Broken => "broken",
+            Self::Malformed => "malformed",
             Self::Timeout => "timeout",
+        }
+    }
+}
+
+impl From<&client::Error> for PeerError {
+    fn from(error: &client::Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+        match cause {
+            _ if error.is_connect() => Self::Unreachable,
+            Some(cause) if cause.is_parse() => Self::Malformed,
+            _ => Self::Broken,
         }
     }
 }
@@ -100,6 +116,7 @@ impl From<PeerError> for Problem {
     fn from(error: PeerError) -> Self {
         match error {
             PeerError::Timeout => Code::Timeout.into(),
+            PeerError::Malformed => Code::BadGateway.into(),
             PeerError::Unreachable | PeerError::Broken => Code::Unavailable.into(),
         }
     }
@@ -149,8 +166,7 @@ impl Peer {
     /// Returns a client of the peer at `base` whose calls take at most `deadline`, retries included. Connects at the
     /// first call.
     pub(crate) fn new(base: &BaseUrl, deadline: Duration) -> Self {
-        let budget = TpsBudget::new(BUDGET_PERIOD, BUDGET_MIN_PER_SECOND, BUDGET_RATIO);
-        Self { authority: base.0.clone(), client: client(), deadline, budget }
+        Self { authority: base.0.clone(), client: client(), deadline, budget: retry_budget() }
     }
 
     /// Sends a `GET`; `route` is the peer's template of `path`, for the span.
@@ -244,10 +260,7 @@ impl Peer {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(HeaderMap, Reply), PeerError> {
-        let response = self.client.request(request).await.map_err(|error| match error.is_connect() {
-            true => PeerError::Unreachable,
-            false => PeerError::Broken,
-        })?;
+        let response = self.client.request(request).await.map_err(|error| PeerError::from(&error))?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_REPLY_BYTES).collect().await.map_err(|_| PeerError::Broken)?;
         Ok((head.headers, Reply { status: head.status, body: body.to_bytes() }))
@@ -275,6 +288,11 @@ impl Drop for CallSpan {
     fn drop(&mut self) {
         self.fail("timeout");
     }
+}
+
+/// Returns a budget of one retry for every ten calls, and one a second on top.
+pub(crate) fn retry_budget() -> TpsBudget {
+    TpsBudget::new(BUDGET_PERIOD, BUDGET_MIN_PER_SECOND, BUDGET_RATIO)
 }
 
 /// Returns an HTTP/1 client with a connection pool for calls within one network.

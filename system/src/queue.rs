@@ -66,7 +66,7 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
     telemetry::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
     let requests = middleware::requests(request_routes(queue.clone()), limit);
     // A long poll may last longer than a request.
-    let polls = middleware::polls(poll_routes(queue), MAX_WAIT + limit);
+    let polls = middleware::polls(poll_routes(queue), limit, MAX_WAIT);
     Ok(App::new(requests.merge(polls)))
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use telemetry::server;
+use telemetry::server::{self, Acceptor};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +102,7 @@ pub async fn run(
     let router = with_operations(routes, ready, shutdown.clone());
     let stop_accepting = CancellationToken::new();
     let (drain, stop) = (settings.process().drain, stop_accepting.clone());
+    let max_connections = usize::try_from(settings.process().max_connections).unwrap_or(usize::MAX);
     tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("draining");
@@ -109,7 +110,7 @@ pub async fn run(
         stop.cancel();
     });
     tracing::info!(address = %listener.local_addr()?, "listening");
-    server::serve(listener, router, stop_accepting).await?;
+    server::serve(Acceptor::new(listener, max_connections), router, stop_accepting).await?;
     finish.await;
     tracing::info!("stopped");
     Ok(())

@@ -19,7 +19,7 @@ macro_rules! codes {
 codes! {
     MissingCredentials InvalidCredentials InvalidToken TokenExpired ForbiddenStudent MissingSubject InvalidSubject
     MalformedRequest InvalidRequest StudentNotFound TutorNotFound NotFound MethodNotAllowed BodyTooLarge
-    UnsupportedMediaType QueueFull Unavailable Timeout Internal
+    RequestTimeout UnsupportedMediaType QueueFull Unavailable BadGateway Timeout Internal
 }
 
 /// Status, headers and body of a problem.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::map_request;
@@ -8,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+const LIMIT: Duration = Duration::from_secs(10);
+
 /// Bytes; more than the buffers of both sockets hold.
 const LARGE: usize = 20 << 20;
 
@@ -16,7 +20,7 @@ async fn a_caller_that_writes_a_large_body_before_reading_gets_the_refusal() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/", post(|| async { StatusCode::UNAUTHORIZED }));
-    let router = router.layer(map_request(|request| async { discard(request) }));
+    let router = router.layer(map_request(|request| async { discard(request, Instant::now() + LIMIT).0 }));
     tokio::spawn(telemetry::server::serve(listener, router, CancellationToken::new()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
