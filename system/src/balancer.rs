@@ -1,14 +1,17 @@
 //! Balancer: browsers and the load generator call it; it forwards each request to the next gateway in turn.
 //!
 //! Streams bodies in both directions. Skips a gateway that refuses connections or is not ready, until it is ready again.
-//! Answers 503 if no gateway is up.
+//! Sends an idempotent request once more, to the next gateway, if the connection broke without a reply. Answers 503 if no
+//! gateway is up.
 
+mod headers;
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod upload;
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +19,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::any;
 use clap::Args;
@@ -31,17 +34,20 @@ use telemetry::client::{ClientRequest, ClientSpan};
 use telemetry::contract;
 use telemetry::server::LogFields;
 use tokio_util::sync::CancellationToken;
+use tower::retry::budget::{Budget as _, TpsBudget};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::timeout::TimeoutBody;
 
-use crate::api::{FORWARDED_FOR, SERVED_BY};
+use crate::api::SERVED_BY;
 use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract;
 use crate::middleware;
 use crate::peer::{self, BaseUrl, PeerError};
 use crate::role::Role;
-use crate::settings::CommaSeparated;
+use crate::settings::{self, CommaSeparated, Secret};
 use rotation::{Rotation, Upstream};
+use trust::{Network, Trust};
 use upload::{Replayable, Upload};
 
 /// Maximum size of a forwarded body, in bytes. The gateways' own limits are lower.
@@ -50,17 +56,8 @@ const MAX_BODY_BYTES: u64 = 1 << 20;
 /// Interval between readiness probes of a gateway. Shorter than `DRAIN_MS`, for which a stopping gateway still serves.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Headers that belong to one connection (RFC 9110, section 7.6.1) and are not forwarded.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Minimum length of the secret of trusted callers, in bytes.
+const MIN_SECRET_BYTES: usize = 16;
 
 /// Settings of the balancer.
 #[derive(Debug, Clone, Args)]
@@ -78,9 +75,34 @@ pub struct Settings {
         default_value = "http://localhost,http://127.0.0.1,http://localhost:8080,http://127.0.0.1:8080"
     )]
     cors_origins: CommaSeparated<Origin>,
+    /// Networks of callers whose traces are continued, such as 10.0.0.0/8, separated by commas; empty for none. The traces of
+    /// other callers are new ones with a link to the caller's
+    #[arg(long, env = "TRUST_TRACEPARENT", value_name = "NETWORKS", default_value = "")]
+    trust_traceparent: CommaSeparated<Network>,
+    /// Secret of at least 16 bytes; traces of callers that send it in the header x-trace-secret are continued as well
+    #[arg(long, env = "TRUST_TRACEPARENT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    trust_traceparent_secret: Option<Secret>,
+    /// File that contains this secret; takes precedence over --trust-traceparent-secret
+    #[arg(long, env = "TRUST_TRACEPARENT_SECRET_FILE", value_name = "FILE")]
+    trust_traceparent_secret_file: Option<PathBuf>,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
+}
+
+impl Settings {
+    fn trust(&self) -> Result<Trust, settings::Error> {
+        const NAME: &str = "TRUST_TRACEPARENT_SECRET";
+        let (value, file) =
+            (self.trust_traceparent_secret.as_ref(), self.trust_traceparent_secret_file.as_deref());
+        let given = value.is_some() || file.is_some();
+        let secret = given.then(|| settings::secret(NAME, value, file, "")).transpose()?;
+        if secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET_BYTES) {
+            let reason = format!("shorter than {MIN_SECRET_BYTES} bytes");
+            return Err(settings::Error::Invalid { name: NAME, reason });
+        }
+        Ok(Trust { networks: self.trust_traceparent.0.clone(), secret })
+    }
 }
 
 /// The origin of a page that may call the API, such as `http://localhost:8080`. The wildcard `*` is not one.
@@ -114,6 +136,9 @@ fn gateway_urls(text: &str) -> Result<CommaSeparated<BaseUrl>, String> {
 struct Balancer {
     rotation: Arc<Rotation>,
     client: Client<HttpConnector, Replayable>,
+    budget: TpsBudget,
+    /// Maximum time without progress of a reply's body.
+    reply_timeout: Duration,
 }
 
 /// Builds the balancer. It is ready while at least one gateway is up.
@@ -122,15 +147,18 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
     let rotation = Arc::new(Rotation::new(gateways));
     tokio::spawn(rotation::probe(Arc::clone(&rotation), PROBE_INTERVAL, shutdown));
     let ready = Arc::clone(&rotation);
-    let routes = router(Balancer { rotation, client: peer::client() });
-    let routes = middleware::requests(routes, settings.process.request_timeout);
+    let limit = settings.process.request_timeout;
+    let balancer =
+        Balancer { rotation, client: peer::client(), budget: peer::retry_budget(), reply_timeout: limit };
+    let trust = Arc::new(settings.trust()?);
+    let routes = middleware::public_requests(router(balancer), limit, move |request| trust.includes(request));
     let routes = routes.layer(cors(settings.cors_origins.0.iter().map(|origin| origin.0.clone())));
     Ok(App { ready: Arc::new(move || Box::pin(std::future::ready(ready.any_up()))), ..App::new(routes) })
 }
 
 /// Names the public routes, so that spans and metrics distinguish them. Other paths are forwarded as well.
 fn router(balancer: Balancer) -> Router {
-    let router = ["/token", "/search", "/book", "/bookings"]
+    let router = ["/token", "/search", "/subjects", "/book", "/bookings"]
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, any(forward)));
     router.fallback(forward).with_state(Arc::new(balancer))
@@ -139,7 +167,7 @@ fn router(balancer: Balancer) -> Router {
 fn cors(origins: impl Iterator<Item = HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
@@ -152,15 +180,19 @@ fn cors(origins: impl Iterator<Item = HeaderValue>) -> CorsLayer {
 
 async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Result<Response> {
     let (mut head, body) = request.into_parts();
-    if head.method == http::Method::CONNECT {
+    // A tunnel is not offered, and a `TRACE` would show the caller what the balancer adds.
+    if [Method::CONNECT, Method::TRACE].contains(&head.method) {
         return Err(Code::MethodNotAllowed.into());
     }
     if body.size_hint().lower() > MAX_BODY_BYTES {
         return Err(Code::BodyTooLarge.into());
     }
-    prepare(&mut head.headers, head.extensions.get::<ConnectInfo<SocketAddr>>());
+    headers::prepare_request(&mut head);
+    balancer.budget.deposit();
     let body = Arc::new(Upload { unsent: Mutex::new(Some(body)), incomplete: AtomicBool::new(false) });
-    for gateway in balancer.rotation.candidates() {
+    let gateways: Vec<&Upstream> = balancer.rotation.candidates().collect();
+    let (mut next, mut repeated) = (0, false);
+    while let Some(gateway) = gateways.get(next) {
         let error = match balancer.send(gateway, &head, Replayable::new(&body)).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -171,43 +203,28 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
         if body.incomplete.load(Relaxed) {
             return Err(extract::incomplete_body());
         }
-        // Only a request that no gateway can have received is sent to the next one.
         let unsent = body.unsent.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if error != PeerError::Unreachable || !unsent {
-            return Err(Problem::from(error));
+        match error {
+            // No gateway can have received the request.
+            PeerError::Unreachable if unsent => next += 1,
+            PeerError::Broken if unsent && !repeated && balancer.may_repeat(&head.method) => {
+                repeated = true;
+                next = (next + 1).min(gateways.len() - 1);
+            }
+            _ => return Err(Problem::from(error)),
         }
     }
     tracing::error!("no gateway is up");
     Err(Code::Unavailable.into())
 }
 
-fn prepare(headers: &mut HeaderMap, peer: Option<&ConnectInfo<SocketAddr>>) {
-    strip(headers);
-    // hyper sends `100 Continue` when the body is first read; the gateway must not expect it again.
-    headers.remove(header::EXPECT);
-    let Some(ConnectInfo(peer)) = peer else { return };
-    let previous = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok());
-    let chain = previous.map_or_else(|| peer.ip().to_string(), |hops| format!("{hops}, {}", peer.ip()));
-    if let Ok(chain) = HeaderValue::from_str(&chain) {
-        headers.insert(FORWARDED_FOR, chain);
-    }
-}
-
-/// Removes the headers that belong to this connection: [`HOP_BY_HOP`] and those that `Connection` lists.
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
-        headers.remove(name);
-    }
-}
-
 impl Balancer {
+    /// Returns whether a request that may have been processed can be sent again (RFC 9110, section 9.2.2), and takes it from
+    /// the retry budget.
+    fn may_repeat(&self, method: &Method) -> bool {
+        method.is_idempotent() && self.budget.withdraw()
+    }
+
     async fn send(
         &self,
         gateway: &Upstream,
@@ -221,27 +238,43 @@ impl Balancer {
         *request.uri_mut() = uri;
         *request.headers_mut() = head.headers.clone();
         span.inject(request.headers_mut());
-        match self.client.request(request).await {
-            Ok(response) => {
+        let answered = self.client.request(request).await.map_err(|error| PeerError::from(&error));
+        match answered {
+            Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 span.finish(response.status(), response.headers());
-                Ok(relay(response, gateway))
+                Ok(self.relay(response, gateway))
             }
-            Err(error) => {
-                let error = if error.is_connect() { PeerError::Unreachable } else { PeerError::Broken };
+            other => {
+                // No request asks for another protocol.
+                let error = other.err().unwrap_or(PeerError::Malformed);
                 span.fail(error.name());
                 tracing::warn!(upstream = gateway.name(), error = error.name(), "gateway did not answer");
                 Err(error)
             }
         }
     }
+
+    fn relay(&self, response: Response<hyper::body::Incoming>, gateway: &Upstream) -> Response {
+        let (mut head, body) = response.into_parts();
+        headers::prepare_response(&mut head);
+        let served_by = head.headers.get(&SERVED_BY).and_then(|name| name.to_str().ok());
+        let fields = LogFields::default().with("upstream", served_by.unwrap_or(gateway.name()));
+        head.extensions.insert(fields);
+        // A complete body needs no timer.
+        let body = match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(TimeoutBody::new(self.reply_timeout, body)),
+        };
+        Response::from_parts(head, body)
+    }
 }
 
 fn target<'a>(gateway: &'a Upstream, head: &'a http::request::Parts, uri: &'a Uri) -> ClientRequest<'a> {
     ClientRequest {
         method: match head.method {
-            http::Method::GET => "GET",
-            http::Method::POST => "POST",
-            http::Method::DELETE => "DELETE",
+            Method::GET => "GET",
+            Method::POST => "POST",
+            Method::DELETE => "DELETE",
             _ => "_OTHER",
         },
         route: head.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str),
@@ -249,13 +282,4 @@ fn target<'a>(gateway: &'a Upstream, head: &'a http::request::Parts, uri: &'a Ur
         port: gateway.port(),
         url: uri,
     }
-}
-
-fn relay(response: Response<hyper::body::Incoming>, gateway: &Upstream) -> Response {
-    let (mut head, body) = response.into_parts();
-    strip(&mut head.headers);
-    let served_by = head.headers.get(&SERVED_BY).and_then(|name| name.to_str().ok());
-    let fields = LogFields::default().with("upstream", served_by.unwrap_or(gateway.name()));
-    head.extensions.insert(fields);
-    Response::from_parts(head, Body::new(body))
 }

@@ -18,12 +18,27 @@ fn variables(role: Role) -> Vec<String> {
 
 #[test]
 fn a_role_reads_only_its_own_variables() {
-    const PROCESS: [&str; 5] =
-        ["LISTEN", "SERVICE_INSTANCE_ID", "REQUEST_TIMEOUT_MS", "DRAIN_MS", "STOP_WITH_STDIN"];
+    const PROCESS: [&str; 6] = [
+        "LISTEN",
+        "SERVICE_INSTANCE_ID",
+        "REQUEST_TIMEOUT_MS",
+        "DRAIN_MS",
+        "MAX_CONNECTIONS",
+        "STOP_WITH_STDIN",
+    ];
     let database = ["DATABASE_URL", "DATABASE_URL_FILE"];
     for (role, own) in [
         (Role::Frontend, vec!["API_PORT"]),
-        (Role::Balancer, vec!["GATEWAY_URLS", "CORS_ORIGINS"]),
+        (
+            Role::Balancer,
+            vec![
+                "GATEWAY_URLS",
+                "CORS_ORIGINS",
+                "TRUST_TRACEPARENT",
+                "TRUST_TRACEPARENT_SECRET",
+                "TRUST_TRACEPARENT_SECRET_FILE",
+            ],
+        ),
         (
             Role::Gateway,
             vec![
@@ -85,6 +100,9 @@ fn values_out_of_range_are_rejected() {
         ("gateway", "--request-timeout-ms", "500"),
         ("gateway", "--request-timeout-ms", "ten"),
         ("balancer", "--gateway-urls", "http://127.0.0.1:8001,nonsense"),
+        ("balancer", "--trust-traceparent", "10.0.0.0/33"),
+        ("balancer", "--trust-traceparent", "example.com"),
+        ("cache", "--max-connections", "0"),
         ("cache", "--listen", "nonsense"),
         ("cache", "--drain-ms", "1.5"),
         ("queue", "--queue-capacity", "0"),
@@ -105,8 +123,9 @@ fn help_does_not_show_the_value_of_a_secret() {
     for role in Serve::command().get_subcommands() {
         for arg in role.get_arguments() {
             let names_a_file = arg.get_id().as_str().ends_with("_file");
-            let is_secret =
-                ["jwt_secret", "database_url"].iter().any(|id| arg.get_id().as_str().starts_with(id));
+            let is_secret = ["jwt_secret", "database_url", "trust_traceparent_secret"]
+                .iter()
+                .any(|id| arg.get_id().as_str().starts_with(id));
             assert!(!is_secret || names_a_file || arg.is_hide_env_values_set(), "{arg}");
         }
     }
