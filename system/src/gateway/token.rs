@@ -43,6 +43,9 @@ impl TokenKeys {
         // Only HS256: the algorithm that a token names itself, such as `none`, is not trusted.
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
+        validation.validate_nbf = true;
+        // Rejects a token at the second of its `exp`: the current time must be before it (RFC 7519, section 4.1.4).
+        validation.reject_tokens_expiring_in_less_than = 1;
         Self {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
             decoding: DecodingKey::from_secret(secret.as_bytes()),
@@ -58,8 +61,10 @@ impl TokenKeys {
     }
 
     fn verify(&self, token: &str) -> Result<Caller> {
-        // `decode` checks the expiry as well.
+        // `decode` checks the times as well.
         match jsonwebtoken::decode::<Caller>(token, &self.decoding, &self.validation) {
+            // No extension is implemented, and a critical one must not be ignored (RFC 7515, section 4.1.11).
+            Ok(data) if data.header.crit.is_some() => Err(Code::InvalidToken.into()),
             Ok(data) => Ok(data.claims),
             Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(Code::TokenExpired.into()),
             Err(_) => Err(Code::InvalidToken.into()),
@@ -106,5 +111,50 @@ mod tests {
         let old = Claims { caller: caller(), iat: 1, exp: 2 };
         let old = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &old, &tokens.encoding).unwrap();
         assert_eq!(tokens.verify(&old).unwrap_err().code(), Code::TokenExpired);
+    }
+
+    /// Returns the verdict on a token with `header` and `claims`, signed with the right key.
+    fn verdict(header: &Header, claims: &serde_json::Value) -> Option<Code> {
+        let tokens = TokenKeys::new(KEY);
+        let token = jsonwebtoken::encode(header, claims, &tokens.encoding).unwrap();
+        tokens.verify(&token).err().map(|problem| problem.code())
+    }
+
+    #[test]
+    fn the_times_of_a_token_are_checked_without_leeway() {
+        let header = Header::new(Algorithm::HS256);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = |exp: serde_json::Value, nbf: serde_json::Value| serde_json::json!({ "sub": "student1", "student_id": 1, "exp": exp, "nbf": nbf });
+        for (exp, nbf, wanted) in [
+            ((now + 60).into(), now.into(), None),
+            ((now + 60).into(), 0.into(), None),
+            // RFC 7519: the current time must be before `exp`.
+            (now.into(), now.into(), Some(Code::TokenExpired)),
+            ((now - 1).into(), now.into(), Some(Code::TokenExpired)),
+            (1.into(), 0.into(), Some(Code::TokenExpired)),
+            ((now + 60).into(), (now + 30).into(), Some(Code::InvalidToken)),
+            ((now + 60).into(), "tomorrow".into(), Some(Code::InvalidToken)),
+            ("tomorrow".into(), now.into(), Some(Code::InvalidToken)),
+        ] {
+            assert_eq!(verdict(&header, &claims(exp, nbf)), wanted);
+        }
+        for claim in ["sub", "student_id", "exp"] {
+            let mut claims = claims((now + 60).into(), now.into());
+            claims.as_object_mut().unwrap().remove(claim);
+            assert_eq!(verdict(&header, &claims), Some(Code::InvalidToken), "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_another_algorithm_or_a_critical_extension_is_rejected() {
+        let claims = serde_json::json!({ "sub": "student1", "student_id": 1, "exp": u32::MAX });
+        assert_eq!(verdict(&Header::new(Algorithm::HS256), &claims), None);
+        assert_eq!(verdict(&Header::new(Algorithm::HS384), &claims), Some(Code::InvalidToken));
+        assert_eq!(verdict(&Header::new(Algorithm::HS512), &claims), Some(Code::InvalidToken));
+        // No extension is implemented, so every list is refused, an empty one as malformed (RFC 7515, section 4.1.11).
+        for critical in [vec!["exp".to_owned()], vec!["b64".to_owned()], vec![]] {
+            let header = Header { crit: Some(critical.clone()), ..Header::new(Algorithm::HS256) };
+            assert_eq!(verdict(&header, &claims), Some(Code::InvalidToken), "{critical:?}");
+        }
     }
 }
