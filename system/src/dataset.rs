@@ -144,7 +144,7 @@ pub async fn seed(pool: &PgPool, tutors: u32, students: u32) -> Result<(), sqlx:
 }
 
 /// Returns one hash for all seeded users. Their password is public, and one hash for each user would take seconds.
-fn seeded_hash() -> String {
+pub(crate) fn seeded_hash() -> String {
     SaltString::encode_b64(b"tutoring workbench")
         .and_then(|salt| {
             password::argon2().hash_password(PASSWORD.as_bytes(), &salt).map(|hash| hash.to_string())

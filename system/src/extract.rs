@@ -1,5 +1,7 @@
 //! Extractors: parse requests into typed values, or reject them with a problem that says why.
 
+mod form;
+
 use std::borrow::Cow;
 
 use axum::body::{Body, Bytes};
@@ -13,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::error::{Code, Problem, Result};
+
+pub(crate) use form::Form;
 
 /// Default limit of a request body, in bytes. No public request needs more.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -64,41 +68,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     }
 }
 
-/// A form body as (name, value) pairs. Must be UTF-8.
-#[derive(Debug)]
-pub(crate) struct Form(pub(crate) Vec<(String, String)>);
-
-impl<S: Sync> FromRequest<S> for Form {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self> {
-        require_media_type(request.headers(), "application/x-www-form-urlencoded")?;
-        let body = read_body(request.into_body(), MAX_BODY_BYTES).await?;
-        let text = std::str::from_utf8(&body).map_err(|_| not_utf8())?;
-        Ok(Self(parse_pairs(text)?))
-    }
-}
-
-impl Form {
-    /// Returns the first value of `name`.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        first(&self.0, name)
-    }
-}
-
 /// Parses the query into (name, value) pairs. Must be UTF-8.
 pub(crate) fn query(uri: &axum::http::Uri) -> Result<Vec<(String, String)>> {
     parse_pairs(uri.query().unwrap_or_default())
 }
 
-/// Returns the first value of `name` in `pairs`.
-pub(crate) fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+/// Returns the value of `name` in `pairs`. Of several values, the last one counts, as in the original system.
+pub(crate) fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    pairs.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Returns the first value of `name` as a number, or `None` if there is no value.
+/// Returns the value of `name` as a number, or `None` if there is no value.
 pub(crate) fn number<T: std::str::FromStr>(pairs: &[(String, String)], name: &str) -> Result<Option<T>> {
-    let Some(text) = first(pairs, name) else { return Ok(None) };
+    let Some(text) = value(pairs, name) else { return Ok(None) };
     let number = text
         .parse()
         .map_err(|_| Problem::with_detail(Code::MalformedRequest, format!("`{name}` must be an integer.")))?;
@@ -125,9 +107,7 @@ pub(crate) fn incomplete_body() -> Problem {
 
 /// Rejects another media type than `wanted`. A missing one is accepted, because the original system did not require it.
 fn require_media_type(headers: &HeaderMap, wanted: &str) -> Result<()> {
-    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case(wanted) {
+    if media_type(headers).is_none_or(|given| given.eq_ignore_ascii_case(wanted)) {
         Ok(())
     } else {
         Err(Problem::with_detail(
@@ -135,6 +115,12 @@ fn require_media_type(headers: &HeaderMap, wanted: &str) -> Result<()> {
             format!("The media type of the body must be {wanted}."),
         ))
     }
+}
+
+/// Returns the media type of the body, without parameters.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::CONTENT_TYPE)?;
+    given.to_str().unwrap_or_default().split(';').next().map(str::trim)
 }
 
 /// Parses `application/x-www-form-urlencoded`. Rejects invalid UTF-8, which `form_urlencoded` would replace: a search would
@@ -164,10 +150,10 @@ mod tests {
 
     #[test]
     fn pairs_are_decoded_and_must_be_utf8() {
-        let pairs = parse_pairs("subject=Computer+Science&x=%C3%A9&empty").unwrap();
-        assert_eq!(first(&pairs, "subject"), Some("Computer Science"));
-        assert_eq!(first(&pairs, "x"), Some("é"));
-        assert_eq!(first(&pairs, "empty"), Some(""));
+        let pairs = parse_pairs("subject=Math&subject=Computer+Science&x=%C3%A9&empty").unwrap();
+        assert_eq!(value(&pairs, "subject"), Some("Computer Science"));
+        assert_eq!(value(&pairs, "x"), Some("é"));
+        assert_eq!(value(&pairs, "empty"), Some(""));
         assert_eq!(parse_pairs("subject=%FF").unwrap_err().code(), Code::MalformedRequest);
     }
 

@@ -46,7 +46,7 @@ fn router(pool: PgPool) -> Router {
 
 async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
     let query = extract::query(&uri)?;
-    let subject = extract::first(&query, "subject").ok_or(Code::MissingSubject)?;
+    let subject = extract::value(&query, "subject").ok_or(Code::MissingSubject)?;
     // PostgreSQL's `text` cannot contain NUL.
     if subject.contains('\0') {
         return Err(Code::InvalidSubject.into());

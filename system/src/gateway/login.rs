@@ -1,4 +1,7 @@
 //! `POST /token`: checks user name and password and returns a bearer token.
+//!
+//! The form is that of OAuth 2.0's password grant, with the rules of FastAPI's `OAuth2PasswordRequestForm`, which the original
+//! system used: `grant_type` may be left out, and `scope`, `client_id` and `client_secret` are ignored.
 
 use std::sync::Arc;
 
@@ -26,7 +29,10 @@ pub(super) async fn log_in(State(gateway): State<Arc<Gateway>>, form: Form) -> R
             "The form must contain `username` and `password`.",
         ));
     };
-    let usable = |text: &str| !text.is_empty() && text.len() <= MAX_CREDENTIAL_BYTES && !text.contains('\0');
+    if form.get("grant_type").is_some_and(|grant| grant != "password") {
+        return Err(Problem::with_detail(Code::InvalidRequest, "`grant_type` must be `password`."));
+    }
+    let usable = |text: &str| text.len() <= MAX_CREDENTIAL_BYTES && !text.contains('\0');
     if !usable(username) || !usable(password) {
         return Err(Code::InvalidCredentials.into());
     }

@@ -26,7 +26,7 @@ pub(super) async fn search(State(gateway): State<Arc<Gateway>>, _: Caller, uri: 
 }
 
 fn subject(query: &[(String, String)]) -> Result<&str> {
-    let subject = extract::first(query, "subject").map(str::trim).filter(|subject| !subject.is_empty());
+    let subject = extract::value(query, "subject").map(str::trim).filter(|subject| !subject.is_empty());
     let subject = subject.ok_or(Code::MissingSubject)?;
     if subject.chars().count() > MAX_SUBJECT_CHARS || subject.contains(char::is_control) {
         return Err(Code::InvalidSubject.into());

@@ -42,7 +42,7 @@ impl Search {
                     }
                     let query = extract::query(&uri).unwrap();
                     Ok(axum::Json(Tutors {
-                        data: dataset::search(100, extract::first(&query, "subject").unwrap()),
+                        data: dataset::search(100, extract::value(&query, "subject").unwrap()),
                     }))
                 }
             }),
