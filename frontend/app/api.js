@@ -1,7 +1,7 @@
 // Client of the public API. Each call resolves to the JSON of the reply or rejects with a Failure.
 
 import * as session from "/session.js";
-import { newTrace, showTrace } from "/trace.js";
+import { answeringTrace, newTrace, showTrace } from "/trace.js";
 
 // Longer than any deadline inside the system, so that an error reply arrives before this deadline.
 const DEADLINE_MS = 15_000;
@@ -26,6 +26,11 @@ export function search(subject, signal) {
   return call("GET", `/search?${new URLSearchParams({ subject })}`, { token: true, signal });
 }
 
+/** Returns the subjects that are taught. Does not change the trace id shown. */
+export function subjects() {
+  return call("GET", "/subjects", { background: true });
+}
+
 export function book(studentId, tutorId) {
   const body = JSON.stringify({ student_id: studentId, tutor_id: tutorId });
   return call("POST", "/book", { token: true, body, type: "application/json" });
@@ -44,11 +49,13 @@ async function call(method, path, { body, type, token, signal, background }) {
   const headers = { traceparent, accept: "application/json" };
   if (type) headers["content-type"] = type;
   if (token) headers.authorization = `Bearer ${session.current()?.token ?? ""}`;
-  if (!background) showTrace(`${method} ${path.split("?")[0]}`, traceId);
+  const show = (id) => background || showTrace(`${method} ${path.split("?")[0]}`, id);
+  show(traceId);
 
   const signals = [ended, AbortSignal.timeout(DEADLINE_MS), ...(signal ? [signal] : [])];
   try {
     const response = await fetch((await base()) + path, { method, headers, body, signal: AbortSignal.any(signals) });
+    show(answeringTrace(response) ?? traceId);
     if (response.ok) return await response.json();
     throw await failureOf(response);
   } catch (error) {

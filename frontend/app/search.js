@@ -10,6 +10,7 @@ const subject = document.getElementById("subject");
 const summary = document.getElementById("search-summary");
 const list = document.getElementById("tutors");
 const suggestions = document.getElementById("subjects");
+const offered = document.getElementById("offered");
 
 let latest = new AbortController();
 
@@ -21,15 +22,18 @@ export function startSearch() {
   });
 }
 
-/** Moves the focus to the search field. */
+/** Moves the focus to the search field and offers the subjects that are taught. */
 export function openSearch() {
   subject.focus();
+  offer();
 }
 
 /** Removes all data of the session that ended. */
 export function closeSearch() {
   subject.value = "";
   suggestions.replaceChildren();
+  offered.replaceChildren();
+  offered.hidden = false;
   show([], []);
 }
 
@@ -44,8 +48,8 @@ async function search(wanted) {
     const took = `${Math.round(performance.now() - started)} ms`;
     const origin = element("span", cached ? "tag good" : "tag", cached ? "from the cache" : "from the database");
     origin.id = "search-origin";
-    show([count(data.length, wanted), origin, took], data.map(row));
-    if (data.length > 0) suggest(wanted);
+    show([count(data.length, data[0]?.subject ?? wanted), origin, took], data.map(row));
+    offered.hidden = data.length > 0;
   } catch (failure) {
     if (isSilent(failure)) return;
     show([], []);
@@ -59,7 +63,7 @@ function show(parts, rows) {
 }
 
 function count(tutors, wanted) {
-  if (tutors === 0) return `No tutors found for “${wanted}”. Check the spelling or try another subject.`;
+  if (tutors === 0) return `No tutors found for “${wanted}”. Choose one of the subjects below.`;
   return tutors === 1 ? `One tutor for ${wanted}` : `${tutors} tutors for ${wanted}`;
 }
 
@@ -88,10 +92,23 @@ async function book(tutor) {
   }
 }
 
-// Suggests subjects of earlier successful searches.
-function suggest(wanted) {
-  if ([...suggestions.children].some((option) => option.value === wanted)) return;
-  const option = element("option");
-  option.value = wanted;
-  suggestions.append(option);
+// Suggests the subjects in the field, and offers them as buttons until a search finds tutors.
+async function offer() {
+  try {
+    const { subjects } = await api.subjects();
+    suggestions.replaceChildren(...subjects.map(({ subject: name }) => new Option(name)));
+    offered.replaceChildren(...subjects.map(choice));
+  } catch {
+    // The field works without suggestions; a search reports the failure.
+  }
+}
+
+function choice({ subject: name, tutors }) {
+  const button = element("button", "quiet", name, element("span", "visually-hidden", `, ${tutors} tutors`));
+  button.type = "button";
+  button.addEventListener("click", () => {
+    subject.value = name;
+    search(name);
+  });
+  return element("li", "", button);
 }

@@ -6,6 +6,11 @@ export function newTrace() {
   return { traceId, traceparent: `00-${traceId}-${hex(8)}-01` };
 }
 
+/** Returns the id of the trace that answered: a new one if the service does not continue traces of browsers. */
+export function answeringTrace(response) {
+  return response.headers.get("traceresponse")?.match(/^[0-9a-f]{2}-([0-9a-f]{32})-/)?.[1];
+}
+
 /** Shows the latest request and its trace id. */
 export function showTrace(request, traceId) {
   document.getElementById("trace-request").textContent = request;

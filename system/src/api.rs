@@ -57,6 +57,22 @@ pub struct Tutors<T = Vec<Tutor>> {
     pub data: T,
 }
 
+/// Reply of `GET /subjects`, from search and from the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subjects {
+    /// The subjects that are taught, in alphabetical order.
+    pub subjects: Vec<Subject>,
+}
+
+/// One subject. Spellings that differ only in case are one subject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Its name.
+    pub subject: String,
+    /// Number of tutors that teach it; at least one.
+    pub tutors: i64,
+}
+
 /// `POST /book`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookRequest {

@@ -1,6 +1,6 @@
 //! Gateway: the balancer forwards every public request to it.
 //!
-//! Every request except a log-in needs a valid token. Concurrent searches for one subject share one query, and errors are
+//! Every request except a log-in and the list of subjects needs a valid token. Concurrent searches for one subject share one query, and errors are
 //! not cached. Answers 503 if a role that it calls is down, 504 if that role is too slow.
 
 mod token;
@@ -126,6 +126,7 @@ fn router(gateway: Gateway) -> Router {
     let router = Router::new()
         .route("/token", post(login::log_in))
         .route("/search", get(search::search))
+        .route("/subjects", get(search::subjects))
         .route("/book", post(book))
         .route("/bookings", get(bookings));
     middleware::problems(router).with_state(Arc::new(gateway))

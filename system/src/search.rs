@@ -1,6 +1,6 @@
-//! Search: the gateways call it for the tutors of a subject that the cache does not have.
+//! Search: the gateways call it for the tutors of a subject, and for the subjects, that the cache does not have.
 //!
-//! Answers with one indexed query, in a fixed order. Answers 503 if the database is not available.
+//! Answers with one query, in a fixed order; that of the tutors is indexed. Answers 503 if the database is not available.
 
 use axum::extract::State;
 use axum::http::Uri;
@@ -10,14 +10,20 @@ use clap::Args;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Tutor, Tutors};
+use crate::api::{Subject, Subjects, Tutor, Tutors};
 use crate::app::{self, App, Error};
 use crate::error::{Code, Result};
 use crate::role::Role;
 use crate::{database, extract, middleware};
 
-const BY_SUBJECT: &str =
-    "SELECT id, name, subject, rating FROM tutors WHERE subject = $1 ORDER BY rating DESC, id";
+/// Compares subjects without regard to case, in every language: ICU's rules do not depend on the locale of the database. The
+/// expression is that of the index.
+const BY_SUBJECT: &str = r#"SELECT id, name, subject, rating FROM tutors
+    WHERE lower(upper(subject COLLATE "und-x-icu")) = lower(upper($1 COLLATE "und-x-icu"))
+    ORDER BY rating DESC, id"#;
+
+const SUBJECTS: &str = r#"SELECT min(subject), count(*) FROM tutors
+    GROUP BY lower(upper(subject COLLATE "und-x-icu")) ORDER BY lower(upper(subject COLLATE "und-x-icu"))"#;
 
 /// Settings of the search service.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +47,8 @@ pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Re
 }
 
 fn router(pool: PgPool) -> Router {
-    middleware::problems(Router::new().route("/search", get(search))).with_state(pool)
+    let router = Router::new().route("/search", get(search)).route("/subjects", get(subjects));
+    middleware::problems(router).with_state(pool)
 }
 
 async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
@@ -60,4 +67,13 @@ async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
     let data =
         rows.into_iter().map(|(id, name, subject, rating)| Tutor { id, name, subject, rating }).collect();
     Ok(Json(Tutors { data }))
+}
+
+async fn subjects(State(pool): State<PgPool>) -> Result<Json<Subjects>> {
+    let mut connection = database::acquire(&pool).await?;
+    let rows = sqlx::query_as::<_, (String, i64)>(SUBJECTS).fetch_all(&mut *connection);
+    let rows =
+        database::query("SELECT tutors", SUBJECTS, rows).await.map_err(|error| database::problem(&error))?;
+    let subjects = rows.into_iter().map(|(subject, tutors)| Subject { subject, tutors }).collect();
+    Ok(Json(Subjects { subjects }))
 }

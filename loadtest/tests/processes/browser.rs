@@ -227,6 +227,9 @@ async fn errors_are_explained_on_a_small_screen() {
         page.logs_in("student2", "password").await;
         page.searches("Klingon").await;
         page.sees("#search-summary", "No tutors found for “Klingon”.").await;
+        page.sees("#offered", "Math").await;
+        page.clicks("#offered li:first-child button").await;
+        page.sees("#tutors", "Accounting").await;
 
         // Markup in a name is shown as text.
         let name = "<img src=x onerror=\"document.title='owned'\"><b>Eve</b>";

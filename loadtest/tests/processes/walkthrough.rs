@@ -59,10 +59,10 @@ async fn eleven_steps_of_the_original() {
     assert_eq!(upstreams(), ["api_gateway_1", "api_gateway_2", "api_gateway_1", "api_gateway_2"]);
 
     // 7. The cache logged a miss, a write and a hit.
-    let reads = || statuses(&log("cache", "GET /get/search%3AMath"));
+    let reads = || statuses(&log("cache", "GET /get/search%3Amath"));
     eventually("the cache logged two reads", || reads().len() == 2);
     assert_eq!(reads(), [404, 200]);
-    assert_eq!(statuses(&log("cache", "POST /set/search%3AMath")), [200]);
+    assert_eq!(statuses(&log("cache", "POST /set/search%3Amath")), [200]);
 
     // 8. The search service received one request.
     assert_eq!(statuses(&log("search_service", "GET /search")), [200]);

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::*;
-use crate::api::{SearchReply, Tutor, Tutors};
+use crate::api::{SearchReply, Subject, Subjects, Token, Tutor, Tutors, User};
 use crate::app::parse;
 use crate::{cache, dataset, peer};
 
@@ -29,7 +29,10 @@ struct Search {
 impl Search {
     fn router(self: &Arc<Self>) -> Router {
         let search = Arc::clone(self);
-        Router::new().route(
+        let subjects = || async {
+            axum::Json(Subjects { subjects: vec![Subject { subject: "Math".into(), tutors: 20 }] })
+        };
+        Router::new().route("/subjects", get(subjects)).route(
             "/search",
             get(move |uri: Uri| {
                 let search = Arc::clone(&search);
@@ -48,6 +51,11 @@ impl Search {
             }),
         )
     }
+}
+
+/// Returns the only user, as the booking service does.
+async fn user() -> axum::Json<User> {
+    axum::Json(User { student_id: 1, password_hash: dataset::seeded_hash() })
 }
 
 impl IntoResponse for Code {
@@ -91,7 +99,10 @@ impl Setup {
         };
         let search = Arc::new(search);
         let search_url = serve(search.router()).await;
-        let settings = ["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
+        let booking = Router::new().route("/users/student1", get(user));
+        let booking_url = serve(booking).await;
+        let mut settings = vec!["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
+        settings.extend(["--booking-url", &booking_url]);
         let app = app(&parse(&settings).unwrap(), CancellationToken::new()).await.unwrap();
         let gateway = serve(app.routes).await;
         let token = TokenKeys::new(KEY).issue(Caller { username: "student1".into(), student_id: 1 }).unwrap();
@@ -102,6 +113,15 @@ impl Setup {
         let request = Request::get(format!("{}{path}", self.gateway))
             .header("authorization", authorization)
             .body(Full::new(Bytes::new()))
+            .unwrap();
+        let response = peer::client().request(request).await.unwrap();
+        (response.status(), response.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    async fn log_in(&self, content_type: &str, body: String) -> (StatusCode, Bytes) {
+        let request = Request::post(format!("{}/token", self.gateway))
+            .header("content-type", content_type)
+            .body(Full::new(Bytes::from(body)))
             .unwrap();
         let response = peer::client().request(request).await.unwrap();
         (response.status(), response.into_body().collect().await.unwrap().to_bytes())
@@ -130,6 +150,27 @@ async fn concurrent_misses_cost_one_query_and_fill_the_cache() {
     let later = setup.search("Math").await;
     assert!(later.cached);
     assert_eq!(later.data, expected);
+}
+
+#[tokio::test]
+async fn a_subject_is_cached_without_regard_to_case() {
+    let setup = Setup::new().await;
+    assert!(!setup.search("Stra%C3%9Fe").await.cached);
+    for spelling in ["stra%C3%9Fe", "STRASSE", "%20strasse%20"] {
+        assert!(setup.search(spelling).await.cached, "{spelling}");
+    }
+    assert_eq!(setup.queries(), 1);
+    assert!(!setup.search("Strase").await.cached);
+}
+
+#[tokio::test]
+async fn the_subjects_are_public() {
+    let setup = Setup::new().await;
+    for _ in 0..2 {
+        let (status, body) = setup.get("/subjects", "").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(body, r#"{"subjects":[{"subject":"Math","tutors":20}]}"#);
+    }
 }
 
 #[tokio::test]
@@ -189,6 +230,40 @@ async fn invalid_credentials_are_rejected_with_their_own_code() {
         assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &code.into()), "{authorization}");
     }
     assert_eq!(setup.queries(), 0);
+}
+
+#[tokio::test]
+async fn log_in_forms_follow_the_rules_of_the_original() {
+    let setup = Setup::new().await;
+    for (fields, status) in [
+        ("username=student1&password=password", 200),
+        ("grant_type=password&username=student1&password=password", 200),
+        ("grant_type=&username=student1&password=password&scope=a&client_id=b", 200),
+        ("username=wrong&password=wrong&username=student1&password=password", 200),
+        ("username=student1&password=wrong", 401),
+        ("username=nobody&password=password", 401),
+        ("grant_type=refresh_token&username=student1&password=password", 422),
+        ("grant_type=PASSWORD&username=student1&password=password", 422),
+        ("grant_type=password%0A&username=student1&password=password", 422),
+        ("username=student1", 422),
+        ("password=password", 422),
+        ("username=&password=password", 422),
+        ("username=student1&password=", 422),
+        ("", 422),
+    ] {
+        let (reply, body) = setup.log_in("application/x-www-form-urlencoded", fields.into()).await;
+        assert_eq!(reply.as_u16(), status, "{fields}");
+        assert!(reply != StatusCode::OK || serde_json::from_slice::<Token>(&body).is_ok());
+
+        let mut parts = String::new();
+        for (name, value) in fields.split('&').filter_map(|field| field.split_once('=')) {
+            let value = value.replace("%0A", "\n");
+            parts += &format!("--X\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        }
+        parts += "--X--\r\n";
+        let (reply, _) = setup.log_in("multipart/form-data; boundary=X", parts).await;
+        assert_eq!(reply.as_u16(), status, "multipart {fields}");
+    }
 }
 
 #[tokio::test]
