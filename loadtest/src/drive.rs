@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use goose::prelude::*;
+use reqwest::header::HeaderMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,8 @@ pub(crate) struct Workload {
     pub(crate) users: Option<usize>,
     /// Time after which a request without a complete reply has failed.
     pub(crate) timeout: Duration,
+    /// Headers of every request.
+    pub(crate) headers: HeaderMap,
 }
 
 impl Workload {
@@ -137,7 +140,7 @@ impl Dispatcher {
         }
         Ok(Dispatcher {
             target: send::Target::parse(&workload.target)?,
-            http: http(workload.timeout)?,
+            http: http(workload.timeout, workload.headers)?,
             oracle: workload.oracle,
             students: i64::from(workload.students.max(1)),
             users,
@@ -186,8 +189,9 @@ impl Dispatcher {
 }
 
 /// Returns the client that all users share. Goose's own builder does not offer all of these settings.
-fn http(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+fn http(timeout: Duration, headers: HeaderMap) -> anyhow::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
+        .default_headers(headers)
         .timeout(timeout)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
         .no_proxy()

@@ -26,9 +26,11 @@ mod options;
 mod preflight;
 mod progress;
 mod summary;
+mod trace_trust;
 
 pub(crate) use options::{Endpoints, RunOptions};
 use progress::Progress;
+pub(crate) use trace_trust::TraceTrust;
 
 /// Time after which a request without a complete reply has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -140,6 +142,7 @@ fn plan(options: &RunOptions, endpoints: &Endpoints) -> anyhow::Result<Workload>
         students: endpoints.students,
         users: options.users.map(|users| users as usize),
         timeout: REQUEST_TIMEOUT,
+        headers: endpoints.trust.headers().map_err(UsageError)?,
     })
 }
 

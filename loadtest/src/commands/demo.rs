@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stack_arguments::StackArgs;
 use super::{load, up};
-use crate::run::{self, Endpoints, RunOptions};
+use crate::run::{self, Endpoints, RunOptions, TraceTrust};
 use crate::stack::{Addresses, Options, PortChoice, Stack};
 use crate::stop;
 
@@ -85,5 +85,6 @@ fn endpoints(arguments: &Demo, addresses: Addresses) -> Endpoints {
         otlp: addresses.otlp_grpc,
         tutors: data.tutors,
         students: data.students,
+        trust: TraceTrust::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! `workbench secrets`: writes the secrets that the roles of a system share to a folder.
 //!
-//! `jwt_secret` signs the tokens of every gateway; `pgpass` is PostgreSQL's password file for any server. Only the owner
-//! can read the files. Existing files are kept, so that a restarted system keeps its secrets.
+//! `jwt_secret` signs the tokens of every gateway; `trace_secret` proves to the balancer that the load generator may continue
+//! its traces; `pgpass` is PostgreSQL's password file for any server. Only the owner can read the files. Existing files are kept, so that a restarted system keeps its secrets.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -14,6 +14,7 @@ use crate::stack::secret::random;
 /// Writes the missing files.
 pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     write_once(folder, "jwt_secret", &random(48))?;
+    write_once(folder, "trace_secret", &random(48))?;
     write_once(folder, "pgpass", &format!("*:*:*:*:{}\n", random(32)))
 }
 
@@ -41,13 +42,15 @@ mod tests {
     #[test]
     fn keeps_existing_secrets() {
         let folder = tempfile::tempdir().unwrap();
-        let read =
-            || ["jwt_secret", "pgpass"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
+        let read = || {
+            ["jwt_secret", "trace_secret", "pgpass"]
+                .map(|name| fs::read_to_string(folder.path().join(name)).unwrap())
+        };
         write(folder.path()).unwrap();
         let first = read();
         write(folder.path()).unwrap();
         assert_eq!(read(), first);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

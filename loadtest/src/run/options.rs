@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use system::role::Role;
 
+use super::trace_trust::TraceTrust;
 use crate::analysis::slo::Slo;
 use crate::plan::Profile;
 
@@ -57,6 +58,8 @@ pub(crate) struct Endpoints {
     /// Number of students that the target was seeded with
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) students: u32,
+    #[command(flatten)]
+    pub(crate) trust: TraceTrust,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

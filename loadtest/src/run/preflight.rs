@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use system::api::{SearchReply, Token};
 use system::dataset;
+use telemetry::client::{ClientRequest, ClientSpan};
 
-use super::Endpoints;
+use super::{Endpoints, trace_trust};
 use crate::collector_client::CollectorClient;
 
 /// Timeout of the connection to the OTLP receiver.
@@ -22,7 +23,7 @@ pub(super) async fn check(
     let token = log_in(http, target).await?;
     let subject = dataset::SUBJECTS[0];
     let url = format!("{target}/search?subject={subject}");
-    let reply = http.get(&url).bearer_auth(token).send().await?;
+    let reply = search(http, endpoints, &url, &token).await?;
     ensure!(reply.status().is_success(), "{url} returned {}", reply.status());
     let found = reply
         .json::<SearchReply>()
@@ -43,6 +44,32 @@ pub(super) async fn check(
         format!("no collector at {} (set the address with --collector)", endpoints.collector)
     })?;
     receiver(&endpoints.otlp).await
+}
+
+/// Searches as a request of the run does, and checks that the target continues the trace if spans are exported.
+async fn search(
+    http: &reqwest::Client,
+    endpoints: &Endpoints,
+    url: &str,
+    token: &str,
+) -> anyhow::Result<reqwest::Response> {
+    let parsed = reqwest::Url::parse(url)?;
+    let request = ClientRequest {
+        method: "GET",
+        route: "/search",
+        host: parsed.host_str().unwrap_or_default(),
+        port: parsed.port_or_known_default().unwrap_or(80),
+        url: &url,
+    };
+    let span = ClientSpan::start(&request, &opentelemetry::Context::new());
+    let mut headers = endpoints.trust.headers()?;
+    span.inject(&mut headers);
+    let reply = http.get(url).headers(headers).bearer_auth(token).send().await?;
+    if !endpoints.otlp.is_empty() {
+        trace_trust::check(&span, reply.headers(), &endpoints.target)?;
+    }
+    span.finish(reply.status(), reply.headers());
+    Ok(reply)
 }
 
 /// Checks that the OTLP receiver accepts connections; without it every trace lacks its root span. An empty URL turns the

@@ -70,7 +70,9 @@ pub(crate) fn all(ports: &Ports, shared: &SharedSettings<'_>) -> Vec<RoleProcess
         gateway("api_gateway_2", ports.gateways[1]),
         role(Role::Balancer, ports.balancer, 0)
             .with("GATEWAY_URLS", ports.gateways.map(loopback).join(","))
-            .with("CORS_ORIGINS", format!("http://localhost:{0},http://127.0.0.1:{0}", ports.frontend)),
+            .with("CORS_ORIGINS", format!("http://localhost:{0},http://127.0.0.1:{0}", ports.frontend))
+            // The stack listens on loopback only, and its load generator runs on the same machine.
+            .with("TRUST_TRACEPARENT", "127.0.0.0/8,::1"),
         role(Role::Frontend, ports.frontend, 0).with("API_PORT", ports.balancer.to_string()),
         role(Role::Search, ports.search, 2).with_database(shared.database_url),
         role(Role::Booking, ports.booking, 2)

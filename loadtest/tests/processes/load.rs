@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::Connection as _;
 
-use crate::harness::{Load, Stack, eventually, run, sum, workbench};
+use crate::harness::{Load, RoleProcess, Stack, eventually, run, sum, workbench};
 
 #[test]
 fn verifies_every_reply_and_accounts_for_every_trace() {
@@ -162,4 +162,28 @@ fn rejects_a_target_that_is_unreachable_or_not_seeded() {
         .run()
         .finished
         .failed(2, "no OTLP receiver at http://127.0.0.1:9");
+}
+
+#[test]
+fn refuses_a_target_that_starts_traces_of_its_own_unless_it_knows_the_secret() {
+    const SECRET: &str = "0123456789abcdef";
+    let stack = Stack::start();
+    let gateways = stack.addresses.gateways.join(",");
+    let (_balancer, address) = RoleProcess::start("balancer", |command| {
+        command.env("GATEWAY_URLS", gateways).env("TRUST_TRACEPARENT_SECRET", SECRET);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &stack.addresses.otlp_grpc);
+    });
+    let load = |secret: &str| {
+        let mut load = workbench();
+        load.args(["load", "--target", &format!("http://{address}"), "--rate", "20", "--duration", "1s"]);
+        load.args(["--collector", &stack.addresses.collector, "--otlp", &stack.addresses.otlp_grpc]);
+        let out = tempfile::tempdir().unwrap();
+        let finished = run(load.arg("--out").arg(out.path()).env("WORKBENCH_TRACE_SECRET", secret));
+        (finished, fs::read_dir(out.path()).unwrap().count())
+    };
+    let (refused, written) = load("another secret!!");
+    refused.failed(2, "add the address of this machine to TRUST_TRACEPARENT of the balancer");
+    assert_eq!(written, 0);
+    let (accepted, written) = load(SECRET);
+    assert_eq!((accepted.code(), written), (Some(0), 1), "{}", accepted.text());
 }
