@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 
+use crate::attribute::from_request;
 use crate::tracer::tracer;
 use crate::{contract, propagation};
 
@@ -42,7 +43,7 @@ impl ClientSpan {
                 KeyValue::new("http.request.method", request.method),
                 KeyValue::new("server.address", request.host.to_owned()),
                 KeyValue::new("server.port", i64::from(request.port)),
-                KeyValue::new("url.full", request.url.to_string()),
+                KeyValue::new("url.full", from_request(&request.url.to_string()).to_owned()),
             ]);
         }
         Self { cx: parent.with_span(span) }

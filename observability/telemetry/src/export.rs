@@ -3,6 +3,7 @@
 //! The batch processor of opentelemetry_sdk was considered: it only logs what it drops. This one counts every span that
 //! ended, was exported or was dropped, and reports which traces lost spans, so that the collector's ledger can name them.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,8 +14,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor};
 
+mod limits;
 mod loss;
 
+use crate::attribute::MAX_VALUE_BYTES;
 use crate::contract::DropReason;
 use crate::settings::Settings;
 use loss::DroppedSpans;
@@ -22,6 +25,20 @@ use loss::DroppedSpans;
 /// Maximum time to retry one batch before its spans are dropped; enough for a collector to restart.
 const RETRY_DEADLINE: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Maximum size of the spans that wait for export, approximately.
+const MAX_QUEUE_BYTES: usize = 128 << 20;
+/// Maximum size of one batch, approximately. A receiver of OTLP accepts 4 MiB unless it is configured otherwise.
+const MAX_BATCH_BYTES: usize = 2 << 20;
+/// gRPC codes that mean that the backend will not accept the same spans later. See the OTLP specification, "Failures".
+const PERMANENT: [&str; 7] = [
+    "InvalidArgument",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "FailedPrecondition",
+    "Unimplemented",
+    "Unauthenticated",
+];
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 static COUNTS: Counters = Counters {
@@ -45,9 +62,9 @@ pub struct SpanCounts {
     pub ended: u64,
     /// Spans that the backend acknowledged.
     pub exported: u64,
-    /// Spans dropped because the queue was full.
+    /// Spans dropped because the queue was full, in number or in bytes.
     pub queue_full: u64,
-    /// Spans dropped because the backend did not acknowledge them before the retry deadline.
+    /// Spans dropped because the backend refused them, or did not acknowledge them before the retry deadline.
     pub export_failed: u64,
 }
 
@@ -77,16 +94,26 @@ struct Queue {
     capacity: usize,
     batch: usize,
     delay: Duration,
+    /// Maximum length of an attribute value, in bytes.
+    value_length: usize,
 }
 
 #[derive(Debug, Default)]
 struct Pending {
-    spans: Vec<SpanData>,
+    spans: VecDeque<Queued>,
+    /// Size of `spans`.
+    bytes: usize,
     dropped: DroppedSpans,
     resource: Option<Resource>,
     exporting: bool,
     flush: bool,
     stop: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    span: SpanData,
+    bytes: usize,
 }
 
 impl BatchProcessor {
@@ -99,6 +126,7 @@ impl BatchProcessor {
             capacity: settings.span_queue_size.max(1),
             batch: settings.span_batch_size.clamp(1, settings.span_queue_size.max(1)),
             delay: settings.span_delay,
+            value_length: settings.attribute_value_length.min(MAX_VALUE_BYTES),
         });
         let worker = Arc::clone(&queue);
         std::thread::Builder::new().name("span-export".into()).spawn(move || worker.run(&endpoint))?;
@@ -109,20 +137,24 @@ impl BatchProcessor {
 impl SpanProcessor for BatchProcessor {
     fn on_start(&self, _span: &mut Span, _cx: &Context) {}
 
-    fn on_end(&self, span: SpanData) {
+    fn on_end(&self, mut span: SpanData) {
         if !span.span_context.is_sampled() {
             return;
         }
         COUNTS.ended.fetch_add(1, Relaxed);
+        let bytes = limits::cut(&mut span, self.queue.value_length);
         let mut pending = self.queue.lock();
-        if pending.spans.len() >= self.queue.capacity || pending.stop {
+        let is_full = pending.spans.len() >= self.queue.capacity || pending.bytes + bytes > MAX_QUEUE_BYTES;
+        if is_full || pending.stop {
             COUNTS.queue_full.fetch_add(1, Relaxed);
             pending.dropped.record(DropReason::QueueFull, span.span_context.trace_id());
             return;
         }
-        pending.spans.push(span);
+        let was_full = self.queue.has_full_batch(&pending);
+        pending.bytes += bytes;
+        pending.spans.push_back(Queued { span, bytes });
         // The thread also wakes after the delay. A wake-up for each span would cost more than the span.
-        if pending.spans.len() == self.queue.batch {
+        if !was_full && self.queue.has_full_batch(&pending) {
             self.queue.work.notify_one();
         }
     }
@@ -141,9 +173,27 @@ impl SpanProcessor for BatchProcessor {
     }
 }
 
+impl Pending {
+    /// Removes the oldest spans: up to `max` and up to [`MAX_BATCH_BYTES`], but at least one.
+    fn take_batch(&mut self, max: usize) -> Vec<SpanData> {
+        let mut bytes = 0;
+        let fits = |queued: &&Queued| {
+            bytes += queued.bytes;
+            bytes <= MAX_BATCH_BYTES
+        };
+        let length = self.spans.iter().take(max).take_while(fits).count().max(1).min(self.spans.len());
+        let queued = self.spans.drain(..length);
+        queued.inspect(|queued| self.bytes -= queued.bytes).map(|queued| queued.span).collect()
+    }
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_full_batch(&self, pending: &Pending) -> bool {
+        pending.spans.len() >= self.batch || pending.bytes >= MAX_BATCH_BYTES
     }
 
     fn wait_until_empty(&self, timeout: Duration) -> OTelSdkResult {
@@ -202,15 +252,15 @@ impl Queue {
         let (mut pending, _) = self
             .work
             .wait_timeout_while(self.lock(), self.delay, |pending| {
-                pending.spans.len() < self.batch && !pending.flush && !pending.stop
+                !self.has_full_batch(pending) && !pending.flush && !pending.stop
             })
             .unwrap_or_else(PoisonError::into_inner);
-        let length = pending.spans.len().min(self.batch);
-        let batch: Vec<SpanData> = pending.spans.drain(..length).collect();
+        let batch = pending.take_batch(self.batch);
         pending.exporting = !batch.is_empty();
         (batch, pending.stop)
     }
 
+    /// Exports `batch`. Retries for [`RETRY_DEADLINE`], unless the backend refuses the spans for good.
     async fn export(&self, exporter: &OtlpExporter, batch: Vec<SpanData>) {
         let spans = batch.len() as u64;
         let deadline = Instant::now() + RETRY_DEADLINE;
@@ -220,9 +270,9 @@ impl Queue {
                     COUNTS.exported.fetch_add(spans, Relaxed);
                     return self.report_dropped(exporter).await;
                 }
-                Err(error) if Instant::now() >= deadline || self.lock().stop => {
+                Err(error) if is_permanent(&error) || Instant::now() >= deadline || self.lock().stop => {
                     COUNTS.export_failed.fetch_add(spans, Relaxed);
-                    tracing::warn!(%error, spans, "spans dropped: the backend did not acknowledge them");
+                    tracing::warn!(%error, spans, "spans dropped: the backend did not accept them");
                     let mut pending = self.lock();
                     for span in &batch {
                         pending.dropped.record(DropReason::ExportFailed, span.span_context.trace_id());
@@ -245,3 +295,14 @@ impl Queue {
         }
     }
 }
+
+/// Returns whether a retry cannot succeed. The exporter gives the code of the response only as text.
+fn is_permanent(error: &OTelSdkError) -> bool {
+    let OTelSdkError::InternalFailure(text) = error else { return false };
+    let code = text.split_once("gRPC code: ").map_or("", |(_, rest)| rest);
+    let code = code.split(|c: char| !c.is_ascii_alphabetic()).next();
+    code.is_some_and(|code| PERMANENT.contains(&code))
+}
+
+#[cfg(test)]
+mod tests;

@@ -61,13 +61,16 @@
 //!
 //! # Guarantees
 //!
-//! - Exporting spans never blocks a request. The queue is bounded; a span that does not fit is counted in [`metrics`] and
-//!   reported to the collector (see [`contract`]). A failed export is retried for 10 s.
+//! - Exporting spans never blocks a request. The queue is bounded to a number of spans and to 128 MiB; a span that does
+//!   not fit is counted in [`metrics`] and reported to the collector (see [`contract`]). A failed export is retried for
+//!   10 s, unless the backend refused it for good.
+//! - No caller makes a span large: a value that comes from a request is cut at 256 bytes, any other at 4 KiB.
 //! - No log line is dropped. When stdout is not read and 1 MiB is buffered, logging blocks.
 
 pub mod arguments;
 pub mod contract;
 pub mod throttle;
+mod attribute;
 mod settings;
 pub mod propagation;
 mod export;

@@ -11,13 +11,16 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use crate::contract::{BAGGAGE, TRACEPARENT, TRACERESPONSE, TRACESTATE};
 
+/// Maximum length of `tracestate`, in bytes: the length up to which W3C Trace Context requires it to be passed on.
+const MAX_TRACESTATE_BYTES: usize = 512;
+
 /// Writes the span of `cx` to the headers of an outbound request.
 pub fn inject(cx: &Context, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(cx, &mut Headers(headers));
 }
 
 /// Returns the caller's context, or an empty one without exactly one valid `traceparent`. The lines of `tracestate` are one
-/// list (RFC 9110, section 5.3).
+/// list (RFC 9110, section 5.3); a list over 512 bytes is ignored, because every span of the trace would contain it.
 pub fn extract(headers: &HeaderMap) -> Context {
     let mut parents = headers.get_all(TRACEPARENT).iter();
     if parents.next().is_none() || parents.next().is_some() {
@@ -102,7 +105,7 @@ struct HeadersRef<'a> {
 impl Extractor for HeadersRef<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         if key == TRACESTATE.as_str() {
-            return Some(&self.state);
+            return Some(&*self.state).filter(|state| state.len() <= MAX_TRACESTATE_BYTES);
         }
         self.headers.get(key).and_then(|value| value.to_str().ok())
     }

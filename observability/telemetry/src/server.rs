@@ -25,6 +25,7 @@ use opentelemetry::{Context, KeyValue};
 use serde::Serialize;
 use tracing::Level;
 
+use crate::attribute::from_request;
 use crate::tracer::tracer;
 use crate::{contract, metrics, propagation};
 
@@ -228,14 +229,14 @@ fn attributes(request: &Request, method: &'static str, route: &str) -> Vec<KeyVa
         attributes.push(KeyValue::new("http.route", route.to_owned()));
     }
     if let Some((host, port)) = host(request.headers()) {
-        attributes.push(KeyValue::new("server.address", host.to_owned()));
+        attributes.push(KeyValue::new("server.address", from_request(host).to_owned()));
         attributes.push(KeyValue::new("server.port", i64::from(port)));
     }
     if let Some(client) = client_address(request) {
         attributes.push(KeyValue::new("client.address", client));
     }
     if let Some(agent) = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
-        attributes.push(KeyValue::new("user_agent.original", agent.to_owned()));
+        attributes.push(KeyValue::new("user_agent.original", from_request(agent).to_owned()));
     }
     attributes
 }
@@ -265,8 +266,7 @@ fn route(request: &Request) -> &str {
 
 /// Returns the first 256 bytes of the path, which the caller chose, to bound the size of log lines and spans.
 fn truncated_path(request: &Request) -> &str {
-    let path = request.uri().path();
-    &path[..path.floor_char_boundary(256)]
+    from_request(request.uri().path())
 }
 
 /// Returns the method if the semantic conventions know it, otherwise `_OTHER`.

@@ -11,6 +11,7 @@ use opentelemetry_sdk::trace::Sampler as SdkSampler;
 use tracing_subscriber::filter::EnvFilter;
 
 use crate::arguments::{ParseError, base_url};
+use crate::attribute::MAX_VALUE_BYTES;
 
 const QUEUE_SIZE: usize = 65_536;
 const BATCH_SIZE: usize = 512;
@@ -35,6 +36,12 @@ pub struct Settings {
     /// Maximum time that a span waits for its batch to fill, in milliseconds
     #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", value_name = "MS", default_value = "200", value_parser = schedule_delay)]
     pub span_delay: Duration,
+    /// Maximum length of an attribute value, in bytes; longer ones are cut (at most 4096, and 256 for values from requests)
+    #[arg(
+        id = "attribute_value_length_limit", long = "attribute-value-length-limit",
+        env = "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", value_name = "BYTES", default_value_t = MAX_VALUE_BYTES, value_parser = value_length
+    )]
+    pub attribute_value_length: usize,
     /// Which requests are traced.
     #[command(flatten)]
     pub sampling: Sampling,
@@ -49,6 +56,7 @@ impl Default for Settings {
             span_queue_size: QUEUE_SIZE,
             span_batch_size: BATCH_SIZE,
             span_delay: SCHEDULE_DELAY,
+            attribute_value_length: MAX_VALUE_BYTES,
             sampling: Sampling::default(),
         }
     }
@@ -185,6 +193,11 @@ fn positive(default: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + 
     }
 }
 
+/// Parses a number of bytes; an empty text gives the default.
+fn value_length(text: &str) -> Result<usize, String> {
+    number(text, MAX_VALUE_BYTES)
+}
+
 /// Parses milliseconds.
 fn schedule_delay(text: &str) -> Result<Duration, String> {
     number(text, SCHEDULE_DELAY.as_millis() as u64).map(Duration::from_millis)
@@ -226,7 +239,12 @@ mod tests {
     #[test]
     fn an_empty_value_gives_the_default_except_for_the_endpoint() {
         let empty = ["--otlp-endpoint=", "--log-filter=", "--span-queue-size=", "--span-batch-size="];
-        let sampling = ["--span-delay=", "--traces-sampler=", "--traces-sampler-arg="];
+        let sampling = [
+            "--span-delay=",
+            "--attribute-value-length-limit=",
+            "--traces-sampler=",
+            "--traces-sampler-arg=",
+        ];
         let settings = parse(&[empty.as_slice(), &sampling].concat()).unwrap();
         assert_eq!(settings, Settings { otlp_endpoint: Endpoint::Off, ..Settings::default() });
     }
@@ -239,6 +257,7 @@ mod tests {
             "--span-queue-size=0",
             "--span-batch-size=many",
             "--span-delay=-1",
+            "--attribute-value-length-limit=long",
             "--traces-sampler=banana",
             "--traces-sampler-arg=1.5",
         ] {
