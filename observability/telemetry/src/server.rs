@@ -4,6 +4,7 @@
 //! that are polled, and [`measured`] to those that are polled often.
 
 mod accept;
+mod client_errors;
 mod listener;
 mod http2;
 
@@ -29,9 +30,13 @@ use crate::attribute::from_request;
 use crate::tracer::tracer;
 use crate::{contract, metrics, propagation};
 
+use client_errors::ClientErrorLog;
+
 pub use accept::{Accepted, Acceptor, MAX_CONNECTIONS, descriptor_limit};
 pub use http2::serve_http2;
 pub use listener::{DRAIN_DEADLINE, serve};
+
+static CLIENT_ERRORS: ClientErrorLog = ClientErrorLog::new();
 
 /// Response extension: fields that a handler adds to the log line of its request.
 #[derive(Debug, Clone, Default)]
@@ -151,6 +156,16 @@ fn record(
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     metrics::observe_request(method, route, status, elapsed.as_secs_f64());
+    if response.status().is_client_error() {
+        let decision = CLIENT_ERRORS.admit();
+        if decision.suppressed_before > 0 {
+            let count = decision.suppressed_before;
+            tracing::warn!(count, "further requests answered with 4xx were not logged");
+        }
+        if !decision.logged {
+            return;
+        }
+    }
     let duration_us = elapsed.as_micros() as u64;
     let json_fields = response.extensions().get::<LogFields>().map(|fields| fields.0.as_str());
     if level == Level::INFO {

@@ -32,6 +32,9 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 /// connections: a request fails if its connection is closed just as it is sent.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Maximum size of a request's head. A larger one is answered with 431.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
 /// Maximum time without progress while writing a response. Bounds how long a response to a stalled peer stays in memory.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -89,6 +92,7 @@ fn spawn_connection(accepted: Accepted, router: Router, connections: &GracefulSh
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_header_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
