@@ -54,6 +54,9 @@ pub struct Settings {
     /// Maximum number of tasks, leased ones included (at least 1)
     #[arg(long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000, value_parser = at_least_one)]
     queue_capacity: usize,
+    /// Maximum size of all tasks, in bytes (at least 1)
+    #[arg(long, env = "QUEUE_MAX_BYTES", value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least_one)]
+    queue_max_bytes: usize,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
@@ -62,7 +65,7 @@ pub struct Settings {
 /// Builds the queue.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
     let limit = settings.process.request_timeout;
-    let queue = SharedQueue::open(settings.queue_capacity, shutdown);
+    let queue = SharedQueue::open(settings.queue_capacity, settings.queue_max_bytes, shutdown);
     telemetry::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
     let requests = middleware::requests(request_routes(queue.clone()), limit);
     // A long poll may last longer than a request.

@@ -10,13 +10,14 @@ use super::shared::SharedQueue;
 
 impl Collector for SharedQueue {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let ((waiting, leased), counts) = {
+        let ((waiting, leased), bytes, counts) = {
             let queue = self.lock();
-            (queue.depth(), queue.counts())
+            (queue.depth(), queue.bytes(), queue.counts())
         };
         for (name, help, value) in [
             ("queue_tasks_waiting", "Number of tasks that are not leased, delayed ones included", waiting),
             ("queue_tasks_leased", "Number of tasks that are leased", leased),
+            ("queue_size_bytes", "Approximate size of all tasks in bytes", bytes),
         ] {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;

@@ -1,4 +1,4 @@
-//! The lease policy of the queue, without sockets or a clock: capacity, order, leases, expiry, acknowledgements.
+//! The lease policy of the queue, without sockets or a clock: capacity in tasks and bytes, order, leases, expiry, acknowledgements.
 //!
 //! A task is always in exactly one state: waiting, delayed or leased. Only an acknowledgement removes it.
 
@@ -13,6 +13,9 @@ pub(super) type TaskId = u64;
 
 /// Id of a lease; decimal text on the wire.
 pub(super) type LeaseId = u64;
+
+/// Size of a task without its texts: its fields and its places in the queue's maps, rounded up.
+const TASK_OVERHEAD_BYTES: usize = 512;
 
 /// A task of the queue.
 #[derive(Debug, Clone)]
@@ -31,6 +34,12 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(task_type: String, payload: Box<RawValue>, otel: BTreeMap<String, String>) -> Self {
         Self { id: 0, task_type, payload, otel, attempts: 0, enqueued_at: SystemTime::now() }
+    }
+
+    /// Returns the size of the task in memory, approximately.
+    fn bytes(&self) -> usize {
+        let otel = self.otel.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        TASK_OVERHEAD_BYTES + self.task_type.len() + self.payload.get().len() + otel
     }
 }
 
@@ -72,6 +81,9 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct LeaseQueue {
     capacity: usize,
+    max_bytes: usize,
+    /// Size of all tasks.
+    bytes: usize,
     next_id: TaskId,
     next_lease: LeaseId,
     /// Ids grow with time, so a task that is redelivered keeps its place in the order of arrival.
@@ -85,9 +97,11 @@ pub(super) struct LeaseQueue {
 }
 
 impl LeaseQueue {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, max_bytes: usize) -> Self {
         Self {
             capacity,
+            max_bytes,
+            bytes: 0,
             next_id: 1,
             next_lease: 1,
             waiting: BTreeMap::new(),
@@ -103,6 +117,11 @@ impl LeaseQueue {
         (self.waiting.len() + self.delayed.len(), self.leased.len())
     }
 
+    /// Returns the size of all tasks, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
@@ -114,9 +133,12 @@ impl LeaseQueue {
 
     /// Appends a task and returns its id, or `None` if the queue is full. Leased tasks count, as they may be redelivered.
     pub(super) fn enqueue(&mut self, mut task: Task, now: Instant) -> Option<TaskId> {
-        if self.waiting.len() + self.delayed.len() + self.leased.len() >= self.capacity {
+        let (waiting, leased) = self.depth();
+        let bytes = task.bytes();
+        if waiting + leased >= self.capacity || self.bytes + bytes > self.max_bytes {
             return None;
         }
+        self.bytes += bytes;
         let id = self.next_id;
         self.next_id += 1;
         task.id = id;
@@ -146,9 +168,10 @@ impl LeaseQueue {
     /// Removes a task. Returns false if the lease has expired or is unknown.
     pub(super) fn ack(&mut self, id: TaskId, lease: LeaseId, now: Instant) -> bool {
         self.advance(now);
-        let held = self.release(id, lease).is_some();
-        self.counts.acknowledged += u64::from(held);
-        held
+        let Some(task) = self.release(id, lease) else { return false };
+        self.bytes -= task.bytes();
+        self.counts.acknowledged += 1;
+        true
     }
 
     /// Ends a lease and makes the task available after `delay`. Returns false if the lease has expired or is unknown.

@@ -22,9 +22,10 @@ pub(super) struct SharedQueue {
 }
 
 impl SharedQueue {
-    /// Opens an empty queue and starts its timer, which runs until `shutdown`.
-    pub(super) fn open(capacity: usize, shutdown: CancellationToken) -> Self {
-        let queue = Arc::new(Mutex::new(LeaseQueue::new(capacity)));
+    /// Opens an empty queue for up to `capacity` tasks of `max_bytes` in total, and starts its timer, which runs until
+    /// `shutdown`.
+    pub(super) fn open(capacity: usize, max_bytes: usize, shutdown: CancellationToken) -> Self {
+        let queue = Arc::new(Mutex::new(LeaseQueue::new(capacity, max_bytes)));
         let shared = Self { queue, available: Arc::default(), rescheduled: Arc::default(), shutdown };
         tokio::spawn(shared.clone().run_timer());
         shared

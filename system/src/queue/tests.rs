@@ -15,7 +15,7 @@ impl Client {
     }
 
     fn stopped_by(capacity: usize, stop: CancellationToken) -> Self {
-        let queue = SharedQueue::open(capacity, stop);
+        let queue = SharedQueue::open(capacity, usize::MAX, stop);
         Self(request_routes(queue.clone()).merge(poll_routes(queue)))
     }
 
@@ -179,7 +179,7 @@ async fn a_wrong_method_or_path_is_a_problem() {
 
 #[tokio::test]
 async fn metrics_count_the_tasks() {
-    let queue = SharedQueue::open(10, CancellationToken::new());
+    let queue = SharedQueue::open(10, usize::MAX, CancellationToken::new());
     let client = Client(request_routes(queue.clone()).merge(poll_routes(queue.clone())));
     for n in 1..=3 {
         client.enqueue(n).await;

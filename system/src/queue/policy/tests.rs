@@ -10,7 +10,7 @@ fn task() -> Task {
 const VISIBILITY: Duration = Duration::from_secs(30);
 
 fn queue_of(tasks: u64) -> LeaseQueue {
-    let mut queue = LeaseQueue::new(1000);
+    let mut queue = LeaseQueue::new(1000, usize::MAX);
     for n in 1..=tasks {
         assert_eq!(queue.enqueue(task(), Instant::now()), Some(n));
     }
@@ -53,7 +53,7 @@ fn redelivered_tasks_keep_their_order_and_precede_new_ones() {
 #[test]
 fn the_wait_of_a_task_starts_when_it_becomes_available() {
     let second = Duration::from_secs(1);
-    let (mut queue, now) = (LeaseQueue::new(1), Instant::now());
+    let (mut queue, now) = (LeaseQueue::new(1, usize::MAX), Instant::now());
     queue.enqueue(task(), now).unwrap();
     assert_eq!(queue.lease(1, 4 * second, now + second)[0].waited, second);
     // The lease expired at 5 s; the task is leased at 8 s.
@@ -74,7 +74,7 @@ fn a_returned_task_is_available_after_its_delay() {
 
 #[test]
 fn a_full_queue_accepts_no_task_until_one_is_acknowledged() {
-    let (mut queue, now) = (LeaseQueue::new(1), Instant::now());
+    let (mut queue, now) = (LeaseQueue::new(1, usize::MAX), Instant::now());
     queue.enqueue(task(), Instant::now()).unwrap();
     let delivery = queue.lease(1, VISIBILITY, now).remove(0);
     assert_eq!(queue.enqueue(task(), Instant::now()), None, "a leased task may be redelivered");
@@ -87,7 +87,7 @@ fn a_full_queue_accepts_no_task_until_one_is_acknowledged() {
 fn no_task_is_lost_or_leased_twice() {
     for seed in 0..50 {
         let mut random = StdRng::seed_from_u64(seed);
-        let (mut queue, mut now) = (LeaseQueue::new(50), Instant::now());
+        let (mut queue, mut now) = (LeaseQueue::new(50, usize::MAX), Instant::now());
         let mut held: HashMap<TaskId, (u64, Instant)> = HashMap::new();
         let (mut accepted, mut done) = (BTreeSet::new(), BTreeSet::new());
         let mut newest = 0;
@@ -127,4 +127,19 @@ fn no_task_is_lost_or_leased_twice() {
         done.extend(ids(&queue.lease(usize::MAX, VISIBILITY, now)));
         assert_eq!(accepted, done, "seed {seed}");
     }
+}
+
+#[test]
+fn tasks_are_bounded_in_bytes_until_they_are_acknowledged() {
+    let payload = format!("\"{}\"", "x".repeat(60_000));
+    let large = || Task::new("test".into(), RawValue::from_string(payload.clone()).unwrap(), BTreeMap::new());
+    let (mut queue, now) = (LeaseQueue::new(1000, 130_000), Instant::now());
+    assert_eq!(queue.enqueue(large(), now), Some(1));
+    assert_eq!(queue.enqueue(large(), now), Some(2));
+    assert_eq!(queue.enqueue(large(), now), None, "the third exceeds 130 kB");
+    assert!((120_000..130_000).contains(&queue.bytes()), "{}", queue.bytes());
+    let leased = queue.lease(1, VISIBILITY, now).remove(0);
+    assert_eq!(queue.enqueue(large(), now), None, "a leased task may come back");
+    assert!(queue.ack(leased.task.id, leased.lease, now));
+    assert_eq!(queue.enqueue(large(), now), Some(3));
 }
