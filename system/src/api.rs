@@ -121,7 +121,14 @@ pub struct Bookings {
     pub bookings: Vec<Booking>,
 }
 
-/// Reply of the booking role's `GET /users/{username}`, which the gateways call at log-in.
+/// Body of the booking role's `POST /users/find`, which the gateways call at log-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserQuery {
+    /// What a person typed as user name.
+    pub username: String,
+}
+
+/// Reply of the booking role's `POST /users/find`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The student that the user acts for.

@@ -24,11 +24,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{
     BOOKING_NOTIFICATION, BookReply, BookRequest, Booking, BookingNotification, Bookings, EnqueueReply,
-    EnqueueRequest, User,
+    EnqueueRequest, User, UserQuery,
 };
 use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::Json;
 use crate::peer::{BaseUrl, Peer};
 use crate::role::Role;
 use crate::{database, extract, middleware};
@@ -78,7 +78,7 @@ struct BookingDesk {
 
 /// Builds the booking service. It is ready while the database answers, and finishes the running bookings on shutdown.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
-    let pool = settings.database.connect().await?;
+    let pool = settings.database.connect(settings.process.request_timeout).await?;
     let ready = database::readiness(&pool);
     let queue = Peer::new(&settings.queue_url, QUEUE_DEADLINE);
     let running = TaskTracker::new();
@@ -97,7 +97,7 @@ fn router(desk: BookingDesk) -> Router {
     let router = Router::new()
         .route("/book", post(book))
         .route("/bookings", get(bookings))
-        .route("/users/{username}", get(user));
+        .route("/users/find", post(user));
     middleware::problems(router).with_state(Arc::new(desk))
 }
 
@@ -177,21 +177,22 @@ async fn bookings(State(desk): State<Arc<BookingDesk>>, uri: Uri) -> Result<axum
     let student = extract::number::<i64>(&query, "student_id")?.ok_or(Code::InvalidRequest)?;
     let limit = extract::number(&query, "limit")?.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let before = extract::number(&query, "before")?.unwrap_or(i64::MAX);
-    let mut connection = database::acquire(&desk.pool).await?;
-    let rows = sqlx::query_as::<_, Booking>(LIST).bind(student).bind(before).bind(limit);
-    let rows = database::query("SELECT bookings", LIST, rows.fetch_all(&mut *connection)).await;
-    Ok(axum::Json(Bookings { bookings: rows.map_err(|error| database::problem(&error))? }))
+    let list = || sqlx::query_as::<_, Booking>(LIST).bind(student).bind(before).bind(limit);
+    let bookings = database::read(&desk.pool, "SELECT bookings", LIST, list).await?;
+    Ok(axum::Json(Bookings { bookings }))
 }
 
-async fn user(State(desk): State<Arc<BookingDesk>>, Path(username): Path) -> Result<axum::Json<User>> {
+/// The name travels in the body: people type passwords as user names, and logs and spans contain the path.
+async fn user(
+    State(desk): State<Arc<BookingDesk>>,
+    Json(UserQuery { username }): Json<UserQuery>,
+) -> Result<axum::Json<User>> {
     // PostgreSQL's `text` cannot contain NUL.
     if username.contains('\0') {
         return Err(Code::NotFound.into());
     }
-    let mut connection = database::acquire(&desk.pool).await?;
-    let row = sqlx::query_as::<_, (i64, String)>(FIND_USER).bind(username).fetch_optional(&mut *connection);
-    let row =
-        database::query("SELECT users", FIND_USER, row).await.map_err(|error| database::problem(&error))?;
-    let (student_id, password_hash) = row.ok_or(Code::NotFound)?;
+    let find = || sqlx::query_as::<_, (i64, String)>(FIND_USER).bind(username.clone());
+    let rows = database::read(&desk.pool, "SELECT users", FIND_USER, find).await?;
+    let (student_id, password_hash) = rows.into_iter().next().ok_or(Code::NotFound)?;
     Ok(axum::Json(User { student_id, password_hash }))
 }

@@ -5,8 +5,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{Connection as _, FromRow, PgConnection, PgPool, Postgres};
 
 use crate::app::{Error, Readiness};
 use crate::error::{Code, Problem};
@@ -16,11 +17,15 @@ use crate::settings::{self, Secret};
 /// span shows the wait.
 const MAX_CONNECTIONS: u32 = 8;
 
-/// Maximum wait for a pooled connection. Below the default request timeout, so that the caller gets a 503 and not a 504.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle time after which a connection is tested before it is used. A test before each use would cost more than most
+/// statements.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// Maximum wait at start for a database that is starting as well.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+const LIMIT_SESSION: &str =
+    "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)";
 
 const URL_HINT: &str = "set it (or DATABASE_URL_FILE) to postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
@@ -38,10 +43,35 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Connects to the database, as [`connect`] does.
-    pub(crate) async fn connect(&self) -> Result<PgPool, Error> {
+    /// Connects to the database, as [`connect`] does, with the timeouts of a role whose requests take at most `request`.
+    pub(crate) async fn connect(&self, request: Duration) -> Result<PgPool, Error> {
         let (value, file) = (self.database_url.as_ref(), self.database_url_file.as_deref());
-        connect(settings::secret("DATABASE_URL", value, file, URL_HINT)?.expose()).await
+        let url = settings::secret("DATABASE_URL", value, file, URL_HINT)?;
+        open(url.expose(), &Timeouts::within(request)).await
+    }
+}
+
+/// Maximum durations of the steps of a statement. Zero means no limit, as in PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Timeouts {
+    /// Wait for a pooled connection.
+    acquire: Duration,
+    /// Wait of a statement for one lock (`lock_timeout`).
+    lock: Duration,
+    /// Execution of a statement, locks included (`statement_timeout`).
+    statement: Duration,
+}
+
+impl Timeouts {
+    /// Returns the timeouts of a request that takes at most `request`: together they are shorter, so that the caller gets a
+    /// 503 that names the cause and not a 504, and a locked table does not hold every connection.
+    fn within(request: Duration) -> Self {
+        Self { acquire: request.mul_f64(0.3), lock: request.mul_f64(0.3), statement: request.mul_f64(0.5) }
+    }
+
+    /// Returns the timeouts of a tool, whose statements may take as long as they need.
+    fn of_a_tool() -> Self {
+        Self { acquire: START_TIMEOUT, lock: Duration::ZERO, statement: Duration::ZERO }
     }
 }
 
@@ -51,12 +81,10 @@ impl Settings {
 ///
 /// Fails if `url` is invalid, if the database refuses the connection or if it does not start in time.
 pub async fn connect(url: &str) -> Result<PgPool, Error> {
-    // A test before each use would cost more than most statements. The next use of a broken
-    // connection fails and is answered with 503; the pool then replaces the connection.
-    let options = PgPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false);
+    open(url, &Timeouts::of_a_tool()).await
+}
+
+async fn open(url: &str, timeouts: &Timeouts) -> Result<PgPool, Error> {
     // sqlx accepts any scheme, and its errors quote parts of the URL, which is a secret.
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     let server = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
@@ -65,9 +93,9 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
         reason: "must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE".into(),
     })?;
     let give_up = tokio::time::Instant::now() + START_TIMEOUT;
-    let pool = loop {
-        match options.clone().connect_with(server.clone()).await {
-            Ok(pool) => break pool,
+    let mut connection = loop {
+        match PgConnection::connect_with(&server).await {
+            Ok(connection) => break connection,
             Err(error) if !is_starting(&error) || tokio::time::Instant::now() >= give_up => {
                 return Err(error.into());
             }
@@ -78,8 +106,35 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
         }
     };
     // Several roles start together: sqlx holds an advisory lock, so one of them migrates and the others wait.
-    sqlx::migrate!().run(&pool).await?;
-    Ok(pool)
+    // Outside the pool, because a migration may take longer than a request.
+    sqlx::migrate!().run(&mut connection).await?;
+    connection.close().await?;
+    Ok(pool(timeouts).connect_with(server).await?)
+}
+
+fn pool(timeouts: &Timeouts) -> PgPoolOptions {
+    let Timeouts { lock, statement, .. } = *timeouts;
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(timeouts.acquire)
+        .test_before_acquire(false)
+        .before_acquire(|connection, pooled| {
+            Box::pin(async move {
+                if pooled.idle_for >= TEST_AFTER_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                // In milliseconds, the unit of both settings.
+                let limits = sqlx::query(LIMIT_SESSION)
+                    .bind(lock.as_millis().to_string())
+                    .bind(statement.as_millis().to_string());
+                limits.execute(connection).await.map(|_| ())
+            })
+        })
 }
 
 /// Returns whether the database may accept connections soon: no process listens yet, or PostgreSQL reports that it is
@@ -105,6 +160,55 @@ pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, P
     telemetry::database::acquire(pool.acquire()).await.map_err(|error| problem(&error))
 }
 
+/// Reads the rows of `statement`, whose SQL is `text`. Repeats the read once if the connection is lost: the server closed it,
+/// perhaps long ago.
+pub(crate) async fn read<T>(
+    pool: &PgPool,
+    summary: &'static str,
+    text: &'static str,
+    statement: impl Fn() -> QueryAs<'static, Postgres, T, PgArguments>,
+) -> Result<Vec<T>, Problem>
+where
+    T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let mut connection = acquire(pool).await?;
+    let result = match query(summary, text, statement().fetch_all(&mut *connection)).await {
+        Err(error) if is_lost(&error) => {
+            tracing::warn!(%error, "database connection lost: repeating the read");
+            drop(connection);
+            let mut connection = acquire_tested(pool).await?;
+            query(summary, text, statement().fetch_all(&mut *connection)).await
+        }
+        result => result,
+    };
+    result.map_err(|error| problem(&error))
+}
+
+/// Takes a connection that the server answers on. Closes those that it does not: when one was lost, others probably were.
+async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
+    for _ in 0..MAX_CONNECTIONS {
+        let mut connection = acquire(pool).await?;
+        if connection.ping().await.is_ok() {
+            return Ok(connection);
+        }
+        // The connection is gone anyway.
+        let _ = connection.close().await;
+    }
+    acquire(pool).await
+}
+
+/// Returns whether the connection failed, or the server ended it. SQLSTATE 57P: the server is stopping or ended the session;
+/// 08: connection errors. See the PostgreSQL documentation, appendix A.
+fn is_lost(error: &sqlx::Error) -> bool {
+    let ended = sqlstate(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08"));
+    ended || matches!(error, sqlx::Error::Io(_))
+}
+
+/// Returns whether a timeout of the session ended the statement: 55P03 for a lock, 57014 for the statement.
+fn is_timeout(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| code == "55P03" || code == "57014")
+}
+
 /// Runs one statement in a CLIENT span. `summary` is the span's name, such as `SELECT tutors`.
 pub(crate) async fn query<T>(
     summary: &'static str,
@@ -118,7 +222,8 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// Converts a database error into a problem: 404 for a violated foreign key, 503 for a failed connection, otherwise 500.
+/// Converts a database error into a problem: 404 for a violated foreign key, 503 for a failed connection or a timeout, otherwise
+/// 500.
 pub(crate) fn problem(error: &sqlx::Error) -> Problem {
     if let Some(constraint) = error.as_database_error().and_then(|error| error.constraint()) {
         match constraint {
@@ -127,11 +232,26 @@ pub(crate) fn problem(error: &sqlx::Error) -> Problem {
             _ => {}
         }
     }
-    // 57P: the server is stopping or ended the session. 08: connection errors. PostgreSQL documentation, appendix A.
-    let ended = sqlstate(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08"));
-    if ended || matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) {
+    if is_timeout(error) {
+        tracing::error!(%error, "database statement timed out");
+        return Code::Unavailable.into();
+    }
+    if is_lost(error) || matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) {
         tracing::error!(%error, "database connection failed");
         return Code::Unavailable.into();
     }
     Problem::internal(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeouts_of_a_request_are_shorter_than_the_request() {
+        for request in [3_000, 10_000, 600_000].map(Duration::from_millis) {
+            let Timeouts { acquire, lock, statement } = Timeouts::within(request);
+            assert!(acquire + statement < request && lock < statement, "{request:?}");
+        }
+    }
 }

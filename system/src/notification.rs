@@ -13,8 +13,8 @@ use std::time::Duration;
 use axum::Router;
 use clap::Args;
 use futures::FutureExt as _;
-use opentelemetry::trace::{FutureExt as _, Link, SpanKind, Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use sqlx::PgPool;
 use telemetry::propagation;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -82,7 +82,7 @@ struct Worker {
 
 /// Builds the notification service. It is ready while the database answers, and finishes when its worker has stopped.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
-    let pool = settings.database.connect().await?;
+    let pool = settings.database.connect(settings.process.request_timeout).await?;
     let ready = database::readiness(&pool);
     let work = tokio::spawn(work(Arc::new(Worker::new(settings, pool)), shutdown));
     // A worker that panicked has nothing left to finish.
@@ -164,15 +164,13 @@ async fn return_task(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemapho
     drop(permit);
 }
 
-/// Processes and settles one task in a CONSUMER span, a child of the sender's span.
+/// Processes and settles one task in a CONSUMER span, a child of the sender's span. Without a link to the sender beside it:
+/// Jaeger's JSON would show the link, and hide the parent.
 async fn handle(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePermit) {
     let sender = propagation::extract_map(&task.otel);
     let tracer = telemetry::tracer();
-    let builder = tracer
-        .span_builder("process notifications")
-        .with_kind(SpanKind::Consumer)
-        .with_links(links(&sender))
-        .with_attributes([
+    let builder =
+        tracer.span_builder("process notifications").with_kind(SpanKind::Consumer).with_attributes([
             KeyValue::new("messaging.system", "workbench"),
             KeyValue::new("messaging.operation.name", "process"),
             KeyValue::new("messaging.operation.type", "process"),
@@ -201,12 +199,6 @@ async fn handle(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePer
     .await;
     cx.span().end();
     drop(permit);
-}
-
-/// Returns a link to the sender if it was traced.
-fn links(sender: &Context) -> Vec<Link> {
-    let sender = sender.span().span_context().clone();
-    if sender.is_valid() { vec![Link::new(sender, Vec::new(), 0)] } else { Vec::new() }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Calls from one role to another: pooled connections, a deadline, a retry budget, the trace context.
 //!
-//! A call that did not reach the peer is retried once, and so is a GET whose connection broke, within a budget: one retry
+//! A call that did not reach the peer is retried once, and so is a read whose connection broke, within a budget: one retry
 //! for every ten calls, and one a second on top. Without the budget, retries would multiply the load of an overloaded peer.
 
 use std::error::Error as _;
@@ -171,7 +171,23 @@ impl Peer {
 
     /// Sends a `GET`; `route` is the peer's template of `path`, for the span.
     pub(crate) async fn get(&self, route: &'static str, path: &str) -> Result<Reply, PeerError> {
-        self.send(Method::GET, route, path, Bytes::new(), true).await
+        self.send(Call::get(route, path)).await
+    }
+
+    /// Sends a `GET` for a value that need not exist: a 404 is no error of the span.
+    pub(crate) async fn look_up(&self, route: &'static str, path: &str) -> Result<Reply, PeerError> {
+        self.send(Call { is_lookup: true, ..Call::get(route, path) }).await
+    }
+
+    /// Sends a `POST` with a JSON body that only reads: a 404 is no error of the span, and a broken call is retried. For what
+    /// must not stand in a URL, because logs and spans contain it.
+    pub(crate) async fn look_up_with<T: Serialize>(
+        &self,
+        path: &'static str,
+        body: &T,
+    ) -> Result<Reply, Problem> {
+        let call = Call { is_lookup: true, is_safe: true, ..Call::post(path, path, body)? };
+        Ok(self.send(call).await?)
     }
 
     /// Sends a `POST` with a JSON body.
@@ -181,37 +197,26 @@ impl Peer {
         path: &str,
         body: &T,
     ) -> Result<Reply, Problem> {
-        let body = serde_json::to_vec(body).map_err(Problem::internal)?;
-        Ok(self.send(Method::POST, route, path, body.into(), true).await?)
+        Ok(self.send(Call::post(route, path, body)?).await?)
     }
 
     /// Sends a `POST` without a span, for polls that belong to no request.
     pub(crate) async fn poll<T: Serialize>(&self, path: &str, body: &T) -> Result<Reply, Problem> {
-        let body = serde_json::to_vec(body).map_err(Problem::internal)?;
-        Ok(self.send(Method::POST, "", path, body.into(), false).await?)
+        Ok(self.send(Call { is_traced: false, ..Call::post("", path, body)? }).await?)
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        route: &'static str,
-        path: &str,
-        body: Bytes,
-        traced: bool,
-    ) -> Result<Reply, PeerError> {
+    async fn send(&self, call: Call<'_>) -> Result<Reply, PeerError> {
         let give_up = tokio::time::Instant::now() + self.deadline;
         self.budget.deposit();
         let mut retried = false;
         loop {
-            let attempt = self.attempt(&method, route, path, body.clone(), traced);
-            let error = match tokio::time::timeout_at(give_up, attempt).await {
+            let error = match tokio::time::timeout_at(give_up, self.attempt(&call)).await {
                 Ok(Ok(reply)) => return Ok(reply),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(PeerError::Timeout),
             };
-            let safe =
-                error == PeerError::Unreachable || (error == PeerError::Broken && method == Method::GET);
-            if retried || !safe || !self.budget.withdraw() {
+            let may_retry = error == PeerError::Unreachable || (error == PeerError::Broken && call.is_safe);
+            if retried || !may_retry || !self.budget.withdraw() {
                 tracing::warn!(peer = %self.authority, error = error.name(), "call failed");
                 return Err(error);
             }
@@ -219,29 +224,22 @@ impl Peer {
         }
     }
 
-    async fn attempt(
-        &self,
-        method: &Method,
-        route: &'static str,
-        path: &str,
-        body: Bytes,
-        traced: bool,
-    ) -> Result<Reply, PeerError> {
-        let uri = uri(&self.authority, path).ok_or(PeerError::Broken)?;
-        let mut span = CallSpan(traced.then(|| {
+    async fn attempt(&self, call: &Call<'_>) -> Result<Reply, PeerError> {
+        let uri = uri(&self.authority, call.path).ok_or(PeerError::Broken)?;
+        let mut span = CallSpan(call.is_traced.then(|| {
             let target = ClientRequest {
-                method: if *method == Method::GET { "GET" } else { "POST" },
-                route,
+                method: if call.method == Method::GET { "GET" } else { "POST" },
+                route: call.route,
                 host: self.authority.host(),
                 port: self.authority.port_u16().unwrap_or(80),
                 url: &uri,
             };
             ClientSpan::start(&target, &Context::current())
         }));
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method.clone();
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;
-        if *method == Method::POST {
+        if call.method == Method::POST {
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if let Some(span) = &span.0 {
@@ -249,7 +247,7 @@ impl Peer {
         }
         match self.exchange(request).await {
             Ok((headers, reply)) => {
-                span.finish(reply.status, &headers);
+                span.finish(call, reply.status, &headers);
                 Ok(reply)
             }
             Err(error) => {
@@ -267,13 +265,49 @@ impl Peer {
     }
 }
 
+/// One call, which may take several attempts.
+struct Call<'a> {
+    method: Method,
+    /// The peer's template of `path`, for the span.
+    route: &'static str,
+    path: &'a str,
+    body: Bytes,
+    is_traced: bool,
+    /// Whether 404 means that there is no such value.
+    is_lookup: bool,
+    /// Whether the call changes nothing, so that it may be repeated.
+    is_safe: bool,
+}
+
+impl<'a> Call<'a> {
+    fn get(route: &'static str, path: &'a str) -> Self {
+        let body = Bytes::new();
+        Self { method: Method::GET, route, path, body, is_traced: true, is_lookup: false, is_safe: true }
+    }
+
+    fn post<T: Serialize>(route: &'static str, path: &'a str, body: &T) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(body).map_err(Problem::internal)?.into();
+        Ok(Self {
+            method: Method::POST,
+            route,
+            path,
+            body,
+            is_traced: true,
+            is_lookup: false,
+            is_safe: false,
+        })
+    }
+}
+
 /// A CLIENT span that ends with the error `timeout` if the deadline drops the call.
 struct CallSpan(Option<ClientSpan>);
 
 impl CallSpan {
-    fn finish(&mut self, status: StatusCode, headers: &HeaderMap) {
-        if let Some(span) = self.0.take() {
-            span.finish(status, headers);
+    fn finish(&mut self, call: &Call<'_>, status: StatusCode, headers: &HeaderMap) {
+        match self.0.take() {
+            Some(span) if call.is_lookup => span.finish_lookup(status, headers),
+            Some(span) => span.finish(status, headers),
+            None => {}
         }
     }
 

@@ -40,7 +40,7 @@ pub struct Settings {
 
 /// Builds the search service. It is ready while the database answers.
 pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
-    let pool = settings.database.connect().await?;
+    let pool = settings.database.connect(settings.process.request_timeout).await?;
     let ready = database::readiness(&pool);
     let routes = middleware::requests(router(pool), settings.process.request_timeout);
     Ok(App { ready, ..App::new(routes) })
@@ -58,12 +58,8 @@ async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
     if subject.contains('\0') {
         return Err(Code::InvalidSubject.into());
     }
-    let mut connection = database::acquire(&pool).await?;
-    let rows =
-        sqlx::query_as::<_, (i64, String, String, f64)>(BY_SUBJECT).bind(subject).fetch_all(&mut *connection);
-    let rows = database::query("SELECT tutors", BY_SUBJECT, rows)
-        .await
-        .map_err(|error| database::problem(&error))?;
+    let by_subject = || sqlx::query_as::<_, (i64, String, String, f64)>(BY_SUBJECT).bind(subject.to_owned());
+    let rows = database::read(&pool, "SELECT tutors", BY_SUBJECT, by_subject).await?;
     let data =
         rows.into_iter().map(|(id, name, subject, rating)| Tutor { id, name, subject, rating }).collect();
     Ok(Json(Tutors { data }))

@@ -7,8 +7,10 @@
 mod harness;
 
 mod answers;
+mod attacks;
 mod bad_input;
 mod browser;
+mod database;
 mod help;
 mod load;
 mod losses;

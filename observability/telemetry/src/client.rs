@@ -59,15 +59,25 @@ impl ClientSpan {
         propagation::inject(&self.cx, headers);
     }
 
-    /// Ends the span with the status and headers of the response.
+    /// Ends the span with the status and headers of the response. Its status is Error for 4xx and 5xx.
     pub fn finish(self, status: StatusCode, headers: &HeaderMap) {
+        self.end(status, headers, status.is_client_error() || status.is_server_error());
+    }
+
+    /// Ends the span of a lookup, such as a read of a cache: 404 means that there is no such value, and is no error.
+    pub fn finish_lookup(self, status: StatusCode, headers: &HeaderMap) {
+        let is_error = status.is_client_error() || status.is_server_error();
+        self.end(status, headers, is_error && status != StatusCode::NOT_FOUND);
+    }
+
+    fn end(self, status: StatusCode, headers: &HeaderMap, is_error: bool) {
         let span = self.cx.span();
         if span.is_recording() {
             span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
             if let Some(id) = propagation::answering_span(headers) {
                 span.set_attribute(KeyValue::new(contract::PEER_SPAN_ID, id.to_string()));
             }
-            if status.is_client_error() || status.is_server_error() {
+            if is_error {
                 span.set_attribute(KeyValue::new("error.type", status.as_str().to_owned()));
                 span.set_status(Status::error(""));
             }

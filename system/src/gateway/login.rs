@@ -8,13 +8,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::spawn_blocking;
 use tracing::Instrument as _;
 
 use super::Gateway;
 use super::token::{Caller, LIFETIME};
-use crate::api::{Token, User};
+use crate::api::{Token, User, UserQuery};
 use crate::error::{Code, Problem, Result};
 use crate::extract::Form;
 use crate::password;
@@ -51,8 +50,8 @@ pub(super) async fn log_in(State(gateway): State<Arc<Gateway>>, form: Form) -> R
 }
 
 async fn find_user(gateway: &Gateway, username: &str) -> Result<Option<User>> {
-    let path = format!("/users/{}", utf8_percent_encode(username, NON_ALPHANUMERIC));
-    let reply = gateway.booking.get("/users/{username}", &path).await?;
+    let reply =
+        gateway.booking.look_up_with("/users/find", &UserQuery { username: username.to_owned() }).await?;
     if reply.status == StatusCode::NOT_FOUND { Ok(None) } else { reply.json().map(Some) }
 }
 

@@ -76,7 +76,7 @@ async fn cached_or_queried(gateway: &Gateway, subject: &str, key: &str, flight: 
 
 /// Returns the cached value. A cache that fails counts as a miss: the search is slower, but does not fail.
 async fn cached(gateway: &Gateway, key: &str) -> Option<Box<RawValue>> {
-    let reply = gateway.cache.get("/get/{key}", &format!("/get/{key}")).await.ok()?;
+    let reply = gateway.cache.look_up("/get/{key}", &format!("/get/{key}")).await.ok()?;
     if reply.status != StatusCode::OK {
         return None;
     }

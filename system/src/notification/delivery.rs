@@ -50,10 +50,10 @@ pub(super) async fn process(pool: &PgPool, delay: Duration, task: &LeasedTask) -
 
 /// Returns whether the booking exists and whether its notification was recorded.
 async fn find(pool: &PgPool, booking_id: i64) -> Result<(bool, bool)> {
-    let mut connection = database::acquire(pool).await?;
-    let row = sqlx::query_as(FIND).bind(booking_id).fetch_one(&mut *connection);
-    let row = database::query("SELECT notifications", FIND, row).await;
-    row.map_err(|error| database::problem(&error))
+    let rows =
+        database::read(pool, "SELECT notifications", FIND, || sqlx::query_as(FIND).bind(booking_id)).await?;
+    // The statement has no FROM, so it returns one row.
+    Ok(rows.into_iter().next().unwrap_or_default())
 }
 
 fn log_rolled_back(booking: &BookingNotification) {
