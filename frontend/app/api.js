@@ -1,7 +1,7 @@
 // Client of the public API. Each call resolves to the JSON of the reply or rejects with a Failure.
 
 import * as session from "/session.js";
-import { answeringTrace, newTrace, showTrace } from "/trace.js";
+import { showTrace } from "/trace.js";
 
 // Longer than any deadline inside the system, so that an error reply arrives before this deadline.
 const DEADLINE_MS = 15_000;
@@ -45,17 +45,14 @@ export function bookings({ limit, before, background = false }) {
 
 async function call(method, path, { body, type, token, signal, background }) {
   const ended = session.signal();
-  const { traceId, traceparent } = newTrace();
-  const headers = { traceparent, accept: "application/json" };
+  const headers = { accept: "application/json" };
   if (type) headers["content-type"] = type;
   if (token) headers.authorization = `Bearer ${session.current()?.token ?? ""}`;
-  const show = (id) => background || showTrace(`${method} ${path.split("?")[0]}`, id);
-  show(traceId);
 
   const signals = [ended, AbortSignal.timeout(DEADLINE_MS), ...(signal ? [signal] : [])];
   try {
     const response = await fetch((await base()) + path, { method, headers, body, signal: AbortSignal.any(signals) });
-    show(answeringTrace(response) ?? traceId);
+    if (!background) showTrace(`${method} ${path.split("?")[0]}`, response);
     if (response.ok) return await response.json();
     throw await failureOf(response);
   } catch (error) {

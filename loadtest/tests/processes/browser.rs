@@ -216,7 +216,8 @@ async fn trace_of_the_booking_is_complete(page: &Page, stack: &Stack) {
     eventually_without(|| async {
         let trace = reqwest::get(&url).await.unwrap().text().await.unwrap();
         let is_complete = trace.contains("\"load_balancer\"") && trace.contains("\"notification_service\"");
-        (!is_complete).then(|| format!("{url} does not reach the notification: {trace}"))
+        let has_root = !trace.contains("is not in the trace");
+        (!is_complete || !has_root).then(|| format!("{url} is not the whole trace of the booking: {trace}"))
     })
     .await;
 }
