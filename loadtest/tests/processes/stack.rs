@@ -38,6 +38,21 @@ impl Footprint {
     }
 }
 
+/// The addresses on which a process listens, as `/proc/net/tcp` and `tcp6` write them: hexadecimal, bytes reversed.
+fn listening(pid: i32) -> Vec<String> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let sockets: Vec<String> = descriptors
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+        .collect();
+    let tables = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    let columns = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // Column 3 is the state, 0A = listening; column 9 the inode.
+    let own = columns.filter(|row| row[3] == "0A" && sockets.iter().any(|inode| inode == row[9]));
+    own.map(|row| row[1].to_owned()).collect()
+}
+
 /// The process id of the private PostgreSQL.
 fn postmaster(addresses: &Addresses) -> Option<i32> {
     let pid_file = fs::read_to_string(addresses.folder.join("postgres/data/postmaster.pid")).ok()?;
@@ -248,4 +263,24 @@ fn up_reports_the_error_of_a_role_with_an_invalid_setting() {
     run(workbench().args(["up", "--free-ports"]).env("JWT_SECRET", "short"))
         .failed(2, "api_gateway_")
         .failed(2, "JWT_SECRET is invalid: shorter than 32 bytes");
+}
+
+#[test]
+fn every_process_listens_on_loopback_only() {
+    let stack = Stack::start_small();
+    let footprint = Footprint::of(&stack);
+    let addresses: Vec<String> = footprint.pids.iter().flat_map(|pid| listening(*pid)).collect();
+    // Nine processes of roles with a port each, the collector's further ports, and PostgreSQL.
+    assert!(addresses.len() >= 12, "{addresses:?}");
+    let loopback = |address: &&String| !address.starts_with("0100007F:");
+    assert_eq!(addresses.iter().find(loopback), None, "{addresses:?}");
+}
+
+#[test]
+fn the_compose_file_publishes_ports_on_loopback_only() {
+    let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker-compose.yml")).unwrap();
+    let published: Vec<&str> =
+        compose.lines().filter_map(|line| line.trim().strip_prefix("ports: [\"")).collect();
+    assert_eq!(published.len(), compose.matches("ports:").count(), "a list in another form");
+    assert!(published.len() >= 5 && published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
 }
