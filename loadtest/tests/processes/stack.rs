@@ -45,7 +45,8 @@ fn listening(pid: i32) -> Vec<String> {
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
         .collect();
-    let tables = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    let tables =
+        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
     let rows = tables.iter().flat_map(|table| table.lines().skip(1));
     let columns = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
     // Column 3 is the state, 0A = listening; column 9 the inode.
@@ -278,9 +279,13 @@ fn every_process_listens_on_loopback_only() {
 
 #[test]
 fn the_compose_file_publishes_ports_on_loopback_only() {
-    let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker-compose.yml")).unwrap();
+    let compose =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker-compose.yml")).unwrap();
     let published: Vec<&str> =
         compose.lines().filter_map(|line| line.trim().strip_prefix("ports: [\"")).collect();
     assert_eq!(published.len(), compose.matches("ports:").count(), "a list in another form");
-    assert!(published.len() >= 5 && published.iter().all(|port| port.starts_with("127.0.0.1:")), "{published:?}");
+    assert!(
+        published.len() >= 5 && published.iter().all(|port| port.starts_with("127.0.0.1:")),
+        "{published:?}"
+    );
 }
