@@ -14,9 +14,10 @@ mod blocking;
 use std::fmt::Display;
 use std::io;
 
-pub(crate) use blocking::{STREAM_PERMIT, acquire_or_busy, respond, stream};
+pub(crate) use blocking::{STREAM_PERMIT, acquire_or_busy, compute, respond, stream, stream_chunks};
+pub(crate) use body::ResponseBody;
 pub(crate) use lazy_seq::LazySeq;
-pub(crate) use writer::ResponseWriter;
+pub(crate) use writer::{ChunkWriter, ResponseWriter};
 
 /// Message of a response that was refused because too many others are in progress.
 pub(crate) const BUSY: &str = "server busy: retry shortly or narrow the query";

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::QueryError;
 use super::body::{CHUNK_BYTES, ResponseBody};
-use super::writer::ResponseWriter;
+use super::writer::{ChunkWriter, ResponseWriter};
 
 /// Limit on buffered responses that clients have not read yet, in KiB.
 const MAX_UNREAD_KIB: usize = 32 << 10;
@@ -44,6 +44,17 @@ pub(crate) async fn respond<E: From<QueryError> + Send + 'static>(
     Ok((head, buffered(chunks).await?).into_response())
 }
 
+/// Returns what `work` computes on a blocking thread once one of `permits` is available; fails after 3 s.
+pub(crate) async fn compute<T: Send + 'static, E: From<QueryError> + Send + 'static>(
+    permits: &'static Semaphore,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let permit = acquire_or_busy(permits, 1).await?;
+    let done = spawn_blocking(move || (work(), permit)).await;
+    let (done, _permit) = done.map_err(|error| QueryError::logged(&error))?;
+    done
+}
+
 /// Responds with what `work` writes, once one of `permits` is available.
 ///
 /// A response longer than 8 MiB is streamed while it is written, no faster than the client reads. If `stream_permits` is
@@ -55,17 +66,43 @@ pub(crate) async fn stream<E: From<QueryError> + Send + 'static>(
     content_type: &'static str,
     work: impl FnOnce(&mut ResponseWriter) -> Result<(), E> + Send + 'static,
 ) -> Result<Response, E> {
+    let written = move |chunks: ChunkWriter| -> Result<_, E> {
+        let mut writer = ResponseWriter::new(chunks);
+        work(&mut writer)?;
+        Ok(writer.finish()?)
+    };
+    let (body, length) = written_by(permits, stream_permits, written).await?;
+    let length = length.map(|bytes| [(header::CONTENT_LENGTH, bytes)]);
+    Ok(([(header::CONTENT_TYPE, content_type)], length, body.into_body()).into_response())
+}
+
+/// Returns the chunks that `work` writes, with the permits and the limits of [`stream`].
+pub(crate) async fn stream_chunks<E: From<QueryError> + Send + 'static>(
+    permits: &'static Semaphore,
+    stream_permits: &'static Semaphore,
+    work: impl FnOnce(&mut ChunkWriter) -> Result<(), E> + Send + 'static,
+) -> Result<ResponseBody, E> {
+    let written = move |mut chunks: ChunkWriter| -> Result<_, E> {
+        work(&mut chunks)?;
+        Ok(chunks.finish())
+    };
+    written_by(permits, Some(stream_permits), written).await.map(|(body, _)| body)
+}
+
+/// Returns the body that `work` writes, and its length unless it is streamed. `work` returns the buffered chunks.
+async fn written_by<E: From<QueryError> + Send + 'static>(
+    permits: &'static Semaphore,
+    stream_permits: Option<&'static Semaphore>,
+    work: impl FnOnce(ChunkWriter) -> Result<VecDeque<Bytes>, E> + Send + 'static,
+) -> Result<(ResponseBody, Option<usize>), E> {
     let permit = match stream_permits {
         // A streamed response may hold one of the permits for minutes.
         Some(_) => acquire_or_busy(permits, 1).await?,
         None => permits.acquire().await.map_err(|_| QueryError::Failed)?,
     };
-    let (mut writer, overflow, rest) = ResponseWriter::new();
-    let mut work = spawn_blocking(move || {
-        let done = work(&mut writer).and_then(|()| Ok(writer.finish()?));
-        (done, permit)
-    });
-    let body = tokio::select! {
+    let (writer, overflow, rest) = ChunkWriter::new();
+    let mut work = spawn_blocking(move || (work(writer), permit));
+    tokio::select! {
         // Work that is done may have overflowed its buffer, so the overflow is checked first.
         biased;
         Ok(chunks) = overflow => {
@@ -77,16 +114,16 @@ pub(crate) async fn stream<E: From<QueryError> + Send + 'static>(
                 let (done, _permit) = work.await.map_err(|error| QueryError::logged(&error))?;
                 done.map(drop).map_err(|_| QueryError::Failed)
             };
-            ResponseBody::streamed(chunks, rest, Box::pin(completion), permit).into_body().into_response()
+            Ok((ResponseBody::streamed(chunks, rest, Box::pin(completion), permit), None))
         }
         done = &mut work => {
             let (done, permit) = done.map_err(|error| QueryError::logged(&error))?;
             // The work is done: waiting for clients to read other responses must not block other queries.
             drop(permit);
-            buffered(done?).await?
+            let (body, length) = buffered_body(done?).await?;
+            Ok((body, Some(length)))
         }
-    };
-    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+    }
 }
 
 /// Acquires `count` permits, or returns [`QueryError::Busy`] after 3 s.
@@ -100,12 +137,17 @@ pub(crate) async fn acquire_or_busy(
 
 /// Returns a complete response with its `content-length`.
 async fn buffered(chunks: VecDeque<Bytes>) -> Result<Response, QueryError> {
+    let (body, length) = buffered_body(chunks).await?;
+    Ok(([(header::CONTENT_LENGTH, length)], body.into_body()).into_response())
+}
+
+/// Returns a complete body and its length.
+async fn buffered_body(chunks: VecDeque<Bytes>) -> Result<(ResponseBody, usize), QueryError> {
     let bytes: usize = chunks.iter().map(Bytes::len).sum();
     let permit = if bytes > CHUNK_BYTES {
         Some(acquire_or_busy(&UNREAD_PERMITS, (bytes >> 10).min(MAX_UNREAD_KIB) as u32).await?)
     } else {
         None
     };
-    let body = ResponseBody::buffered(chunks, permit).into_body();
-    Ok(([(header::CONTENT_LENGTH, bytes)], body).into_response())
+    Ok((ResponseBody::buffered(chunks, permit), bytes))
 }

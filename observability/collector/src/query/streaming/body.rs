@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures::future::{self, BoxFuture};
-use futures::stream;
+use futures::stream::{self, Stream};
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ pub(super) const CHUNK_BYTES: usize = 256 << 10;
 const MAX_DURATION: Duration = Duration::from_secs(300);
 
 /// The unsent rest of a response.
-pub(super) struct ResponseBody {
+pub(crate) struct ResponseBody {
     chunks: VecDeque<Bytes>,
     /// Chunks that are written after `chunks`.
     rest: mpsc::Receiver<Bytes>,
@@ -49,11 +49,16 @@ impl ResponseBody {
     }
 
     pub(super) fn into_body(self) -> Body {
-        Body::from_stream(stream::try_unfold(self, async |mut body| match body.next().await {
+        Body::from_stream(self.into_chunks())
+    }
+
+    /// Returns the chunks as they were written.
+    pub(crate) fn into_chunks(self) -> impl Stream<Item = Result<Bytes, QueryError>> + Send {
+        stream::try_unfold(self, async |mut body| match body.next().await {
             _ if Instant::now() > body.deadline => Err(QueryError::Failed),
             Some(chunk) => Ok(Some((chunk, body))),
             None => body.completion.await.map(|()| None),
-        }))
+        })
     }
 
     async fn next(&mut self) -> Option<Bytes> {
