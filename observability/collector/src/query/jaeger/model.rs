@@ -2,10 +2,11 @@
 
 mod process;
 mod value;
+//PB
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::trace::{self, Attribute, Kind, Link, Span, SpanId, StatusCode, TraceId};
 
@@ -49,10 +50,10 @@ struct SpanJson {
 #[serde(rename_all = "camelCase")]
 struct Reference {
     ref_type: &'static str,
-    #[serde(rename = "traceID")]
-    trace_id: String,
+    #[serde(rename = "traceID", serialize_with = "serialize_trace_id")]
+    trace_id: TraceId,
     #[serde(rename = "spanID")]
-    span_id: String,
+    span_id: SpanId,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +77,10 @@ pub(super) fn ui_trace_id(id: TraceId) -> String {
     u64::try_from(id.0).map_or_else(|_| id.to_string(), |short| SpanId(short).to_string())
 }
 
+fn serialize_trace_id<S: Serializer>(id: &TraceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&ui_trace_id(*id))
+}
+
 fn span_json(span: &Span, process_id: String) -> SpanJson {
     SpanJson {
         trace_id: ui_trace_id(span.trace_id),
@@ -96,11 +101,7 @@ fn span_json(span: &Span, process_id: String) -> SpanJson {
 /// A link to the parent only sets the type of the reference to it. If another link is a CHILD_OF within the trace, a
 /// CHILD_OF to the parent precedes it, because Jaeger takes the first CHILD_OF for the parent.
 fn references(span: &Span) -> Vec<Reference> {
-    let reference = |ref_type, trace_id, span_id: SpanId| Reference {
-        ref_type,
-        trace_id: ui_trace_id(trace_id),
-        span_id: span_id.to_string(),
-    };
+    let reference = |ref_type, trace_id, span_id| Reference { ref_type, trace_id, span_id };
     let is_within = |link: &Link| link.span_id.is_some() && link.trace_id == Some(span.trace_id);
     let (to_parent, others): (Vec<&Link>, Vec<&Link>) =
         span.links.iter().partition(|link| is_within(link) && link.span_id == span.parent);

@@ -11,8 +11,8 @@ use crate::trace::Resource;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Process {
-    service_name: String,
-    tags: Vec<Tag>,
+    pub(super) service_name: String,
+    pub(super) tags: Vec<Tag>,
 }
 
 /// Equal resources share a process. They are compared by their text in a map, because pairwise comparison would be quadratic where a
@@ -46,7 +46,7 @@ impl Processes {
     }
 }
 
-fn process(resource: &Resource) -> Process {
+pub(super) fn process(resource: &Resource) -> Process {
     Process {
         service_name: resource.service().to_owned(),
         tags: tags(&resource.attributes).filter(|tag| tag.key != "service.name").collect(),
