@@ -38,10 +38,11 @@ pub(crate) fn modules_in_order(name: &str) -> Vec<String> {
     text.lines().filter_map(declared).collect()
 }
 
-/// The source files of a crate that are not tests.
+/// The source files of a crate that are neither tests nor generated.
 pub(crate) fn sources(name: &str) -> Vec<Source> {
     let root = source_folder(name);
-    rust_files(&root).into_iter().filter(|path| !is_test(path)).map(|path| read(&root, path)).collect()
+    let is_written = |path: &PathBuf| !is_test(path) && !is_generated(path);
+    rust_files(&root).into_iter().filter(is_written).map(|path| read(&root, path)).collect()
 }
 
 fn read(root: &Path, path: PathBuf) -> Source {
@@ -61,6 +62,11 @@ fn read(root: &Path, path: PathBuf) -> Source {
 
 fn is_test(path: &Path) -> bool {
     path.iter().any(|part| ["tests", "tests.rs", "fixture.rs"].contains(&part.to_str().unwrap()))
+}
+
+/// Generated files are in folders of their own; a test of their crate compares them with what they are generated from.
+fn is_generated(path: &Path) -> bool {
+    path.iter().any(|part| part == "generated")
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
