@@ -24,6 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         listen: free(),
         otlp_grpc_listen: free(),
         otlp_http_listen: free(),
+        query_grpc_listen: free(),
         store_max_bytes: 16 << 20,
         ..Settings::default()
     };

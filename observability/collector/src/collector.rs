@@ -16,6 +16,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::Redirect;
 use axum::routing::get;
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::base_path::BasePath;
@@ -86,10 +87,19 @@ pub async fn run(
     let budget = Arc::new(MemoryBudget::for_store(settings.store_max_bytes));
     let receiver = with_error_bodies(receive::http::router(Arc::clone(&ingest), Arc::clone(&budget)));
     let query = query(&ingest, &budget, ui, &settings.base_path, &shutdown);
+    let traces = receive::grpc::TraceService::new(Arc::clone(&ingest), Arc::clone(&budget));
+    let query_grpc = jaeger::grpc::router(&ingest, traces, shutdown.clone()).await;
+    let query_grpc = server::serve_http2(
+        listeners.query_grpc,
+        query_grpc,
+        jaeger::grpc::STREAMS_PER_CONNECTION,
+        shutdown.clone(),
+    );
     let served = tokio::try_join!(
         receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), budget, shutdown.clone()),
         server::serve(listeners.http, receiver, shutdown.clone()),
         server::serve(listeners.query, query, shutdown.clone()),
+        query_grpc.map(Ok),
     );
     stop_forwarding.cancel();
     if let Some(forwarding) = forwarding {

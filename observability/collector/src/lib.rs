@@ -33,6 +33,7 @@
 //!     listen: "127.0.0.1:0".to_owned(),
 //!     otlp_grpc_listen: "127.0.0.1:0".to_owned(),
 //!     otlp_http_listen: "127.0.0.1:0".to_owned(),
+//!     query_grpc_listen: "127.0.0.1:0".to_owned(),
 //!     ..Settings::default()
 //! };
 //! let listeners = Listeners::bind(&settings).await?;

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use crate::trace::Trace;
 
 pub use bytes_codec::BytesCodec;
-pub(crate) use decode::{kind, resource, scope, span, status_code};
+pub(crate) use decode::{attributes, kind, resource, scope, span, status_code};
 pub(crate) use encode::resource_spans;
 pub(crate) use json::to_protobuf as json_to_protobuf;
 pub use limits::MAX_MESSAGE;

@@ -47,11 +47,12 @@ impl Collector {
             let runtime = runtime.worker_threads(threads).enable_all().build().unwrap();
             runtime.block_on(async {
                 let listen = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-                let (grpc, http, query) = (listen().await, listen().await, listen().await);
+                let (grpc, http) = (listen().await, listen().await);
+                let (query, query_grpc) = (listen().await, listen().await);
                 let thread = fs::read_link("/proc/thread-self").unwrap().display().to_string();
                 started.send((grpc.local_addr().unwrap(), query.local_addr().unwrap(), thread)).unwrap();
                 let settings = Settings { store_max_bytes, ..Settings::default() };
-                run(Listeners { grpc, http, query }, &settings, stop).await.unwrap();
+                run(Listeners { grpc, http, query, query_grpc }, &settings, stop).await.unwrap();
             });
         });
         let (grpc, query, thread) = ready.recv().unwrap();

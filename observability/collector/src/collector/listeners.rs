@@ -13,6 +13,8 @@ pub struct Listeners {
     pub http: TcpListener,
     /// Pages, query API, health and metrics.
     pub query: TcpListener,
+    /// Jaeger's gRPC query and storage services.
+    pub query_grpc: TcpListener,
 }
 
 impl Listeners {
@@ -22,6 +24,7 @@ impl Listeners {
             grpc: bind("OTLP_GRPC_LISTEN", &settings.otlp_grpc_listen).await?,
             http: bind("OTLP_HTTP_LISTEN", &settings.otlp_http_listen).await?,
             query: bind("LISTEN", &settings.listen).await?,
+            query_grpc: bind("COLLECTOR_QUERY_GRPC_LISTEN", &settings.query_grpc_listen).await?,
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::base_path::BasePath;
 const LISTEN: &str = "127.0.0.1:16686";
 const OTLP_GRPC_LISTEN: &str = "127.0.0.1:4317";
 const OTLP_HTTP_LISTEN: &str = "127.0.0.1:4318";
+const QUERY_GRPC_LISTEN: &str = "127.0.0.1:16685";
 const STORE_MAX_BYTES: usize = 96 << 20;
 
 /// Settings of the collector.
@@ -36,6 +37,15 @@ pub struct Settings {
         value_parser = address
     )]
     pub otlp_http_listen: String,
+    /// Address of Jaeger's gRPC query and storage services
+    #[arg(
+        long,
+        env = "COLLECTOR_QUERY_GRPC_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = QUERY_GRPC_LISTEN,
+        value_parser = address
+    )]
+    pub query_grpc_listen: String,
     /// OTLP/gRPC endpoint that receives a copy of every accepted message [default: none]
     #[arg(long, env = "OTLP_FORWARD_ENDPOINT", value_name = "URL", value_parser = base_url)]
     pub otlp_forward_endpoint: Option<String>,
@@ -71,6 +81,7 @@ impl Default for Settings {
             listen: LISTEN.to_owned(),
             otlp_grpc_listen: OTLP_GRPC_LISTEN.to_owned(),
             otlp_http_listen: OTLP_HTTP_LISTEN.to_owned(),
+            query_grpc_listen: QUERY_GRPC_LISTEN.to_owned(),
             otlp_forward_endpoint: None,
             store_max_bytes: STORE_MAX_BYTES,
             base_path: BasePath::default(),
@@ -136,6 +147,7 @@ mod tests {
             ["--listen", "nonsense"],
             ["--otlp-grpc-listen", ":4317"],
             ["--otlp-http-listen", "localhost"],
+            ["--query-grpc-listen", "16685"],
             ["--otlp-forward-endpoint", "jaeger:4317"],
             ["--store-max-bytes", "0"],
             ["--base-path", "jaeger/"],

@@ -121,7 +121,8 @@ fn link(proto: span::Link) -> Link {
     }
 }
 
-fn attributes(proto: Vec<KeyValue>) -> Vec<Attribute> {
+/// Converts attributes.
+pub(crate) fn attributes(proto: Vec<KeyValue>) -> Vec<Attribute> {
     let attribute = |KeyValue { key, value: any, .. }| Attribute { key, value: value(any) };
     proto.into_iter().map(attribute).collect()
 }

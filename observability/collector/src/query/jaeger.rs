@@ -8,11 +8,13 @@ mod parameters;
 mod search;
 mod respond;
 mod adjust;
+mod protocol;
 mod model;
 mod ui_json;
 mod v1;
 mod monitor;
 mod v3;
+pub(crate) mod grpc;
 
 use std::sync::Arc;
 

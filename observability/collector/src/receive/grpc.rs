@@ -40,8 +40,15 @@ const STREAMS_PER_CONNECTION: u32 = 64;
 const FRAME_HEADER: usize = 5;
 
 /// OTLP's trace service.
-#[derive(Clone)]
-struct TraceService(ReceiverContext);
+#[derive(Debug, Clone)]
+pub(crate) struct TraceService(ReceiverContext);
+
+impl TraceService {
+    /// Returns a service for any server of gRPC.
+    pub(crate) fn new(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Self {
+        Self(ReceiverContext { ingest, budget })
+    }
+}
 
 impl NamedService for TraceService {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
@@ -178,7 +185,7 @@ pub(crate) async fn serve(
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(TraceService(ReceiverContext { ingest, budget }))
+        .add_service(TraceService::new(ingest, budget))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;

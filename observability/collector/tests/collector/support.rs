@@ -39,6 +39,7 @@ pub(crate) struct Collector {
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) query: SocketAddr,
+    pub(crate) query_grpc: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
@@ -80,6 +81,7 @@ impl Collector {
             grpc: address(&listeners.grpc),
             http: address(&listeners.http),
             query: address(&listeners.query),
+            query_grpc: address(&listeners.query_grpc),
             client: Client::builder(TokioExecutor::new()).build_http(),
             running: tokio::spawn({
                 let shutdown = shutdown.clone();
@@ -98,6 +100,7 @@ impl Collector {
             grpc: address,
             http: address,
             query: address,
+            query_grpc: address,
             client: Client::builder(TokioExecutor::new()).build_http(),
             running: tokio::spawn({
                 let shutdown = shutdown.clone();
@@ -196,6 +199,7 @@ fn settings() -> Settings {
         listen: free(),
         otlp_grpc_listen: free(),
         otlp_http_listen: free(),
+        query_grpc_listen: free(),
         store_max_bytes: 64 << 20,
         ..Settings::default()
     }

@@ -2,7 +2,7 @@
 
 mod process;
 mod value;
-//PB
+pub(super) mod protobuf;
 
 use std::collections::BTreeMap;
 

@@ -10,10 +10,10 @@ use crate::store::Lookup;
 use crate::trace::{Kind, Trace, TraceId};
 
 /// Searches in progress.
-static SEARCH_PERMITS: Semaphore = Semaphore::const_new(4);
+pub(super) static SEARCH_PERMITS: Semaphore = Semaphore::const_new(4);
 
 /// Lookups in progress.
-static LOOKUP_PERMITS: Semaphore = Semaphore::const_new(4);
+pub(super) static LOOKUP_PERMITS: Semaphore = Semaphore::const_new(4);
 
 /// Responds with the JSON that a search writes.
 pub(super) async fn search(

@@ -30,6 +30,7 @@ use parameters::{TracesQuery, is_pretty};
 use response::{ErrorResponse, StructuredResponse};
 
 pub(super) use parameters::{MILLISECOND, flag, invalid, time};
+pub(super) use response::TRACE_NOT_FOUND;
 
 /// OTLP files that are being received or wait to be decoded, up to 16 MiB each.
 static UPLOAD_PERMITS: Semaphore = Semaphore::const_new(4);

@@ -21,7 +21,9 @@ use super::respond;
 use crate::ingest::Ingest;
 use crate::query::streaming::{LazySeq, ResponseWriter};
 use crate::trace::Trace;
-use summary::TraceSummary;
+
+pub(super) use parameters::malformed;
+pub(super) use summary::{ServiceSummary, TraceSummary};
 
 pub(super) fn router() -> Router<Arc<Ingest>> {
     Router::new()

@@ -10,7 +10,7 @@ use crate::query::jaeger::model;
 use crate::query::streaming::{QueryError, ResponseWriter};
 use crate::trace::TraceId;
 
-pub(super) const TRACE_NOT_FOUND: &str = "trace not found";
+pub(in crate::query::jaeger) const TRACE_NOT_FOUND: &str = "trace not found";
 
 /// `{"data":[…],"total":0,"limit":0,"offset":0,"errors":null}`. Some endpoints set `total`; none sets `limit` or `offset`.
 #[derive(Debug, Serialize)]

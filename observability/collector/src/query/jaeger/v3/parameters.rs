@@ -49,7 +49,7 @@ pub(super) fn operations(parameters: &Parameters) -> (String, Option<String>) {
     (service, parameters.aliased("spanKind").map(|(_, kind)| kind.to_owned()))
 }
 
-pub(super) fn malformed(name: &str, error: &dyn Display) -> ApiError {
+pub(in crate::query::jaeger) fn malformed(name: &str, error: &dyn Display) -> ApiError {
     ApiError::bad_request(format!("malformed parameter {name}: {error}"))
 }
 

@@ -9,35 +9,35 @@ use crate::trace::{Span, SpanId, Trace, TraceId};
 /// As in protobuf's JSON mapping, zeros and empty texts are omitted.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct TraceSummary {
-    trace_id: Option<TraceId>,
+pub(in crate::query::jaeger) struct TraceSummary {
+    pub(in crate::query::jaeger) trace_id: Option<TraceId>,
     /// Service of the earliest span without a parent.
     #[serde(skip_serializing_if = "String::is_empty")]
-    root_service_name: String,
+    pub(in crate::query::jaeger) root_service_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    root_operation_name: String,
+    pub(in crate::query::jaeger) root_operation_name: String,
     /// Nanoseconds since the epoch, as a decimal string.
     #[serde(skip_serializing_if = "is_zero", serialize_with = "decimal")]
-    min_start_time_unix_nano: u64,
+    pub(in crate::query::jaeger) min_start_time_unix_nano: u64,
     #[serde(skip_serializing_if = "is_zero", serialize_with = "decimal")]
-    max_end_time_unix_nano: u64,
-    span_count: u64,
+    pub(in crate::query::jaeger) max_end_time_unix_nano: u64,
+    pub(in crate::query::jaeger) span_count: u64,
     #[serde(skip_serializing_if = "is_zero")]
-    error_span_count: u64,
+    pub(in crate::query::jaeger) error_span_count: u64,
     /// Spans whose parent is not in the trace.
     #[serde(skip_serializing_if = "is_zero")]
-    orphan_span_count: u64,
+    pub(in crate::query::jaeger) orphan_span_count: u64,
     /// In order of their names.
-    services: Vec<Service>,
+    pub(in crate::query::jaeger) services: Vec<ServiceSummary>,
 }
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Service {
-    name: String,
-    span_count: u64,
+pub(in crate::query::jaeger) struct ServiceSummary {
+    pub(in crate::query::jaeger) name: String,
+    pub(in crate::query::jaeger) span_count: u64,
     #[serde(skip_serializing_if = "is_zero")]
-    error_span_count: u64,
+    pub(in crate::query::jaeger) error_span_count: u64,
 }
 
 impl From<&Trace> for TraceSummary {
@@ -60,14 +60,14 @@ impl From<&Trace> for TraceSummary {
     }
 }
 
-fn services(spans: &[Span]) -> Vec<Service> {
-    let mut services: BTreeMap<&str, Service> = BTreeMap::new();
+fn services(spans: &[Span]) -> Vec<ServiceSummary> {
+    let mut services: BTreeMap<&str, ServiceSummary> = BTreeMap::new();
     for span in spans {
         let service = services.entry(span.service()).or_default();
         service.span_count += 1;
         service.error_span_count += u64::from(span.is_error());
     }
-    services.into_iter().map(|(name, service)| Service { name: name.to_owned(), ..service }).collect()
+    services.into_iter().map(|(name, service)| ServiceSummary { name: name.to_owned(), ..service }).collect()
 }
 
 fn is_zero(number: &u64) -> bool {

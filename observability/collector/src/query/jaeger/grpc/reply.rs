@@ -1,0 +1,119 @@
+//! Replies: computed with the permits of the HTTP API, and streamed no faster than the client reads.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use futures::stream::{self, Stream, StreamExt as _};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tonic::{Code, Response, Status};
+
+use super::chunks::{Model, write_traces};
+use crate::ingest::Ingest;
+use crate::query::jaeger::error::ApiError;
+use crate::query::jaeger::protocol::Chunk;
+use crate::query::jaeger::respond::{LOOKUP_PERMITS, SEARCH_PERMITS, stored_trace};
+use crate::query::jaeger::search::Search;
+use crate::query::jaeger::v1::TRACE_NOT_FOUND;
+use crate::query::streaming::{self, ChunkWriter, ResponseBody};
+use crate::trace::TraceId;
+
+/// Maximum time for a client to read a chunk. Afterwards the rest of the reply is dropped, so that a stalled client does not
+/// hold memory and permits.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The messages of a stream.
+pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
+
+pub(super) type StreamReply = Result<Response<Chunks>, Status>;
+
+impl From<ApiError> for Status {
+    fn from(ApiError { status, message }: ApiError) -> Self {
+        let code = match status {
+            StatusCode::BAD_REQUEST => Code::InvalidArgument,
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            _ => Code::Internal,
+        };
+        Self::new(code, message)
+    }
+}
+
+/// Streams one trace.
+pub(super) async fn trace(ingest: Arc<Ingest>, id: TraceId, raw: bool, model: Model) -> StreamReply {
+    let work = move |chunks: &mut ChunkWriter| {
+        let trace = stored_trace(&ingest, id).ok_or_else(|| ApiError::not_found(TRACE_NOT_FOUND))?;
+        write_traces(std::iter::once(trace), raw, model, chunks)
+    };
+    streamed(&LOOKUP_PERMITS, work).await
+}
+
+/// Streams the traces of a search.
+pub(super) async fn traces(ingest: Arc<Ingest>, search: Search, model: Model) -> StreamReply {
+    let work = move |chunks: &mut ChunkWriter| {
+        write_traces(ingest.store.search(&search.query), search.raw, model, chunks)
+    };
+    search_streamed(work).await
+}
+
+/// Streams what a search writes.
+pub(super) async fn search_streamed(
+    work: impl FnOnce(&mut ChunkWriter) -> Result<(), ApiError> + Send + 'static,
+) -> StreamReply {
+    streamed(&SEARCH_PERMITS, work).await
+}
+
+/// Replies with the result of a search.
+pub(super) async fn search<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Response<T>, Status> {
+    let computed: Result<T, ApiError> = streaming::compute(&SEARCH_PERMITS, || Ok(work())).await;
+    Ok(Response::new(computed?))
+}
+
+/// Replies with the result of a lookup of names.
+pub(super) async fn lookup<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Response<T>, Status> {
+    let computed: Result<T, ApiError> = streaming::compute(&LOOKUP_PERMITS, || Ok(work())).await;
+    Ok(Response::new(computed?))
+}
+
+async fn streamed(
+    permits: &'static Semaphore,
+    work: impl FnOnce(&mut ChunkWriter) -> Result<(), ApiError> + Send + 'static,
+) -> StreamReply {
+    let body = streaming::stream_chunks(permits, &streaming::STREAM_PERMIT, work).await?;
+    Ok(Response::new(supervised(body, READ_TIMEOUT)))
+}
+
+/// An event of a reply: a chunk, an error, or the end.
+type Event = Option<Result<Chunk, Status>>;
+
+/// Returns the chunks of a reply as a stream. If a chunk is not read in time, the reply is dropped and the stream ends with an
+/// error. HTTP/2 does not poll the stream of a client that does not read, so a task of its own holds the reply.
+fn supervised(body: ResponseBody, read_timeout: Duration) -> Chunks {
+    let (sender, receiver) = mpsc::channel::<Event>(1);
+    tokio::spawn(async move {
+        let chunks = body
+            .into_chunks()
+            .map(|chunk| chunk.map(Chunk).map_err(|error| Status::from(ApiError::from(error))));
+        let mut events = pin!(chunks.map(Some).chain(stream::once(async { None })));
+        while let Some(event) = events.next().await {
+            if !matches!(timeout(read_timeout, sender.send(event)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    Box::pin(stream::unfold(Some(receiver), |receiver| async {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Some(Ok(chunk))) => Some((Ok(chunk), Some(receiver))),
+            Some(Some(Err(status))) => Some((Err(status), None)),
+            Some(None) => None,
+            None => Some((Err(Status::deadline_exceeded("the reply was not read in time")), None)),
+        }
+    }))
+}

@@ -1,0 +1,173 @@
+//! The services by which a Jaeger reads from this collector as its storage. It writes by OTLP, and adjusts traces itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::chunks::{ListWriter, Model, write_traces};
+use super::parameters::{self, search_storage};
+use super::reply::{self, Chunks, StreamReply};
+use super::v3::count;
+use crate::ingest::Ingest;
+use crate::query::jaeger::error::ApiError;
+use crate::query::jaeger::model::protobuf::{timestamp, trace_id_bytes};
+use crate::query::jaeger::protocol::storage::{
+    Dependency, FindTraceIDsRequest, FindTraceIDsResponse, FindTraceSummariesRequest, FindTracesRequest,
+    FoundTraceId, GetCapabilitiesRequest, GetCapabilitiesResponse, GetDependenciesRequest,
+    GetDependenciesResponse, GetOperationsRequest, GetOperationsResponse, GetServicesRequest,
+    GetServicesResponse, GetTracesRequest, Operation, SearchCapabilities, ServiceSummary, TraceSummary,
+    capabilities_server, dependency_reader_server, trace_reader_server,
+};
+use crate::query::jaeger::respond;
+use crate::query::jaeger::v3;
+use crate::query::streaming::ChunkWriter;
+use crate::trace::Trace;
+
+#[derive(Debug)]
+pub(super) struct TraceReader(pub(super) Arc<Ingest>);
+
+#[derive(Debug)]
+pub(super) struct DependencyReader(pub(super) Arc<Ingest>);
+
+#[derive(Debug)]
+pub(super) struct Capabilities;
+
+#[tonic::async_trait]
+impl trace_reader_server::TraceReader for TraceReader {
+    type GetTracesStream = Chunks;
+    type FindTracesStream = Chunks;
+    type FindTraceSummariesStream = Chunks;
+
+    /// Streams the known traces; each once, even if its id is repeated.
+    async fn get_traces(&self, request: Request<GetTracesRequest>) -> StreamReply {
+        let ids = request.into_inner().query.into_iter().map(|trace| parameters::trace_id(&trace.trace_id));
+        let mut ids = ids.collect::<Result<Vec<_>, ApiError>>()?;
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(*id));
+        let ingest = Arc::clone(&self.0);
+        let work = move |chunks: &mut ChunkWriter| {
+            let known = ids.into_iter().filter_map(|id| respond::stored_trace(&ingest, id));
+            write_traces(known, true, Model::Otlp, chunks)
+        };
+        reply::search_streamed(work).await
+    }
+
+    async fn get_services(
+        &self,
+        _: Request<GetServicesRequest>,
+    ) -> Result<Response<GetServicesResponse>, Status> {
+        let ingest = Arc::clone(&self.0);
+        reply::lookup(move || GetServicesResponse { services: ingest.services() }).await
+    }
+
+    async fn get_operations(
+        &self,
+        request: Request<GetOperationsRequest>,
+    ) -> Result<Response<GetOperationsResponse>, Status> {
+        let GetOperationsRequest { service, span_kind } = request.into_inner();
+        let ingest = Arc::clone(&self.0);
+        reply::lookup(move || {
+            let kind = (!span_kind.is_empty()).then_some(&*span_kind);
+            let operation = |(name, kind): (String, &str)| Operation { name, span_kind: kind.to_owned() };
+            let operations = respond::operations(&ingest, &service, kind);
+            GetOperationsResponse { operations: operations.into_iter().map(operation).collect() }
+        })
+        .await
+    }
+
+    async fn find_traces(&self, request: Request<FindTracesRequest>) -> StreamReply {
+        let search = search_storage(request.into_inner().query)?;
+        reply::traces(Arc::clone(&self.0), search, Model::Otlp).await
+    }
+
+    async fn find_trace_i_ds(
+        &self,
+        request: Request<FindTraceIDsRequest>,
+    ) -> Result<Response<FindTraceIDsResponse>, Status> {
+        let search = search_storage(request.into_inner().query)?;
+        let ingest = Arc::clone(&self.0);
+        reply::search(move || {
+            let found = ingest.store.search(&search.query).filter_map(|trace| found(&trace));
+            FindTraceIDsResponse { trace_ids: found.collect() }
+        })
+        .await
+    }
+
+    async fn find_trace_summaries(&self, request: Request<FindTraceSummariesRequest>) -> StreamReply {
+        let search = search_storage(request.into_inner().query)?;
+        let ingest = Arc::clone(&self.0);
+        let work = move |chunks: &mut ChunkWriter| {
+            let mut summaries = ListWriter::new(chunks);
+            for trace in ingest.store.search(&search.query) {
+                summaries.push(&summary(v3::TraceSummary::from(&trace)))?;
+            }
+            Ok(summaries.end_list()?)
+        };
+        reply::search_streamed(work).await
+    }
+}
+
+#[tonic::async_trait]
+impl dependency_reader_server::DependencyReader for DependencyReader {
+    async fn get_dependencies(
+        &self,
+        request: Request<GetDependenciesRequest>,
+    ) -> Result<Response<GetDependenciesResponse>, Status> {
+        let GetDependenciesRequest { start_time, end_time } = request.into_inner();
+        let start_ns = parameters::dependencies(start_time, end_time)?;
+        let ingest = Arc::clone(&self.0);
+        reply::search(move || {
+            let calls = ingest.store.dependencies(&start_ns).into_iter();
+            let dependency = |((parent, child), call_count)| Dependency {
+                parent,
+                child,
+                call_count,
+                source: String::new(),
+            };
+            GetDependenciesResponse { dependencies: calls.map(dependency).collect() }
+        })
+        .await
+    }
+}
+
+#[tonic::async_trait]
+impl capabilities_server::Capabilities for Capabilities {
+    async fn get_capabilities(
+        &self,
+        _: Request<GetCapabilitiesRequest>,
+    ) -> Result<Response<GetCapabilitiesResponse>, Status> {
+        let search =
+            SearchCapabilities { without_service_name: true, same_span_conjunction: true, filter: None };
+        Ok(Response::new(GetCapabilitiesResponse { search: Some(search) }))
+    }
+}
+
+fn found(trace: &Trace) -> Option<FoundTraceId> {
+    let start = trace.spans.iter().map(|span| span.start_ns).min()?;
+    let end = trace.spans.iter().map(|span| span.end_ns).max()?;
+    Some(FoundTraceId {
+        trace_id: trace_id_bytes(trace.id()?),
+        start: Some(timestamp(start)),
+        end: Some(timestamp(end)),
+    })
+}
+
+fn summary(summary: v3::TraceSummary) -> TraceSummary {
+    let service = |service: v3::ServiceSummary| ServiceSummary {
+        name: service.name,
+        span_count: count(service.span_count),
+        error_span_count: count(service.error_span_count),
+    };
+    TraceSummary {
+        trace_id: summary.trace_id.map(trace_id_bytes).unwrap_or_default(),
+        root_service_name: summary.root_service_name,
+        root_operation_name: summary.root_operation_name,
+        min_start_time_unix_nano: summary.min_start_time_unix_nano,
+        max_end_time_unix_nano: summary.max_end_time_unix_nano,
+        span_count: count(summary.span_count),
+        error_span_count: count(summary.error_span_count),
+        orphan_span_count: count(summary.orphan_span_count),
+        services: summary.services.into_iter().map(service).collect(),
+    }
+}
