@@ -9,7 +9,7 @@ use crate::stack::{DataSet, Options, PortChoice};
 /// Arguments that `up` and `demo` share.
 #[derive(Debug, Args)]
 pub(crate) struct StackArgs {
-    /// First of the twelve consecutive ports to listen on
+    /// First of the thirteen consecutive ports to listen on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65524))]
     port_base: Option<u16>,
     /// URL of a running PostgreSQL to use instead of a private one

@@ -24,6 +24,7 @@ pub(crate) struct Addresses {
     pub(crate) collector: String,
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
+    pub(crate) query_grpc: String,
     pub(crate) database_url: String,
     pub(crate) folder: PathBuf,
     pub(crate) processes: BTreeMap<&'static str, Running>,
@@ -52,6 +53,7 @@ impl Addresses {
             collector: loopback(ports.collector),
             otlp_grpc: loopback(ports.otlp_grpc),
             otlp_http: loopback(ports.otlp_http),
+            query_grpc: loopback(ports.query_grpc),
             database_url: database_url.to_owned(),
             folder: folder.to_owned(),
             processes: processes.iter().map(running).collect(),
@@ -79,6 +81,7 @@ impl fmt::Display for Addresses {
             ("traces", &self.collector, "Jaeger's query API: /api/services, /api/traces/{id}"),
             ("OTLP/gRPC", &self.otlp_grpc, ""),
             ("OTLP/HTTP", &self.otlp_http, ""),
+            ("Jaeger gRPC", &self.query_grpc, "query services, and the storage of a Jaeger"),
             ("database", &self.database_url, ""),
         ] {
             writeln!(f, "{}", format!("  {what:<13} {address:<25} {hint}").trim_end())?;

@@ -28,6 +28,7 @@ pub(crate) struct Ports {
     pub(crate) otlp_grpc: u16,
     pub(crate) otlp_http: u16,
     pub(crate) collector: u16,
+    pub(crate) query_grpc: u16,
 }
 
 impl Ports {
@@ -45,10 +46,11 @@ impl Ports {
             otlp_grpc: 4317,
             otlp_http: 4318,
             collector: Role::Collector.port(),
+            query_grpc: 16685,
         }
     }
 
-    /// Returns twelve consecutive ports.
+    /// Returns thirteen consecutive ports.
     pub(crate) fn from_base(base: u16) -> Self {
         Self {
             frontend: base,
@@ -62,6 +64,7 @@ impl Ports {
             otlp_grpc: base + 9,
             otlp_http: base + 10,
             collector: base + 11,
+            query_grpc: base + 12,
         }
     }
 
@@ -71,6 +74,7 @@ impl Ports {
             ("collector", self.collector),
             ("collector's OTLP/gRPC", self.otlp_grpc),
             ("collector's OTLP/HTTP", self.otlp_http),
+            ("collector's gRPC queries", self.query_grpc),
             ("frontend", self.frontend),
             ("balancer", self.balancer),
             ("first gateway", self.gateways[0]),
@@ -121,7 +125,7 @@ impl Block {
 
     /// Returns the port of the private PostgreSQL.
     pub(crate) fn database(&self) -> u16 {
-        self.first + 12
+        self.first + 13
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn all(ports: &Ports, shared: &SharedSettings<'_>) -> Vec<RoleProcess
     let mut roles = vec![
         role(Role::Collector, ports.collector, 5)
             .with("OTLP_GRPC_LISTEN", address(ports.otlp_grpc))
-            .with("OTLP_HTTP_LISTEN", address(ports.otlp_http)),
+            .with("OTLP_HTTP_LISTEN", address(ports.otlp_http))
+            .with("COLLECTOR_QUERY_GRPC_LISTEN", address(ports.query_grpc)),
         role(Role::Queue, ports.queue, 4),
         role(Role::Cache, ports.cache, 2),
         gateway("api_gateway_1", ports.gateways[0]),

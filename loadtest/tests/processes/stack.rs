@@ -75,6 +75,7 @@ fn ports(addresses: &Addresses) -> Vec<u16> {
         &a.collector,
         &a.otlp_grpc,
         &a.otlp_http,
+        &a.query_grpc,
     ];
     let port = |url: &String| url.split('/').nth(2).unwrap().rsplit(':').next().unwrap().parse().unwrap();
     roles.into_iter().chain([&a.database_url]).map(port).collect()

@@ -75,14 +75,18 @@ fn errors_do_not_contain_secrets() {
     }
 }
 
+/// Variables of the addresses that a collector listens on.
+const LISTEN_VARIABLES: [&str; 4] =
+    ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN", "COLLECTOR_QUERY_GRPC_LISTEN"];
+
 #[test]
 fn names_the_setting_of_an_address_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for variable in ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN"] {
+    for variable in LISTEN_VARIABLES {
         let mut serve = workbench();
         serve.args(["serve", "collector"]);
-        for other in ["LISTEN", "OTLP_GRPC_LISTEN", "OTLP_HTTP_LISTEN"] {
+        for other in LISTEN_VARIABLES {
             serve.env(other, if other == variable { &address } else { "127.0.0.1:0" });
         }
         run(&mut serve).failed(2, &format!("cannot listen on {variable}={address}: Address already in use"));

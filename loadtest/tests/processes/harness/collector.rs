@@ -11,7 +11,7 @@ use super::{RoleProcess, eventually, free_address, get_blocking};
 #[derive(Debug)]
 pub(crate) struct Collector {
     _process: RoleProcess,
-    listen: [SocketAddr; 3],
+    listen: [SocketAddr; 4],
     /// Base URL of the pages and query APIs.
     pub(crate) query: String,
     /// OTLP/gRPC endpoint.
@@ -27,18 +27,19 @@ impl Collector {
 
     /// `change` adds arguments or environment, such as a smaller store.
     pub(crate) fn start_with(change: impl FnOnce(&mut Command)) -> Self {
-        Self::start_at([free_address(), free_address(), free_address()], change)
+        Self::start_at([free_address(), free_address(), free_address(), free_address()], change)
     }
 
-    fn start_at(listen: [SocketAddr; 3], change: impl FnOnce(&mut Command)) -> Self {
+    fn start_at(listen: [SocketAddr; 4], change: impl FnOnce(&mut Command)) -> Self {
         let process = RoleProcess::spawn("collector", |command| {
             command
                 .env("LISTEN", listen[0].to_string())
                 .env("OTLP_GRPC_LISTEN", listen[1].to_string())
-                .env("OTLP_HTTP_LISTEN", listen[2].to_string());
+                .env("OTLP_HTTP_LISTEN", listen[2].to_string())
+                .env("COLLECTOR_QUERY_GRPC_LISTEN", listen[3].to_string());
             change(command);
         });
-        let [query, otlp_grpc, otlp_http] = listen.map(|address| format!("http://{address}"));
+        let [query, otlp_grpc, otlp_http, _] = listen.map(|address| format!("http://{address}"));
         let collector = Self { _process: process, listen, query, otlp_grpc, otlp_http };
         eventually("the collector is ready", || collector.get("/health/ready").is_some());
         collector

@@ -27,6 +27,7 @@ pub(crate) struct Addresses {
     pub(crate) collector: String,
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
+    pub(crate) query_grpc: String,
     pub(crate) database_url: String,
     pub(crate) folder: PathBuf,
     processes: BTreeMap<String, StackProcess>,
