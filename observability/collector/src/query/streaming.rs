@@ -15,7 +15,6 @@ use std::fmt::Display;
 use std::io;
 
 pub(crate) use blocking::{STREAM_PERMIT, acquire_or_busy, compute, respond, stream, stream_chunks};
-pub(crate) use body::ResponseBody;
 pub(crate) use lazy_seq::LazySeq;
 pub(crate) use writer::{ChunkWriter, ResponseWriter};
 

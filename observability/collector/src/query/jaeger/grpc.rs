@@ -7,6 +7,7 @@
 mod chunks;
 mod parameters;
 mod reply;
+mod watched_body;
 mod v2;
 mod v3;
 mod storage;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -32,6 +34,7 @@ use super::protocol::storage::dependency_reader_server::DependencyReaderServer;
 use super::protocol::storage::trace_reader_server::TraceReaderServer;
 use crate::ingest::Ingest;
 use crate::receive::grpc::TraceService;
+use watched_body::WatchedBody;
 
 /// Maximum time to receive a request and to begin the reply.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -75,13 +78,13 @@ pub(crate) async fn router(
         .add_service(CapabilitiesServer::new(storage::Capabilities))
         .add_service(traces);
     let routes = add_reflection(add_health(routes, shutdown).await);
-    routes.prepare().into_axum_router().layer(middleware::from_fn(within_timeout))
+    routes.prepare().into_axum_router().layer(middleware::from_fn(bounded))
 }
 
-/// Cancels a request that takes too long to be received or computed. The time for reading the reply is bounded elsewhere.
-async fn within_timeout(request: Request, next: Next) -> Response {
+/// Cancels a request that takes too long to be received or computed, and drops a reply whose reader stalls.
+async fn bounded(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
+        Ok(response) => response.map(|body| Body::new(WatchedBody::new(body))),
         Err(_) => Status::deadline_exceeded("the request took too long").into_http(),
     }
 }

@@ -1,13 +1,11 @@
 //! Replies: computed with the permits of the HTTP API, and streamed no faster than the client reads.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::StatusCode;
-use futures::stream::{self, Stream, StreamExt as _};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use futures::stream::{Stream, StreamExt as _};
+use tokio::sync::Semaphore;
 use tonic::{Code, Response, Status};
 
 use super::chunks::{Model, write_traces};
@@ -17,12 +15,8 @@ use crate::query::jaeger::protocol::Chunk;
 use crate::query::jaeger::respond::{LOOKUP_PERMITS, SEARCH_PERMITS, stored_trace};
 use crate::query::jaeger::search::Search;
 use crate::query::jaeger::v1::TRACE_NOT_FOUND;
-use crate::query::streaming::{self, ChunkWriter, ResponseBody};
+use crate::query::streaming::{self, ChunkWriter};
 use crate::trace::TraceId;
-
-/// Maximum time for a client to read a chunk. Afterwards the rest of the reply is dropped, so that a stalled client does not
-/// hold memory and permits.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The messages of a stream.
 pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send>>;
@@ -86,34 +80,22 @@ async fn streamed(
     work: impl FnOnce(&mut ChunkWriter) -> Result<(), ApiError> + Send + 'static,
 ) -> StreamReply {
     let body = streaming::stream_chunks(permits, &streaming::STREAM_PERMIT, work).await?;
-    Ok(Response::new(supervised(body, READ_TIMEOUT)))
+    let chunks =
+        body.into_chunks().map(|chunk| chunk.map(Chunk).map_err(|error| Status::from(ApiError::from(error))));
+    Ok(Response::new(Box::pin(chunks)))
 }
 
-/// An event of a reply: a chunk, an error, or the end.
-type Event = Option<Result<Chunk, Status>>;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::streaming::QueryError;
 
-/// Returns the chunks of a reply as a stream. If a chunk is not read in time, the reply is dropped and the stream ends with an
-/// error. HTTP/2 does not poll the stream of a client that does not read, so a task of its own holds the reply.
-fn supervised(body: ResponseBody, read_timeout: Duration) -> Chunks {
-    let (sender, receiver) = mpsc::channel::<Event>(1);
-    tokio::spawn(async move {
-        let chunks = body
-            .into_chunks()
-            .map(|chunk| chunk.map(Chunk).map_err(|error| Status::from(ApiError::from(error))));
-        let mut events = pin!(chunks.map(Some).chain(stream::once(async { None })));
-        while let Some(event) = events.next().await {
-            if !matches!(timeout(read_timeout, sender.send(event)).await, Ok(Ok(()))) {
-                return;
-            }
-        }
-    });
-    Box::pin(stream::unfold(Some(receiver), |receiver| async {
-        let mut receiver = receiver?;
-        match receiver.recv().await {
-            Some(Some(Ok(chunk))) => Some((Ok(chunk), Some(receiver))),
-            Some(Some(Err(status))) => Some((Err(status), None)),
-            Some(None) => None,
-            None => Some((Err(Status::deadline_exceeded("the reply was not read in time")), None)),
-        }
-    }))
+    #[test]
+    fn a_busy_server_is_unavailable_and_a_failure_has_no_details() {
+        let status = |error| Status::from(ApiError::from(error));
+        let busy = status(QueryError::Busy);
+        assert_eq!((busy.code(), busy.message()), (Code::Unavailable, streaming::BUSY));
+        let failed = status(QueryError::Failed);
+        assert_eq!((failed.code(), failed.message()), (Code::Internal, "internal error"));
+    }
 }
