@@ -4,6 +4,7 @@
 //! loses no accepted span: the receivers finish the requests in flight, and then the forward queue is flushed.
 
 mod error_bodies;
+mod log;
 mod metrics;
 mod settings;
 mod listeners;
@@ -14,19 +15,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
-use axum::response::Redirect;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 
 use crate::base_path::BasePath;
 use crate::forward::Forward;
 use crate::ingest::Ingest;
 use crate::pages::jaeger_ui::{self, JaegerUi};
 use crate::query::{jaeger, workbench};
-use crate::receive::MemoryBudget;
+use crate::receive::Receiver;
 use crate::{pages, receive};
-use telemetry::server;
+use telemetry::server::{self, Acceptor};
 
 use error_bodies::with_error_bodies;
 
@@ -84,29 +86,40 @@ pub async fn run(
         None => (None, None),
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
-    let budget = Arc::new(MemoryBudget::for_store(settings.store_max_bytes));
-    let receiver = with_error_bodies(receive::http::router(Arc::clone(&ingest), Arc::clone(&budget)));
-    let query = query(&ingest, &budget, ui, &settings.base_path, &shutdown);
-    let traces = receive::grpc::TraceService::new(Arc::clone(&ingest), Arc::clone(&budget));
-    let query_grpc = jaeger::grpc::router(&ingest, traces, shutdown.clone()).await;
-    let query_grpc = server::serve_http2(
-        listeners.query_grpc,
-        query_grpc,
-        jaeger::grpc::STREAMS_PER_CONNECTION,
-        shutdown.clone(),
+    let receiver = Arc::new(Receiver::new(Arc::clone(&ingest), settings.store_max_bytes));
+    let query = query(&ingest, &receiver, ui, &settings.base_path, &shutdown);
+    log::start(&listeners, settings, &receiver)?;
+    let limited = |listener| Acceptor::new(listener, connection_limit(settings));
+    let (over_grpc, over_http) = (
+        receive::grpc::router(Arc::clone(&receiver)),
+        receive::http::router(Arc::clone(&receiver), &settings.cors_origins),
     );
+    let traces = receive::grpc::services(Arc::clone(&receiver));
+    let query_grpc = jaeger::grpc::router(&ingest, traces, shutdown.clone()).await;
+    let over_http2 = |listener, router, streams| {
+        server::serve_http2(limited(listener), router, streams, shutdown.clone()).map(Ok)
+    };
     let served = tokio::try_join!(
-        receive::grpc::serve(listeners.grpc, Arc::clone(&ingest), budget, shutdown.clone()),
-        server::serve(listeners.http, receiver, shutdown.clone()),
-        server::serve(listeners.query, query, shutdown.clone()),
-        query_grpc.map(Ok),
+        over_http2(listeners.grpc, over_grpc, receive::grpc::STREAMS_PER_CONNECTION),
+        over_http2(listeners.query_grpc, query_grpc, jaeger::grpc::STREAMS_PER_CONNECTION),
+        server::serve(limited(listeners.http), over_http, shutdown.clone()),
+        server::serve(limited(listeners.query), query, shutdown.clone()),
     );
     stop_forwarding.cancel();
     if let Some(forwarding) = forwarding {
         forwarding.await.map_err(io::Error::other)?;
     }
+    log::stop(&ingest, &receiver);
     served?;
     Ok(())
+}
+
+/// Returns the maximum number of connections to each port: a quarter of the file descriptors at most, so that a flood of
+/// connections to one port leaves the others reachable.
+fn connection_limit(settings: &Settings) -> usize {
+    let quarter = usize::try_from(server::descriptor_limit() / 4).unwrap_or(usize::MAX);
+    // A few descriptors are in use for other purposes.
+    settings.max_connections.min(quarter.saturating_sub(8)).max(1)
 }
 
 fn open_jaeger_ui(settings: &Settings) -> Result<Option<JaegerUi>, jaeger_ui::Error> {
@@ -117,13 +130,13 @@ fn open_jaeger_ui(settings: &Settings) -> Result<Option<JaegerUi>, jaeger_ui::Er
 /// Returns the routes of the query port. A Jaeger UI replaces the built-in pages.
 fn query(
     ingest: &Arc<Ingest>,
-    budget: &Arc<MemoryBudget>,
+    receiver: &Arc<Receiver>,
     ui: Option<JaegerUi>,
     base: &BasePath,
     shutdown: &CancellationToken,
 ) -> Router {
     let (for_metrics, for_ready) =
-        (metrics::Metrics::new(Arc::clone(ingest), Arc::clone(budget)), shutdown.clone());
+        (metrics::Metrics::new(Arc::clone(ingest), Arc::clone(receiver)), shutdown.clone());
     let metrics = move || async move {
         ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], for_metrics.render())
     };
@@ -139,7 +152,15 @@ fn query(
         Some(ui) => ui.router(),
         None => pages::router(Arc::clone(ingest), base),
     };
+    let for_busy = Arc::clone(receiver);
+    let count_busy = MapResponseLayer::new(move |response: Response| {
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            for_busy.record_busy_query();
+        }
+        response
+    });
     let query = mount(base, api, pages)
+        .layer(count_busy)
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics));
@@ -150,11 +171,11 @@ fn query(
 fn mount(base: &BasePath, api: Router, pages: Router) -> Router {
     let base = base.as_str();
     if base.is_empty() {
-        return server::logged(api.merge(pages));
+        return server::measured(api.merge(pages));
     }
     let base_url = format!("{base}/");
     let to_base = get(move || async move { Redirect::temporary(&base_url) });
-    let below_base = server::logged(api.clone().merge(pages));
+    let below_base = server::measured(api.clone().merge(pages));
     // `nest` would not match the base path with a `/` at its end.
-    server::logged(api.route("/", to_base)).nest_service(base, below_base)
+    server::measured(api.route("/", to_base)).nest_service(base, below_base)
 }

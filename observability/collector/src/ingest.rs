@@ -53,7 +53,6 @@ pub(crate) struct IngestCounters {
     pub(crate) grpc_spans: Counter,
     pub(crate) http_spans: Counter,
     pub(crate) rejected_spans: Counter,
-    pub(crate) refused_requests: Counter,
 }
 
 pub(crate) type Counter = prometheus_client::metrics::counter::Counter;
@@ -83,7 +82,7 @@ impl Ingest {
             self.store_and_measure(batch);
             spans += batch.len() as u64;
         });
-        let ReadOutcome { reports, rejected } = read.inspect_err(|_| self.count_refusal())?;
+        let ReadOutcome { reports, rejected } = read?;
         for report in reports {
             self.losses().record(report);
         }
@@ -132,11 +131,6 @@ impl Ingest {
             let series = self.latencies().get(&name)?.copy();
             Some((name, series))
         })
-    }
-
-    /// Counts a message that was refused as a whole.
-    pub(crate) fn count_refusal(&self) {
-        self.counts.refused_requests.inc();
     }
 
     pub(crate) fn latencies(&self) -> MutexGuard<'_, Latencies> {

@@ -93,3 +93,4 @@ pub use base_path::{BasePath, ParseBasePathError};
 pub use collector::{Error, Listeners, RenamedVariables, Settings, Snapshot, run};
 pub use ingest::OpenError;
 pub use query::jaeger::UiTrace;
+pub use receive::CorsOrigin;

@@ -1,11 +1,18 @@
-//! Receives OTLP over gRPC and HTTP, in protobuf and JSON, plain or compressed with gzip.
+//! Receives OTLP over gRPC and HTTP, in protobuf and JSON, plain or compressed.
 
 mod admission;
-mod accept;
+mod signal;
+mod refusal;
+mod encoding;
+mod items;
+mod reply;
+mod discards;
+mod receiver;
 pub(crate) mod grpc;
 pub(crate) mod http;
 
-pub(crate) use admission::MemoryBudget;
+pub use http::CorsOrigin;
+pub(crate) use receiver::Receiver;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingest::Ingest;
-use crate::receive::MemoryBudget;
+use crate::receive::Receiver;
 use crate::store::EvictionReason;
 
 /// Metrics of one collector. They have a separate registry, because tests run several collectors in one process.
@@ -20,9 +20,9 @@ use crate::store::EvictionReason;
 pub(super) struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    pub(super) fn new(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Self {
+    pub(super) fn new(ingest: Arc<Ingest>, receiver: Arc<Receiver>) -> Self {
         let mut registry = Registry::with_prefix("collector");
-        registry.register_collector(Box::new(Source { ingest, budget }));
+        registry.register_collector(Box::new(Source { ingest, receiver }));
         Self(Arc::new(registry))
     }
 
@@ -37,7 +37,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Source {
     ingest: Arc<Ingest>,
-    budget: Arc<MemoryBudget>,
+    receiver: Arc<Receiver>,
 }
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -67,18 +67,11 @@ impl Source {
             "Invalid spans rejected from accepted messages",
             counts.rejected_spans.get(),
         )?;
-        out.counters(
-            "refused_requests",
-            "Messages refused entirely",
-            [
-                (&[("reason", "invalid")][..], counts.refused_requests.get()),
-                (&[("reason", "overloaded")], self.budget.refused()),
-            ],
-        )?;
+        self.refusal_metrics(out)?;
         out.gauge(
             "inflight_bytes",
             "Memory reserved for messages being received, in bytes",
-            self.budget.reserved() as u64,
+            self.receiver.budget.reserved() as u64,
         )?;
         let losses: Vec<_> = {
             let losses = self.ingest.losses();
@@ -92,6 +85,24 @@ impl Source {
         let labels: Vec<_> = labels.collect();
         let counts = labels.iter().zip(&losses).map(|(labels, (_, _, count))| (&labels[..], *count));
         out.counters("exporter_dropped_spans", "Spans reported as dropped by their exporters", counts)
+    }
+
+    fn refusal_metrics(&self, out: &mut Encoder<'_>) -> Result<(), std::fmt::Error> {
+        let refused: Vec<_> = self.receiver.refusals().collect();
+        let labels: Vec<_> = refused.iter().map(|(reason, _)| [("reason", *reason)]).collect();
+        let counts = labels.iter().zip(&refused).map(|(labels, (_, count))| (&labels[..], *count));
+        out.counters("refused_requests", "Requests refused entirely", counts)?;
+        let discarded: Vec<_> = self.receiver.discards.counts().collect();
+        let labels: Vec<_> = discarded.iter().map(|(signal, _)| [("signal", *signal)]).collect();
+        let counts = |which: usize| {
+            labels.iter().zip(&discarded).map(move |(labels, (_, counts))| (&labels[..], counts[which]))
+        };
+        out.counters("discarded_requests", "Requests of signals that are accepted and not kept", counts(0))?;
+        out.counters(
+            "discarded_items",
+            "Data points, log records and profiles accepted and not kept",
+            counts(1),
+        )
     }
 
     fn store_metrics(&self, out: &mut Encoder<'_>) -> Result<(), std::fmt::Error> {

@@ -6,12 +6,14 @@ use clap::Args;
 use telemetry::arguments::{Empty, Renamed, address, at_least_one, base_url};
 
 use crate::base_path::BasePath;
+use crate::receive::CorsOrigin;
 
 const LISTEN: &str = "127.0.0.1:16686";
 const OTLP_GRPC_LISTEN: &str = "127.0.0.1:4317";
 const OTLP_HTTP_LISTEN: &str = "127.0.0.1:4318";
 const QUERY_GRPC_LISTEN: &str = "127.0.0.1:16685";
 const STORE_MAX_BYTES: usize = 96 << 20;
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Settings of the collector.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +48,19 @@ pub struct Settings {
         value_parser = address
     )]
     pub query_grpc_listen: String,
+    /// Origins of pages that may send OTLP/HTTP from a browser, such as https://shop.example, separated by commas; * allows
+    /// every origin [default: none]
+    #[arg(long, env = "COLLECTOR_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<CorsOrigin>,
+    /// Maximum number of open connections to each port; at most a quarter of the file descriptors (at least 1)
+    #[arg(
+        long,
+        env = "COLLECTOR_MAX_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value_t = MAX_CONNECTIONS,
+        value_parser = at_least_one
+    )]
+    pub max_connections: usize,
     /// OTLP/gRPC endpoint that receives a copy of every accepted message [default: none]
     #[arg(long, env = "OTLP_FORWARD_ENDPOINT", value_name = "URL", value_parser = base_url)]
     pub otlp_forward_endpoint: Option<String>,
@@ -82,6 +97,8 @@ impl Default for Settings {
             otlp_grpc_listen: OTLP_GRPC_LISTEN.to_owned(),
             otlp_http_listen: OTLP_HTTP_LISTEN.to_owned(),
             query_grpc_listen: QUERY_GRPC_LISTEN.to_owned(),
+            cors_origins: Vec::new(),
+            max_connections: MAX_CONNECTIONS,
             otlp_forward_endpoint: None,
             store_max_bytes: STORE_MAX_BYTES,
             base_path: BasePath::default(),
@@ -148,6 +165,9 @@ mod tests {
             ["--otlp-grpc-listen", ":4317"],
             ["--otlp-http-listen", "localhost"],
             ["--query-grpc-listen", "16685"],
+            ["--cors-origins", "shop.example"],
+            ["--cors-origins", "https://shop.example,https://*.example"],
+            ["--max-connections", "0"],
             ["--otlp-forward-endpoint", "jaeger:4317"],
             ["--store-max-bytes", "0"],
             ["--base-path", "jaeger/"],

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Settings};
 use crate::ingest::{Ingest, OpenError};
-use crate::receive::MemoryBudget;
+use crate::receive::Receiver;
 use telemetry::server;
 
 /// The stored traces and statistics of a collector at one time. It answers queries as that collector did, and accepts no
@@ -34,10 +34,10 @@ impl Snapshot {
         settings: &Settings,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        // Nothing is received, so the budget only provides its metrics.
-        let budget = Arc::new(MemoryBudget::for_store(0));
+        // Nothing is received, so the receiver only provides its metrics.
+        let receiver = Arc::new(Receiver::new(Arc::clone(&self.0), 0));
         let ui = super::open_jaeger_ui(settings)?;
-        let router = super::query(&self.0, &budget, ui, &settings.base_path, &shutdown);
+        let router = super::query(&self.0, &receiver, ui, &settings.base_path, &shutdown);
         Ok(server::serve(query, router, shutdown).await?)
     }
 }

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -50,11 +49,10 @@ pub(crate) struct MemoryBudget {
     reserved: AtomicUsize,
     decode_permits: Arc<Semaphore>,
     large_message_permits: Arc<Semaphore>,
-    refused: Counter,
 }
 
 /// The budget is exhausted.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("collector overloaded: retry in {} s", RETRY_AFTER.as_secs())]
 pub(crate) struct Overloaded;
 
@@ -80,8 +78,12 @@ impl MemoryBudget {
             reserved: AtomicUsize::new(0),
             decode_permits: Arc::new(Semaphore::new(DECODE_PERMITS)),
             large_message_permits: Arc::new(Semaphore::new(LARGE_MESSAGE_PERMITS)),
-            refused: Counter::default(),
         }
+    }
+
+    /// Returns the size of the budget in bytes.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     /// Returns the number of reserved bytes.
@@ -89,17 +91,7 @@ impl MemoryBudget {
         self.reserved.load(Relaxed)
     }
 
-    /// Returns the number of requests refused for lack of memory or time.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.get()
-    }
-
-    /// Counts a request refused for lack of time.
-    pub(super) fn count_refusal(&self) {
-        self.refused.inc();
-    }
-
-    /// Waits for a permit to decompress a message or to parse its JSON. Fails, and counts a refusal, after a timeout.
+    /// Waits for a permit to decompress a message or to parse its JSON. Fails after a timeout.
     pub(super) async fn decode_permit(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
         self.permit(&self.decode_permits).await
     }
@@ -111,10 +103,7 @@ impl MemoryBudget {
 
     async fn permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Overloaded> {
         let permit = timeout(PERMIT_TIMEOUT, Arc::clone(permits).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).ok_or_else(|| {
-            self.refused.inc();
-            Overloaded
-        })
+        permit.ok().and_then(Result::ok).ok_or(Overloaded)
     }
 
     /// Returns an empty reservation for a message.
@@ -124,15 +113,14 @@ impl MemoryBudget {
 }
 
 impl Reservation {
-    /// Reserves more bytes; fails, and counts a refusal, if the budget is exhausted.
+    /// Reserves more bytes; fails if the budget is exhausted.
     pub(super) fn grow(&self, bytes: usize) -> Result<(), Overloaded> {
-        let MemoryBudget { max_bytes, reserved, refused, .. } = &*self.budget;
+        let MemoryBudget { max_bytes, reserved, .. } = &*self.budget;
         let is_large = self.bytes.load(Relaxed) + bytes > LARGE_MESSAGE;
         // Large messages leave a quarter of the budget to small ones.
         let max_bytes = if is_large { *max_bytes / 4 * 3 } else { *max_bytes };
         if reserved.fetch_add(bytes, Relaxed) + bytes > max_bytes {
             reserved.fetch_sub(bytes, Relaxed);
-            refused.inc();
             return Err(Overloaded);
         }
         self.bytes.fetch_add(bytes, Relaxed);
@@ -215,7 +203,7 @@ mod tests {
         reservation.grow(50).unwrap();
         let refused = body(&budget).collect().await.unwrap_err();
         assert!(refused.is::<Overloaded>(), "{refused}");
-        assert_eq!((budget.reserved(), budget.refused()), (50, 1));
+        assert_eq!(budget.reserved(), 50);
         drop(reservation);
         let collected = body(&budget).collect().await.unwrap().to_bytes();
         assert_eq!((collected.len(), budget.reserved()), (60, 0));

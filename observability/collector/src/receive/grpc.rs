@@ -1,198 +1,163 @@
-//! OTLP/gRPC. The reply is sent once the message is stored, which slows down a sender that is too fast.
+//! OTLP/gRPC: the unary method Export of each signal's service. The reply is sent once the message is handled, which slows
+//! down a sender that is too fast.
 //!
-//! Ingest reads the encoded message. A service generated from OTLP's definition would decode it first, so there is none.
+//! tonic's server was considered: it decodes a message before the service sees it, while ingest reads the encoded one; it has
+//! no snappy; and its decompression reserves no memory. Its statuses are used.
 
-use std::convert::Infallible;
-use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message as _;
-use tokio::net::TcpListener;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
-use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::transport::server::{Server, TcpIncoming};
-use tonic::{Code, Request, Response, Status};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use tokio::time::timeout;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tower::Service;
 
-use super::accept::{AcceptError, ReceiverContext};
-use super::admission::{BudgetedBody, MemoryBudget, Overloaded, RETRY_AFTER, Reservation};
-use crate::ingest::{Ingest, Transport};
-use crate::otlp::{BytesCodec, MAX_MESSAGE};
-use telemetry::server::DRAIN_DEADLINE;
-
-/// Maximum time to receive a message, which takes memory meanwhile.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+use super::admission::{BudgetedBody, Overloaded};
+use super::encoding::{Encoding, GRPC_ENCODINGS};
+use super::receiver::{Export, Format, Receiver};
+use super::refusal::{REQUEST_TIMEOUT, Refusal};
+use super::reply::{self, PartialSuccess};
+use super::signal::Signal;
+use crate::ingest::Transport;
+use crate::otlp::MAX_MESSAGE;
 
 /// Maximum number of messages in flight per connection, each of up to [`MAX_MESSAGE`].
-const STREAMS_PER_CONNECTION: u32 = 64;
+pub(crate) const STREAMS_PER_CONNECTION: u32 = 64;
 
 /// Bytes before a message: the compression flag and the length.
 const FRAME_HEADER: usize = 5;
 
-/// OTLP's trace service.
-#[derive(Debug, Clone)]
-pub(crate) struct TraceService(ReceiverContext);
-
-impl TraceService {
-    /// Returns a service for any server of gRPC.
-    pub(crate) fn new(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Self {
-        Self(ReceiverContext { ingest, budget })
-    }
+/// Returns the routes of OTLP's services, without a fallback for other paths.
+pub(crate) fn services(receiver: Arc<Receiver>) -> Router {
+    let routes = Signal::ALL.into_iter().fold(Router::new(), |routes, signal| {
+        let respond = move |State(receiver): State<Arc<Receiver>>, request: Request| async move {
+            respond(&receiver, Some(signal), request).await
+        };
+        routes.route(signal.grpc_path(), any(respond))
+    });
+    routes.with_state(receiver)
 }
 
-impl NamedService for TraceService {
-    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+/// Returns the routes of a port that serves OTLP only.
+pub(crate) fn router(receiver: Arc<Receiver>) -> Router {
+    let for_unknown = Arc::clone(&receiver);
+    let unknown = move |request: Request| async move { respond(&for_unknown, None, request).await };
+    services(receiver).fallback(unknown)
 }
 
-impl Service<http::Request<Body>> for TraceService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = self.clone();
-        let reservation = self.0.budget.reservation();
-        let mut request = request
-            .map(|body| Body::new(BudgetedBody::new(body, Arc::clone(&reservation)).map_err(body_error)));
-        request.extensions_mut().insert(reservation);
-        Box::pin(async move {
-            if request.uri().path().rsplit('/').next() != Some("Export") {
-                return Ok(Status::unimplemented("unknown method: TraceService has only Export").into_http());
-            }
-            if request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
-                request = match collected(request, &service.0.budget).await {
-                    Ok(request) => request,
-                    Err(status) => return Ok(final_refusal(&service.0.ingest, status.into_http())),
-                };
-            }
-            let mut grpc = Grpc::new(BytesCodec)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(MAX_MESSAGE);
-            let ingest = Arc::clone(&service.0.ingest);
-            Ok(final_refusal(&ingest, grpc.unary(service, request).await))
-        })
-    }
-}
-
-impl UnaryService<Bytes> for TraceService {
-    type Response = Bytes;
-    type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let receiver = self.0.clone();
-        Box::pin(async move {
-            let (_, mut extensions, message) = request.into_parts();
-            let reservation = extensions.remove::<Arc<Reservation>>();
-            if let (Some(_permit), Some(reservation)) = (extensions.remove::<DecodePermit>(), &reservation) {
-                reservation.grow(message.len()).map_err(|error| overloaded(&error))?;
-            }
-            let accepted = receiver.accept(reservation, message, Transport::Grpc).await;
-            let reply = |partial_success| {
-                Response::new(ExportTraceServiceResponse { partial_success }.encode_to_vec().into())
-            };
-            accepted.map(reply).map_err(|error| match error {
-                AcceptError::Overloaded(error) => overloaded(&error),
-                AcceptError::Malformed(_) => Status::invalid_argument(error.to_string()),
-            })
-        })
-    }
-}
-
-/// The permit of a compressed message, held until it is decompressed and its full size is reserved.
-#[derive(Debug, Clone)]
-struct DecodePermit(#[expect(dead_code, reason = "freed when dropped")] Arc<OwnedSemaphorePermit>);
-
-/// Collects a compressed message and then waits for a permit to decompress it: its full size is unknown, and a slow sender
-/// must not hold the permit.
-async fn collected(
-    request: http::Request<Body>,
-    budget: &MemoryBudget,
-) -> Result<http::Request<Body>, Status> {
-    let (mut head, body) = request.into_parts();
-    let compressed =
-        Limited::new(body, FRAME_HEADER + MAX_MESSAGE).collect().await.map_err(collect_error)?.to_bytes();
-    let permit = budget.decode_permit().await.map_err(|error| overloaded(&error))?;
-    head.extensions.insert(DecodePermit(Arc::new(permit)));
-    Ok(http::Request::from_parts(head, Body::new(Full::new(compressed))))
-}
-
-/// Returns the status that tonic has for a message that is too long.
-fn collect_error(error: axum::BoxError) -> Status {
-    match error.downcast::<Status>() {
-        Ok(status) => *status,
-        Err(error) if error.is::<LengthLimitError>() => {
-            Status::out_of_range(format!("message is longer than {MAX_MESSAGE} bytes"))
-        }
-        Err(error) => Status::from_error(error),
-    }
-}
-
-/// Turns final errors into INVALID_ARGUMENT and counts them. tonic answers OUT_OF_RANGE to a message that is too long, and
-/// RESOURCE_EXHAUSTED to one that is too long once decompressed; senders would retry both.
-fn final_refusal(ingest: &Ingest, response: http::Response<Body>) -> http::Response<Body> {
-    let status = Status::from_header_map(response.headers());
-    let is_final = |status: &Status| match status.code() {
-        Code::OutOfRange | Code::Internal => true,
-        Code::ResourceExhausted => status.details().is_empty(),
-        _ => false,
+async fn respond(receiver: &Arc<Receiver>, signal: Option<Signal>, request: Request) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let refusal = match timeout(REQUEST_TIMEOUT, export(receiver, signal, request, peer)).await {
+        Ok(Ok(partial_success)) => return accepted(partial_success),
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Refusal::Timeout,
     };
-    match status.filter(is_final) {
-        Some(status) => {
-            ingest.count_refusal();
-            Status::invalid_argument(status.message()).into_http()
+    receiver.record(&refusal, peer);
+    refuse(&refusal)
+}
+
+async fn export(
+    receiver: &Arc<Receiver>,
+    signal: Option<Signal>,
+    request: Request,
+    peer: Option<IpAddr>,
+) -> Result<Option<PartialSuccess>, Refusal> {
+    let Some(signal) = signal else { return Err(Refusal::UnknownMethod(request.uri().path().to_owned())) };
+    if !is_grpc(request.headers()) {
+        return Err(Refusal::ContentType("application/grpc"));
+    }
+    let encoding = Encoding::of_grpc(request.headers())?;
+    let reservation = receiver.budget.reservation();
+    let (is_compressed, body) =
+        message(BudgetedBody::new(request.into_body(), Arc::clone(&reservation))).await?;
+    let encoding = match (is_compressed, encoding) {
+        (true, None) => return Err(Refusal::NotGrpc("compressed, but without grpc-encoding")),
+        (true, encoding) => encoding,
+        (false, _) => None,
+    };
+    let transport = Transport::Grpc;
+    let export = Export { signal, transport, format: Format::Protobuf, encoding, body, reservation, peer };
+    receiver.export(export).await
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    // Followed by `+proto` or parameters.
+    matches!(content_type.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
+}
+
+/// Reads the only message of a request. Returns whether it is compressed.
+async fn message(mut body: BudgetedBody<Body>) -> Result<(bool, Bytes), Refusal> {
+    let mut received = BytesMut::new();
+    let mut length = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(unread)?.into_data() else { continue };
+        received.extend_from_slice(&data);
+        if length.is_none()
+            && let Some(&[flag, ref size @ ..]) = received.first_chunk::<FRAME_HEADER>()
+        {
+            let size = u32::from_be_bytes(*size) as usize;
+            if size > MAX_MESSAGE {
+                return Err(Refusal::TooLong);
+            }
+            if flag > 1 {
+                return Err(Refusal::NotGrpc("unknown compression flag"));
+            }
+            received.reserve(size.saturating_sub(received.len() - FRAME_HEADER));
+            length = Some((flag == 1, FRAME_HEADER + size));
         }
-        None => response,
+        if length.is_some_and(|(_, length)| received.len() > length) {
+            return Err(Refusal::NotGrpc("more than one message"));
+        }
+    }
+    match length {
+        Some((is_compressed, length)) if received.len() == length => {
+            Ok((is_compressed, received.split_off(FRAME_HEADER).freeze()))
+        }
+        _ => Err(Refusal::NotGrpc("the message is incomplete")),
     }
 }
 
-/// Returns the status for an error of the body.
-fn body_error(error: axum::BoxError) -> Status {
+fn unread(error: axum::BoxError) -> Refusal {
     match error.downcast::<Overloaded>() {
-        Ok(error) => overloaded(&error),
-        Err(error) => Status::from_error(error),
+        Ok(error) => Refusal::Overloaded(*error),
+        Err(error) => Refusal::Unread(error.to_string()),
     }
 }
 
-/// Returns OTLP's status for an overloaded receiver: senders retry later.
-fn overloaded(error: &Overloaded) -> Status {
-    let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
+fn accepted(partial_success: Option<PartialSuccess>) -> Response {
+    let message = reply::protobuf(partial_success);
+    let mut frame = BytesMut::with_capacity(FRAME_HEADER + message.len());
+    frame.put_u8(0);
+    frame.put_u32(message.len() as u32);
+    frame.put_slice(&message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(frame.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let headers = [("content-type", "application/grpc"), ("grpc-accept-encoding", GRPC_ENCODINGS)];
+    (headers, Body::new(body)).into_response()
 }
 
-/// Serves until `shutdown`, then completes the requests in flight.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    ingest: Arc<Ingest>,
-    budget: Arc<MemoryBudget>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = Server::builder()
-        .timeout(REQUEST_TIMEOUT)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(TraceService::new(ingest, budget))
-        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN_DEADLINE).await;
+fn refuse(refusal: &Refusal) -> Response {
+    if matches!(refusal, Refusal::ContentType(_)) {
+        // Not a gRPC request: the client cannot read a gRPC status.
+        return (refusal.http_status(), refusal.to_string()).into_response();
+    }
+    let status = match (refusal.code(), refusal.retry_after()) {
+        (Code::ResourceExhausted, after @ Some(_)) => {
+            let details = ErrorDetails::with_retry_info(after);
+            Status::with_error_details(Code::ResourceExhausted, refusal.to_string(), details)
+        }
+        (code, _) => Status::new(code, refusal.to_string()),
     };
-    tokio::select! {
-        served = serving => served.map_err(io::Error::other),
-        () = overdue => Ok(()),
-    }
+    let mut response: Response = status.into_http();
+    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static(GRPC_ENCODINGS));
+    response
 }

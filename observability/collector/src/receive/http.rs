@@ -1,47 +1,66 @@
-//! OTLP/HTTP: `POST /v1/traces` in protobuf or JSON, plain or compressed with gzip. Errors are a `google.rpc.Status` in the
-//! encoding of the request, as OTLP requires.
+//! OTLP/HTTP: `POST /v1/traces` and the paths of the other signals, in protobuf or JSON, plain or compressed. Errors are a
+//! `google.rpc.Status` in the format of the request, as OTLP requires; JSON for a request in neither format.
 
-use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use http_body::Body as _;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceResponse,
-};
 use prost::Message as _;
 use serde_json::json;
-use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
-use tonic::Code;
-use tower::util::{MapRequestLayer, MapResponseLayer};
-use tower_http::timeout::TimeoutLayer;
+use tokio::time::timeout;
+use tower::util::MapRequestLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::accept::{AcceptError, ReceiverContext};
-use super::admission::{BudgetedBody, LARGE_MESSAGE, MemoryBudget, Overloaded, RETRY_AFTER, Reservation};
-use crate::ingest::{Ingest, Transport};
+use super::admission::{BudgetedBody, Overloaded, Reservation};
+use super::encoding::{Encoding, HTTP_ENCODINGS};
+use super::receiver::{Export, Format, Receiver};
+use super::refusal::{REQUEST_TIMEOUT, Reason, Refusal};
+use super::reply;
+use super::signal::Signal;
+use crate::ingest::Transport;
 use crate::otlp::MAX_MESSAGE;
 
-/// Maximum time to receive a message, which takes memory meanwhile.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BodyFormat {
-    Protobuf,
-    Json,
+/// Time for which a browser may keep the answer to a preflight request.
+const PREFLIGHT_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// An origin whose pages may send spans, such as `https://shop.example`, or `*` for every origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsOrigin {
+    /// Every origin, without credentials.
+    Any,
+    /// One origin.
+    Exactly(HeaderValue),
 }
 
-#[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    message: String,
+impl FromStr for CorsOrigin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected origins such as https://shop.example, separated by commas, or *";
+        let text = text.trim();
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        match host.map(str::parse::<Authority>) {
+            Some(Ok(authority)) if !authority.as_str().contains(['@', '*']) => {
+                text.parse().map(Self::Exactly).map_err(|_| EXPECTED)
+            }
+            _ => Err(EXPECTED),
+        }
+    }
 }
 
 /// `google.rpc.Status`, without its details.
@@ -53,227 +72,156 @@ struct RpcStatus {
     message: String,
 }
 
-/// Returns the receiver's routes. Outermost first: a late reply gets a body and is counted, the time limit applies, the body
-/// reserves its bytes, and its length is limited.
-pub(crate) fn router(ingest: Arc<Ingest>, budget: Arc<MemoryBudget>) -> Router {
-    let (for_bodies, for_timeouts) = (Arc::clone(&budget), Arc::clone(&budget));
+/// Returns the receiver's routes. Outermost first: CORS, if origins are given; refusals get a body and are counted, and the
+/// time limit applies; the body reserves its bytes, and its length is limited.
+pub(crate) fn router(receiver: Arc<Receiver>, origins: &[CorsOrigin]) -> Router {
+    let for_bodies = Arc::clone(&receiver.budget);
     let reserve = move |mut request: Request| {
         let reservation = for_bodies.reservation();
         request.extensions_mut().insert(Arc::clone(&reservation));
         request.map(|body| Body::new(BudgetedBody::new(body, reservation)))
     };
-    Router::new()
-        .route("/v1/traces", post(export))
+    let routes = Signal::ALL.into_iter().fold(Router::new(), |routes, signal| {
+        routes.route(signal.http_path(), post(export).layer(Extension(signal)))
+    });
+    let routes = routes
+        .fallback(async |request: Request| Refusal::UnknownPath(truncated_path(&request)))
+        .method_not_allowed_fallback(async || Refusal::NotPost)
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
         .layer(MapRequestLayer::new(reserve))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-        .layer(MapResponseLayer::new(move |response| explain_timeout(&for_timeouts, response)))
-        .with_state(ReceiverContext { ingest, budget })
+        .layer(middleware::from_fn_with_state(Arc::clone(&receiver), explain_refusals))
+        .with_state(receiver);
+    if origins.is_empty() { routes } else { routes.layer(cors(origins)) }
 }
 
-/// Turns the empty reply of the time limit into one with `Retry-After`, and counts it. Senders retry 503, but not 408.
-fn explain_timeout(budget: &MemoryBudget, response: Response) -> Response {
-    let is_empty = response.body().size_hint().exact() == Some(0);
-    if response.status() != StatusCode::SERVICE_UNAVAILABLE || !is_empty {
-        return response;
+/// Returns the first 256 bytes of the path, which the sender chose.
+fn truncated_path(request: &Request) -> String {
+    let path = request.uri().path();
+    path[..path.floor_char_boundary(256)].to_owned()
+}
+
+fn cors(origins: &[CorsOrigin]) -> CorsLayer {
+    let exact = origins.iter().map(|origin| match origin {
+        CorsOrigin::Any => None,
+        CorsOrigin::Exactly(origin) => Some(origin.clone()),
+    });
+    let layer = CorsLayer::new()
+        .allow_methods([Method::POST])
+        // SDKs send headers of their own, and users configure more.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(PREFLIGHT_MAX_AGE);
+    match exact.collect::<Option<Vec<_>>>() {
+        // `navigator.sendBeacon`, which browser SDKs use, sends with credentials.
+        Some(exact) => layer.allow_origin(AllowOrigin::list(exact)).allow_credentials(true),
+        None => layer.allow_origin(AllowOrigin::any()),
     }
-    budget.count_refusal();
-    let message = format!("message took longer than {} s to arrive: retry", REQUEST_TIMEOUT.as_secs());
-    answer(&Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message }, BodyFormat::Json)
+}
+
+impl IntoResponse for Refusal {
+    /// Returns a response for [`explain_refusals`], which knows the format.
+    fn into_response(self) -> Response {
+        let mut response = self.http_status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Applies the time limit, and gives every refusal a body in the format of the request.
+async fn explain_refusals(State(receiver): State<Arc<Receiver>>, request: Request, next: Next) -> Response {
+    let format = format(request.headers()).unwrap_or(Format::Json);
+    let peer = peer(&request);
+    let refusal = match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Err(_) => Refusal::Timeout,
+        Ok(mut response) => match response.extensions_mut().remove::<Refusal>() {
+            None => return response,
+            Some(refusal) => refusal,
+        },
+    };
+    receiver.record(&refusal, peer);
+    answer(&refusal, format)
+}
+
+fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
 }
 
 async fn export(
-    State(receiver): State<ReceiverContext>,
+    State(receiver): State<Arc<Receiver>>,
+    Extension(signal): Extension<Signal>,
     Extension(reservation): Extension<Arc<Reservation>>,
+    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let format = match format(&headers) {
-        Ok(format) => format,
-        Err(refusal) => return refuse(&receiver.ingest, &refusal, BodyFormat::Json),
-    };
-    let read = match body {
-        Err(rejection) => Err(body_error(&rejection)),
-        Ok(body) => read(&receiver.budget, &reservation, (headers, body), format).await,
-    };
-    match read {
-        Ok(message) => match receiver.accept(Some(reservation), message, Transport::Http).await {
-            Ok(partial_success) => reply(partial_success, format),
-            Err(AcceptError::Overloaded(error)) => answer(&overloaded(&error), format),
-            Err(AcceptError::Malformed(error)) => answer(&not_otlp(&error), format),
-        },
-        Err(refusal) => refuse(&receiver.ingest, &refusal, format),
-    }
-}
-
-fn format(headers: &HeaderMap) -> Result<BodyFormat, Refusal> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let media_type = content_type.split(';').next().unwrap_or("").trim();
-    if media_type.eq_ignore_ascii_case("application/x-protobuf") {
-        Ok(BodyFormat::Protobuf)
-    } else if media_type.eq_ignore_ascii_case("application/json") {
-        Ok(BodyFormat::Json)
-    } else {
-        let message = "Content-Type must be application/x-protobuf or application/json".to_owned();
-        Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message })
-    }
-}
-
-fn body_error(rejection: &BytesRejection) -> Refusal {
-    let mut cause: Option<&dyn std::error::Error> = Some(rejection);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<Overloaded>() {
-            return overloaded(error);
+) -> Result<Response, Refusal> {
+    let format = format(&headers)?;
+    let encoding = Encoding::of_http(&headers)?;
+    let body = body.map_err(|rejection| unread(&rejection))?;
+    let peer = connection.map(|Extension(ConnectInfo(peer))| peer.ip());
+    let transport = Transport::Http;
+    let export = Export { signal, transport, format, encoding, body, reservation, peer };
+    let partial_success = receiver.export(export).await?;
+    Ok(match format {
+        Format::Protobuf => {
+            ([(header::CONTENT_TYPE, PROTOBUF)], reply::protobuf(partial_success)).into_response()
         }
-        cause = error.source();
-    }
-    Refusal { status: rejection.status(), message: rejection.body_text() }
-}
-
-fn overloaded(error: &Overloaded) -> Refusal {
-    Refusal { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() }
-}
-
-/// Decompresses a message and converts JSON to protobuf, on a blocking thread, so that it does not delay other requests.
-async fn read(
-    budget: &Arc<MemoryBudget>,
-    reservation: &Arc<Reservation>,
-    (headers, body): (HeaderMap, Bytes),
-    format: BodyFormat,
-) -> Result<Bytes, Refusal> {
-    if format == BodyFormat::Protobuf && !headers.contains_key(header::CONTENT_ENCODING) {
-        return Ok(body);
-    }
-    let permit = budget.decode_permit().await.map_err(|error| overloaded(&error))?;
-    let (budget, reservation) = (Arc::clone(budget), Arc::clone(reservation));
-    let reading = tokio::task::spawn_blocking(move || {
-        // Kept until the end, even if the sender disconnects.
-        let _permit = permit;
-        let mut large = LargeMessagePermit { budget: &budget, permit: None };
-        to_protobuf(decompress(&headers, body, &reservation, &mut large)?, format, &mut large)
-    });
-    reading.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot read a message");
-        let message = "internal error".to_owned();
-        Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message })
+        Format::Json => axum::Json(reply::json(signal, partial_success)).into_response(),
     })
 }
 
-/// The permit that a message acquires as soon as it is large.
-struct LargeMessagePermit<'b> {
-    budget: &'b MemoryBudget,
-    permit: Option<OwnedSemaphorePermit>,
+fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let media_type = content_type.split(';').next().unwrap_or("").trim();
+    if media_type.eq_ignore_ascii_case(PROTOBUF) {
+        Ok(Format::Protobuf)
+    } else if media_type.eq_ignore_ascii_case(JSON) {
+        Ok(Format::Json)
+    } else {
+        Err(Refusal::ContentType("application/x-protobuf or application/json"))
+    }
 }
 
-impl LargeMessagePermit<'_> {
-    /// Acquires the permit if a message of `bytes` is large. Blocks, so it must be called on a blocking thread.
-    fn acquire_for(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if bytes > LARGE_MESSAGE && self.permit.is_none() {
-            let permit = Handle::current().block_on(self.budget.large_message_permit());
-            self.permit = Some(permit.map_err(|error| overloaded(&error))?);
+fn unread(rejection: &BytesRejection) -> Refusal {
+    let mut cause: Option<&dyn std::error::Error> = Some(rejection);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<Overloaded>() {
+            return Refusal::Overloaded(*error);
         }
-        Ok(())
+        cause = error.source();
+    }
+    if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+        Refusal::TooLong
+    } else {
+        Refusal::Unread(rejection.body_text())
     }
 }
 
-fn decompress(
-    headers: &HeaderMap,
-    body: Bytes,
-    reservation: &Reservation,
-    large: &mut LargeMessagePermit<'_>,
-) -> Result<Bytes, Refusal> {
-    let encoding =
-        headers.get(header::CONTENT_ENCODING).map_or(b"identity".as_slice(), |value| value.as_bytes());
-    if encoding.eq_ignore_ascii_case(b"identity") {
-        return Ok(body);
-    }
-    if !encoding.eq_ignore_ascii_case(b"gzip") {
-        let message = "Content-Encoding must be gzip or absent".to_owned();
-        return Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, message });
-    }
-    let mut decompressed = Vec::new();
-    let mut limited = flate2::read::MultiGzDecoder::new(&*body).take(MAX_MESSAGE as u64 + 1);
-    // Reserved piece by piece, since the final size is unknown.
-    loop {
-        decompressed.reserve_exact(LARGE_MESSAGE.max(decompressed.len() / 4));
-        let piece = limited.by_ref().take(LARGE_MESSAGE as u64).read_to_end(&mut decompressed);
-        let piece = piece.map_err(|error| Refusal {
-            status: StatusCode::BAD_REQUEST,
-            message: format!("body is not gzip: {error}"),
-        })?;
-        if piece == 0 {
-            break;
-        }
-        reservation.grow(piece).map_err(|error| overloaded(&error))?;
-        large.acquire_for(decompressed.len())?;
-    }
-    if decompressed.len() > MAX_MESSAGE {
-        let message = format!("message is longer than {MAX_MESSAGE} bytes once decompressed");
-        return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, message });
-    }
-    Ok(decompressed.into())
-}
-
-fn to_protobuf(
-    body: Bytes,
-    format: BodyFormat,
-    large: &mut LargeMessagePermit<'_>,
-) -> Result<Bytes, Refusal> {
-    match format {
-        BodyFormat::Protobuf => Ok(body),
-        BodyFormat::Json => {
-            large.acquire_for(body.len())?;
-            crate::otlp::json_to_protobuf(&body).map_err(|error| not_otlp(&error))
-        }
-    }
-}
-
-fn not_otlp(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal { status: StatusCode::BAD_REQUEST, message: format!("not an OTLP trace export: {error}") }
-}
-
-fn reply(partial_success: Option<ExportTracePartialSuccess>, format: BodyFormat) -> Response {
-    match (format, partial_success) {
-        (BodyFormat::Protobuf, partial_success) => {
-            let body = ExportTraceServiceResponse { partial_success }.encode_to_vec();
-            ([(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
-        }
-        (BodyFormat::Json, None) => axum::Json(json!({})).into_response(),
-        (BodyFormat::Json, Some(ExportTracePartialSuccess { rejected_spans, error_message })) => {
-            // 64-bit integers are strings in protobuf's JSON.
-            let rejected = rejected_spans.to_string();
-            let partial = json!({ "rejectedSpans": rejected, "errorMessage": error_message });
-            axum::Json(json!({ "partialSuccess": partial })).into_response()
-        }
-    }
-}
-
-fn refuse(ingest: &Ingest, refusal: &Refusal, format: BodyFormat) -> Response {
-    // The budget counts its own refusals.
-    if refusal.status != StatusCode::SERVICE_UNAVAILABLE {
-        ingest.count_refusal();
-    }
-    answer(refusal, format)
-}
-
-fn answer(refusal: &Refusal, format: BodyFormat) -> Response {
-    let Refusal { status, message } = refusal;
-    let code = match *status {
-        StatusCode::SERVICE_UNAVAILABLE => Code::ResourceExhausted,
-        status if status.is_server_error() => Code::Internal,
-        _ => Code::InvalidArgument,
-    } as i32;
+fn answer(refusal: &Refusal, format: Format) -> Response {
+    let (code, message) = (refusal.code() as i32, refusal.to_string());
     let mut response = match format {
-        BodyFormat::Protobuf => {
-            let body = RpcStatus { code, message: message.clone() }.encode_to_vec();
-            (*status, [(header::CONTENT_TYPE, "application/x-protobuf")], body).into_response()
+        Format::Protobuf => {
+            let body = RpcStatus { code, message }.encode_to_vec();
+            ([(header::CONTENT_TYPE, PROTOBUF)], body).into_response()
         }
-        BodyFormat::Json => {
-            (*status, axum::Json(json!({ "code": code, "message": message }))).into_response()
-        }
+        Format::Json => axum::Json(json!({ "code": code, "message": message })).into_response(),
     };
-    if *status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
+    *response.status_mut() = refusal.http_status();
+    let headers = response.headers_mut();
+    if let Some(after) = refusal.retry_after() {
+        headers.insert(header::RETRY_AFTER, after.as_secs().into());
+    }
+    match refusal.reason() {
+        Reason::Encoding => {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(HTTP_ENCODINGS));
+        }
+        Reason::ContentType => {
+            headers
+                .insert(header::ACCEPT, HeaderValue::from_static("application/x-protobuf, application/json"));
+        }
+        Reason::Method => {
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
+        _ => {}
     }
     response
 }

@@ -4,18 +4,43 @@ use axum::body::Body;
 use axum::http::Request;
 use tower::ServiceExt as _;
 
-use super::{MemoryBudget, http};
+use super::{Receiver, grpc, http};
 use crate::ingest::Ingest;
+
+fn receiver() -> Arc<Receiver> {
+    Arc::new(Receiver::new(Arc::new(Ingest::new(1 << 20, None)), 0))
+}
+
+fn endless() -> Body {
+    Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>())
+}
+
+fn timeouts(receiver: &Receiver) -> u64 {
+    receiver.refusals().find_map(|(reason, count)| (reason == "timeout").then_some(count)).unwrap()
+}
 
 /// The paused clock advances to the next timer while all tasks wait.
 #[tokio::test(start_paused = true)]
 async fn a_slow_sender_gets_a_retry_delay_and_is_counted() {
-    let ingest = Arc::new(Ingest::new(1 << 20, None));
-    let budget = Arc::new(MemoryBudget::for_store(0));
-    let endless = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
-    let request =
-        Request::post("/v1/traces").header("content-type", "application/json").body(endless).unwrap();
-    let reply = http::router(ingest, Arc::clone(&budget)).oneshot(request).await.unwrap();
-    assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (503, &"1".parse().unwrap()));
-    assert_eq!(budget.refused(), 1);
+    let receiver = receiver();
+    for content_type in ["application/json", "application/x-protobuf"] {
+        let request = Request::post("/v1/traces").header("content-type", content_type);
+        let request = request.body(endless()).unwrap();
+        let reply = http::router(Arc::clone(&receiver), &[]).oneshot(request).await.unwrap();
+        assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+        assert_eq!(reply.headers()["content-type"], content_type);
+    }
+    assert_eq!(timeouts(&receiver), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_sender_over_grpc_may_retry_and_is_counted() {
+    let receiver = receiver();
+    let request = Request::post("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+    let request = request.header("content-type", "application/grpc").body(endless()).unwrap();
+    let reply = grpc::router(Arc::clone(&receiver)).oneshot(request).await.unwrap();
+    let status = tonic::Status::from_header_map(reply.headers()).unwrap();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert!(tonic_types::StatusExt::get_details_retry_info(&status).is_some(), "{status}");
+    assert_eq!(timeouts(&receiver), 1);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use collector::{Error, Listeners, Settings, Snapshot, run};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -47,6 +47,7 @@ pub(crate) struct Collector {
 
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) content_type: String,
     /// Value of `content-length`; `None` for a streamed response.
     pub(crate) length: Option<usize>,
@@ -73,7 +74,7 @@ impl Collector {
         Self::run(Settings { jaeger_ui, base_path, ..settings() }).await
     }
 
-    async fn run(settings: Settings) -> Self {
+    pub(crate) async fn run(settings: Settings) -> Self {
         let listeners = Listeners::bind(&settings).await.unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -136,9 +137,38 @@ impl Collector {
     }
 
     pub(crate) async fn otlp(&self, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
-        let request = Request::builder().method(Method::POST).uri(format!("http://{}/v1/traces", self.http));
+        self.otlp_at("POST", "/v1/traces", headers, body).await
+    }
+
+    /// Sends a request to the OTLP/HTTP receiver.
+    pub(crate) async fn otlp_at(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.http));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.send(request, body.into()).await
+    }
+
+    /// Sends a gRPC request with a body of any frames. Returns the status and the headers of the reply.
+    pub(crate) async fn grpc(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (tonic::Status, HeaderMap) {
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let request = Request::post(format!("http://{}{path}", self.grpc));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
+        let status = tonic::Status::from_header_map(&trailers);
+        let status = status.or_else(|| tonic::Status::from_header_map(&head.headers));
+        (status.expect("a gRPC status"), head.headers)
     }
 
     /// Sends a loss report and asserts that it is accepted.
@@ -162,11 +192,13 @@ impl Collector {
 
     async fn send(&self, request: http::request::Builder, body: Bytes) -> Reply {
         let response = self.client.request(request.body(Full::new(body)).unwrap()).await.unwrap();
-        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let headers = response.headers().clone();
+        let header = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         Reply {
             status: response.status(),
             content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
             length: header(header::CONTENT_LENGTH).map(|length| length.parse().unwrap()),
+            headers,
             body: response.into_body().collect().await.unwrap().to_bytes(),
         }
     }
@@ -193,7 +225,7 @@ impl Collector {
 }
 
 /// Settings with free ports and a store that is large enough for any test.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let free = || "127.0.0.1:0".to_owned();
     Settings {
         listen: free(),

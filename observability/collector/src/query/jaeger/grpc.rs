@@ -33,7 +33,6 @@ use super::protocol::storage::capabilities_server::CapabilitiesServer;
 use super::protocol::storage::dependency_reader_server::DependencyReaderServer;
 use super::protocol::storage::trace_reader_server::TraceReaderServer;
 use crate::ingest::Ingest;
-use crate::receive::grpc::TraceService;
 use watched_body::WatchedBody;
 
 /// Maximum time to receive a request and to begin the reply.
@@ -56,13 +55,9 @@ const SERVING: [&str; 6] = [
     "opentelemetry.proto.collector.trace.v1.TraceService",
 ];
 
-/// Returns the services of queries and of a storage, which writes through `traces`, with health and reflection. Health is not
+/// Returns the services of queries and of a storage, which writes through the services `otlp`, with health and reflection. Health is not
 /// serving after `shutdown`.
-pub(crate) async fn router(
-    ingest: &Arc<Ingest>,
-    traces: TraceService,
-    shutdown: CancellationToken,
-) -> Router {
+pub(crate) async fn router(ingest: &Arc<Ingest>, otlp: Router, shutdown: CancellationToken) -> Router {
     macro_rules! server {
         ($server:ident, $service:expr) => {
             $server::new($service(Arc::clone(ingest)))
@@ -75,10 +70,9 @@ pub(crate) async fn router(
         .add_service(server!(QueryServiceV3, v3::QueryService))
         .add_service(server!(TraceReaderServer, storage::TraceReader))
         .add_service(server!(DependencyReaderServer, storage::DependencyReader))
-        .add_service(CapabilitiesServer::new(storage::Capabilities))
-        .add_service(traces);
+        .add_service(CapabilitiesServer::new(storage::Capabilities));
     let routes = add_reflection(add_health(routes, shutdown).await);
-    routes.prepare().into_axum_router().layer(middleware::from_fn(bounded))
+    routes.prepare().into_axum_router().merge(otlp).layer(middleware::from_fn(bounded))
 }
 
 /// Cancels a request that takes too long to be received or computed, and drops a reply whose reader stalls.

@@ -1,0 +1,96 @@
+//! Metrics, logs and profiles: accepted, because every SDK sends them by default and would report errors for ever, and not
+//! kept. Each sender is told once.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use foldhash::fast::RandomState;
+use prometheus_client::metrics::counter::Counter;
+
+use super::items::Items;
+use super::reply::PartialSuccess;
+use super::signal::Signal;
+
+/// Maximum number of senders that are remembered. When it is reached, all are forgotten, and told again.
+const MAX_SENDERS: usize = 10_000;
+
+/// Counts of what was accepted and not kept, and the senders that have been told.
+#[derive(Debug, Default)]
+pub(crate) struct Discards {
+    signals: [Discarded; Signal::ALL.len()],
+    /// Hashes of address, signal and resource.
+    told: Mutex<HashSet<u64>>,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Discarded {
+    requests: Counter,
+    items: Counter,
+    logged: AtomicBool,
+}
+
+impl Discards {
+    /// Counts a message that is not kept. Returns the answer to the first message of a sender.
+    pub(super) fn record(
+        &self,
+        signal: Signal,
+        items: &Items,
+        peer: Option<IpAddr>,
+    ) -> Option<PartialSuccess> {
+        let discarded = &self.signals[signal as usize];
+        discarded.requests.inc();
+        discarded.items.inc_by(items.count);
+        if items.count == 0 || !self.is_new(signal, items, peer) {
+            return None;
+        }
+        let message = format!(
+            "{signal} are not kept: this collector stores traces only (OTEL_{}_EXPORTER=none stops sending them)",
+            signal.as_str().to_ascii_uppercase()
+        );
+        if !discarded.logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%signal, peer = peer.map(tracing::field::display), "{message}");
+        }
+        Some(PartialSuccess { rejected: i64::try_from(items.count).unwrap_or(i64::MAX), message })
+    }
+
+    fn is_new(&self, signal: Signal, items: &Items, peer: Option<IpAddr>) -> bool {
+        let sender = self.hasher.hash_one((signal, peer, &items.resource));
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() == MAX_SENDERS {
+            told.clear();
+        }
+        told.insert(sender)
+    }
+
+    /// Returns the number of requests and of items since the start, by signal.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, [u64; 2])> {
+        let signals = Signal::ALL.into_iter().zip(&self.signals);
+        let signals = signals.filter(|(signal, _)| *signal != Signal::Traces);
+        signals
+            .map(|(signal, discarded)| (signal.as_str(), [discarded.requests.get(), discarded.items.get()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sender_is_told_once_until_too_many_are_remembered() {
+        let discards = Discards::default();
+        let tell = |number: usize| {
+            let items = Items { count: 2, resource: number.to_le_bytes().to_vec() };
+            discards.record(Signal::Logs, &items, None).map(|told| told.rejected)
+        };
+        assert_eq!([tell(0), tell(0), tell(1)], [Some(2), None, Some(2)]);
+        let empty = Items { count: 0, resource: b"other".to_vec() };
+        assert_eq!(discards.record(Signal::Logs, &empty, None), None, "nothing was discarded");
+        assert!((2..MAX_SENDERS).all(|number| tell(number).is_some()));
+        assert_eq!(tell(MAX_SENDERS), Some(2));
+        assert!(discards.told.lock().unwrap().len() <= MAX_SENDERS);
+    }
+}
