@@ -4,12 +4,13 @@
 //! its own outbound calls work until the flood ends.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::{self, ConnectionProblem};
 use crate::throttle::Throttle;
@@ -23,11 +24,15 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// Pause after a failed accept. Without it the loop would spin while no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A listener with a bound on the number of its open connections. Further connections wait in the backlog of the socket.
+/// Interval at which a further idle connection is closed while a connection waits. The one before may have been busy.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A listener with a bound on the number of its open connections. Further connections wait.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    idle: Arc<Notify>,
     limit: usize,
     full: Throttle,
     failed: Throttle,
@@ -42,6 +47,8 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// Keep it until the connection is closed.
     pub permit: OwnedSemaphorePermit,
+    /// Notifies one idle connection at a time that it has to close, because another waits.
+    pub(super) idle: Arc<Notify>,
 }
 
 impl From<TcpListener> for Acceptor {
@@ -62,7 +69,8 @@ impl Acceptor {
         let limit =
             limit.min(usize::try_from(available).unwrap_or(usize::MAX)).clamp(1, Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(limit));
-        Self { listener, permits, limit, full: Throttle::new(), failed: Throttle::new() }
+        let idle = Arc::default();
+        Self { listener, permits, idle, limit, full: Throttle::new(), failed: Throttle::new() }
     }
 
     /// Returns the address that the listener is bound to.
@@ -74,14 +82,17 @@ impl Acceptor {
         self.listener.local_addr()
     }
 
-    /// Waits for the next connection, and first for a connection to close if the bound is reached.
+    /// Waits for the next connection and, if the bound is reached, for another one to close. Idle connections of HTTP/1.1 are
+    /// closed for it, those that have been idle longest first.
     ///
-    /// Cancel safe: no connection is lost.
+    /// If the returned future is dropped, a connection that waits for another one is closed.
     pub async fn accept(&self) -> Accepted {
-        let permit = self.permit().await;
         loop {
             match self.listener.accept().await {
-                Ok((stream, peer)) => return Accepted { stream, peer, permit },
+                Ok((stream, peer)) => {
+                    let (permit, idle) = (self.permit().await, Arc::clone(&self.idle));
+                    return Accepted { stream, peer, permit, idle };
+                }
                 Err(error) => {
                     metrics::count_connection_problem(ConnectionProblem::AcceptFailed);
                     if let Some(count) = self.failed.admit() {
@@ -106,10 +117,14 @@ impl Acceptor {
                 "the maximum number of connections is reached; new connections wait"
             );
         }
-        match Arc::clone(&self.permits).acquire_owned().await {
-            Ok(permit) => permit,
-            // Nothing closes the semaphore.
-            Err(_) => std::future::pending().await,
+        let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
+        loop {
+            self.idle.notify_one();
+            if let Ok(Ok(permit)) = tokio::time::timeout(EVICTION_INTERVAL, permit.as_mut()).await {
+                // A notification that reached no connection must not close one later.
+                pin!(self.idle.notified()).enable();
+                return permit;
+            }
         }
     }
 }
@@ -141,9 +156,10 @@ mod tests {
         }
         let first = acceptor.accept().await;
         let _second = acceptor.accept().await;
-        assert!(acceptor.accept().now_or_never().is_none(), "the third connection waits");
+        let mut third = pin!(acceptor.accept());
+        assert!(third.as_mut().now_or_never().is_none(), "the third connection waits");
         drop(first);
-        let third = acceptor.accept().await;
+        let third = third.await;
         assert_eq!(third.peer, callers[2].local_addr().unwrap());
     }
 }

@@ -53,7 +53,7 @@ pub async fn serve_http2(
 }
 
 fn spawn_connection(accepted: Accepted, router: Router, max_streams: u32, connections: &GracefulShutdown) {
-    let Accepted { stream, peer, permit } = accepted;
+    let Accepted { stream, peer, permit, .. } = accepted;
     // Small responses must not wait for acknowledgements. The call fails only on a socket that is closing.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {

@@ -76,7 +76,7 @@ pub(super) async fn accept_until(
 }
 
 fn spawn_connection(accepted: Accepted, router: Router, connections: &GracefulShutdown) {
-    let Accepted { stream, peer, permit } = accepted;
+    let Accepted { stream, peer, permit, idle } = accepted;
     // Small responses must not wait for acknowledgements. The call fails only on a socket that is closing.
     let _ = stream.set_nodelay(true);
     let phase = Phase::default();
@@ -88,7 +88,7 @@ fn spawn_connection(accepted: Accepted, router: Router, connections: &GracefulSh
     });
     let mut stream = TimeoutWriter::new(stream);
     stream.set_timeout(Some(WRITE_TIMEOUT));
-    let stream = HeadTimeout::new(Box::pin(stream), on_connection);
+    let stream = HeadTimeout::new(Box::pin(stream), on_connection, idle);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
@@ -166,6 +166,40 @@ mod tests {
         assert_ne!(peer.read(&mut reply).await.unwrap(), 0);
         peer.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
         assert_eq!(closed_after(&mut peer).await.1, HEAD_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed_for_one_that_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (answer, answered) = tokio::sync::watch::channel(false);
+        let router =
+            Router::new().fallback(|| async { "ok" }).route(
+                "/busy",
+                get(move || {
+                    let mut answered = answered.clone();
+                    async move {
+                        answered.wait_for(|answered| *answered).await.map(|_| "busy").unwrap_or_default()
+                    }
+                }),
+            );
+        tokio::spawn(serve(Acceptor::new(listener, 2), router, CancellationToken::new()));
+        let call = async |path: &str| {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+            peer
+        };
+        let mut busy = call("/busy").await;
+        let mut idle = call("/").await;
+        let mut reply = [0; 1024];
+        assert_ne!(idle.read(&mut reply).await.unwrap(), 0);
+        let mut waiting = call("/").await;
+        let served = tokio::time::timeout(Duration::from_secs(10), waiting.read(&mut reply));
+        assert_ne!(served.await.expect("a place should become free").unwrap(), 0);
+        assert_eq!(idle.read(&mut reply).await.unwrap(), 0, "closed");
+        answer.send(true).unwrap();
+        let length = busy.read(&mut reply).await.unwrap();
+        assert!(reply[..length].ends_with(b"busy"), "a connection in use is not cut off");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Ends a connection on which a request head has begun and does not end.
+//! Ends a connection on which a request head has begun and does not end, or which is idle while another one waits.
 //!
 //! hyper's own timeout starts at the previous response. It must exceed the time for which clients keep idle connections, which
 //! is too long for a head that has begun: half a head holds a connection for as long.
@@ -13,6 +13,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Maximum time from the first to the last byte of a request head.
@@ -73,16 +75,19 @@ impl HttpBody for ResponseBody {
     }
 }
 
-/// A stream whose reads fail when a head takes longer than [`HEAD_TIMEOUT`].
+/// A stream whose reads fail when a head takes longer than [`HEAD_TIMEOUT`], or when the connection is evicted.
 pub(super) struct HeadTimeout<S> {
     stream: S,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
+    evicted: Pin<Box<OwnedNotified>>,
 }
 
 impl<S> HeadTimeout<S> {
-    pub(super) fn new(stream: S, phase: Phase) -> Self {
-        Self { stream, phase, deadline: Box::pin(sleep(HEAD_TIMEOUT)) }
+    /// `idle` notifies one idle connection at a time that it has to close.
+    pub(super) fn new(stream: S, phase: Phase, idle: Arc<Notify>) -> Self {
+        let (deadline, evicted) = (Box::pin(sleep(HEAD_TIMEOUT)), Box::pin(idle.notified_owned()));
+        Self { stream, phase, deadline, evicted }
     }
 }
 
@@ -94,10 +99,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadTimeout<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Pending if self.phase.0.load(Relaxed) == HEAD => {
-                ready!(self.deadline.as_mut().poll(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
+            Poll::Pending => match self.phase.0.load(Relaxed) {
+                HEAD => {
+                    ready!(self.deadline.as_mut().poll(cx));
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                }
+                IDLE => {
+                    ready!(self.evicted.as_mut().poll(cx));
+                    Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+                }
+                _ => Poll::Pending,
+            },
             polled => {
                 let begins = || self.phase.0.compare_exchange(IDLE, HEAD, Relaxed, Relaxed).is_ok();
                 if buf.filled().len() > before && begins() {
