@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::*;
-use crate::api::{SearchReply, Subject, Subjects, Token, Tutor, Tutors, User};
+use crate::api::{SearchReply, Subject, Subjects, Token, Tutor, Tutors, User, UserQuery};
 use crate::app::parse;
 use crate::{cache, dataset, peer};
 
@@ -54,8 +54,11 @@ impl Search {
 }
 
 /// Returns the only user, as the booking service does.
-async fn user() -> axum::Json<User> {
-    axum::Json(User { student_id: 1, password_hash: dataset::seeded_hash() })
+async fn user(Json(query): Json<UserQuery>) -> Result<axum::Json<User>> {
+    if query.username != "student1" {
+        return Err(Code::NotFound.into());
+    }
+    Ok(axum::Json(User { student_id: 1, password_hash: dataset::seeded_hash() }))
 }
 
 impl IntoResponse for Code {
@@ -99,7 +102,7 @@ impl Setup {
         };
         let search = Arc::new(search);
         let search_url = serve(search.router()).await;
-        let booking = Router::new().route("/users/student1", get(user));
+        let booking = Router::new().route("/users/find", post(user));
         let booking_url = serve(booking).await;
         let mut settings = vec!["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
         settings.extend(["--booking-url", &booking_url]);
