@@ -65,7 +65,8 @@
 //!   not fit is counted in [`metrics`] and reported to the collector (see [`contract`]). A failed export is retried for
 //!   10 s, unless the backend refused it for good.
 //! - No caller makes a span large: a value that comes from a request is cut at 256 bytes, any other at 4 KiB.
-//! - No log line is dropped. When stdout is not read and 1 MiB is buffered, logging blocks.
+//! - Log lines go to stdout, or to a file of bounded size (`LOG_FILE`). None is dropped while that accepts them: when stdout is
+//!   not read and 1 MiB is buffered, logging blocks.
 
 pub mod arguments;
 pub mod contract;
@@ -82,6 +83,7 @@ pub mod database;
 pub mod client;
 pub mod server;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -100,7 +102,10 @@ use log::json::JsonFormat;
 use log::writer::BatchWriter;
 
 pub use export::{SpanCounts, span_counts};
-pub use settings::{Endpoint, LogFilter, Sampler, Sampling, Settings};
+pub use log::file::LogFile;
+pub use settings::{
+    Endpoint, LOG_FILE_MAX_BYTES, LogFilter, MIN_LOG_FILE_BYTES, Sampler, Sampling, Settings,
+};
 pub use tracer::tracer;
 /// For [`wait_span!`].
 #[doc(hidden)]
@@ -119,6 +124,14 @@ pub enum Error {
     /// A subscriber or tracer is installed already.
     #[error("telemetry was started twice in one process")]
     AlreadyStarted,
+    /// The log file cannot be opened.
+    #[error("cannot write the log file {} (LOG_FILE)", path.display())]
+    LogFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// The system refused a thread.
     #[error("cannot start the thread that exports spans or writes log lines")]
     Thread(#[source] std::io::Error),
@@ -137,7 +150,7 @@ impl Drop for Guard {
         if let Err(error) = self.provider.shutdown_with_timeout(FLUSH_DEADLINE) {
             tracing::warn!(%error, "cannot export the last spans");
         }
-        self.writer.flush(&mut std::io::stdout());
+        self.writer.flush();
     }
 }
 
@@ -147,9 +160,11 @@ pub fn init(service: &'static str, instance: &str, settings: &Settings) -> Resul
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let provider = provider(service, instance, settings)?;
     let tracer = tracer::of(&provider);
-    let writer = BatchWriter::start(std::io::stdout()).map_err(Error::Thread)?;
+    let writer = log_writer(settings)?;
     let log_lines = tracing_subscriber::fmt::layer()
         .with_writer(writer.clone())
+        // They would be printed with a macro that panics when stderr is closed.
+        .log_internal_errors(false)
         .event_format(JsonFormat::new(service, instance))
         // Lines do not show the fields of spans, so spans need not format them.
         .fmt_fields(tracing_subscriber::fmt::format::debug_fn(|_, _, _| Ok(())))
@@ -161,6 +176,17 @@ pub fn init(service: &'static str, instance: &str, settings: &Settings) -> Resul
         .map_err(|_| Error::AlreadyStarted)?;
     tracer::set(tracer).map_err(|_| Error::AlreadyStarted)?;
     Ok(Guard { provider, writer })
+}
+
+fn log_writer(settings: &Settings) -> Result<BatchWriter, Error> {
+    let writer = match &settings.log_file {
+        Some(path) => {
+            let failed = |source| Error::LogFile { path: path.clone(), source };
+            BatchWriter::start(LogFile::open(path, settings.log_file_max_bytes).map_err(failed)?)
+        }
+        None => BatchWriter::start(std::io::stdout()),
+    };
+    writer.map_err(Error::Thread)
 }
 
 fn provider(service: &'static str, instance: &str, settings: &Settings) -> Result<SdkTracerProvider, Error> {

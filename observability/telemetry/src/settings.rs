@@ -4,15 +4,20 @@
 //! an empty `OTEL_EXPORTER_OTLP_ENDPOINT` turns the export off.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::Sampler as SdkSampler;
 use tracing_subscriber::filter::EnvFilter;
 
-use crate::arguments::{ParseError, base_url};
+use crate::arguments::{ParseError, at_least, base_url};
 use crate::attribute::MAX_VALUE_BYTES;
 
+/// Default size of a log file and its predecessor, in bytes.
+pub const LOG_FILE_MAX_BYTES: u64 = 64 << 20;
+/// Smallest size of a log file and its predecessor, in bytes.
+pub const MIN_LOG_FILE_BYTES: u64 = 64 << 10;
 const QUEUE_SIZE: usize = 65_536;
 const BATCH_SIZE: usize = 512;
 const SCHEDULE_DELAY: Duration = Duration::from_millis(200);
@@ -27,6 +32,12 @@ pub struct Settings {
     /// Filter of log lines, in the syntax of tracing-subscriber's EnvFilter
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value_t)]
     pub log_filter: LogFilter,
+    /// Log file instead of stdout; the process must be the only one that writes it [default: none]
+    #[arg(long, env = "LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Maximum size of the log file and its predecessor FILE.1 together, in bytes (at least 65536)
+    #[arg(long, env = "LOG_FILE_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = at_least(MIN_LOG_FILE_BYTES))]
+    pub log_file_max_bytes: u64,
     /// Maximum number of spans that wait for export; further spans are dropped and counted (at least 1)
     #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", value_name = "SPANS", default_value_t = QUEUE_SIZE, value_parser = positive(QUEUE_SIZE))]
     pub span_queue_size: usize,
@@ -53,6 +64,8 @@ impl Default for Settings {
         Self {
             otlp_endpoint: Endpoint::default(),
             log_filter: LogFilter::default(),
+            log_file: None,
+            log_file_max_bytes: LOG_FILE_MAX_BYTES,
             span_queue_size: QUEUE_SIZE,
             span_batch_size: BATCH_SIZE,
             span_delay: SCHEDULE_DELAY,
@@ -187,31 +200,31 @@ impl fmt::Display for LogFilter {
 
 /// Parses a number of at least 1; an empty text gives `default`.
 fn positive(default: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
-    move |text| match number(text, default)? {
-        0 => Err("must be at least 1".to_owned()),
-        number => Ok(number),
+    move |text| {
+        number(text, default).filter(|number| *number > 0).ok_or("must be a number of at least 1".to_owned())
     }
 }
 
 /// Parses a number of bytes; an empty text gives the default.
 fn value_length(text: &str) -> Result<usize, String> {
-    number(text, MAX_VALUE_BYTES)
+    number(text, MAX_VALUE_BYTES).ok_or("must be a number of bytes".to_owned())
 }
 
 /// Parses milliseconds.
 fn schedule_delay(text: &str) -> Result<Duration, String> {
-    number(text, SCHEDULE_DELAY.as_millis() as u64).map(Duration::from_millis)
+    let milliseconds = number(text, SCHEDULE_DELAY.as_millis() as u64);
+    milliseconds.map(Duration::from_millis).ok_or("must be a number of milliseconds".to_owned())
 }
 
 /// Parses a number from 0 to 1.
 fn ratio(text: &str) -> Result<f64, String> {
-    let ratio = number(text, 1.0)?;
-    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("must be from 0 to 1".to_owned()) }
+    let ratio = number(text, 1.0).filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or("must be a number from 0 to 1".to_owned())
 }
 
-fn number<T: FromStr<Err: fmt::Display>>(text: &str, default: T) -> Result<T, String> {
+fn number<T: FromStr>(text: &str, default: T) -> Option<T> {
     let text = text.trim();
-    if text.is_empty() { Ok(default) } else { text.parse().map_err(|error: T::Err| error.to_string()) }
+    if text.is_empty() { Some(default) } else { text.parse().ok() }
 }
 
 #[cfg(test)]
