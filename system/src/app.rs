@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use telemetry::arguments::address;
@@ -53,7 +53,7 @@ pub struct Settings {
     )]
     pub(crate) max_connections: u64,
     /// Stop when standard input closes, so that a parent process that is killed leaves no child behind
-    #[arg(long, env = "STOP_WITH_STDIN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "STOP_WITH_STDIN", value_parser = BoolishValueParser::new())]
     pub stop_with_stdin: bool,
     /// Telemetry.
     #[command(flatten)]

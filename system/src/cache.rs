@@ -14,6 +14,7 @@ use moka::Expiry;
 use moka::future::Cache;
 use rand::Rng as _;
 use serde_json::value::RawValue;
+use telemetry::arguments::at_least;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{CacheEntry, StatusReply};
@@ -41,8 +42,8 @@ const JITTER: f64 = 0.1;
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Cache)))]
 pub struct Settings {
-    /// Maximum size of all entries, in bytes
-    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
+    /// Maximum size of all entries, in bytes (at least 65536)
+    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES", default_value_t = 32 << 20, value_parser = at_least(64_u64 << 10))]
     cache_max_bytes: u64,
     /// Process.
     #[command(flatten)]

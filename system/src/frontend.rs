@@ -13,7 +13,7 @@ use crate::role::Role;
 #[command(mut_args(app::Settings::defaults(Role::Frontend)))]
 pub struct Settings {
     /// Public port of the balancer, which the page calls on its own host
-    #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = Role::Balancer.port())]
+    #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = Role::Balancer.port(), value_parser = clap::value_parser!(u16).range(1..))]
     api_port: u16,
     /// Process.
     #[command(flatten)]

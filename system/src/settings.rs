@@ -28,6 +28,16 @@ pub enum Error {
         /// What is wrong with the value.
         reason: String,
     },
+    /// Variables of PostgreSQL's clients changed the connection to the database.
+    #[error(
+        "{names} of the environment change the connection to the database: unset them, or set them in DATABASE_URL"
+    )]
+    ClientVariables {
+        /// The variables.
+        names: String,
+        /// The error of the connection.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file that holds a secret cannot be read.
     #[error("{name}_FILE={}: cannot read the file", path.display())]
     Unreadable {
@@ -102,18 +112,16 @@ pub(crate) fn milliseconds(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     move |text| {
-        let number: u64 = text.trim().parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
-        if range.contains(&number) {
-            Ok(Duration::from_millis(number))
-        } else {
-            Err(format!("must be from {} to {} milliseconds", range.start(), range.end()))
-        }
+        let number = text.trim().parse().ok().filter(|number| range.contains(number));
+        let expected =
+            || format!("must be a number of milliseconds from {} to {}", range.start(), range.end());
+        number.map(Duration::from_millis).ok_or_else(expected)
     }
 }
 
 /// Parses a number of seconds.
-pub(crate) fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.trim().parse().map(Duration::from_secs)
+pub(crate) fn seconds(text: &str) -> Result<Duration, &'static str> {
+    text.trim().parse().map(Duration::from_secs).map_err(|_| "must be a number of seconds")
 }
 
 #[cfg(test)]
@@ -130,7 +138,7 @@ mod tests {
     fn milliseconds_outside_their_range_are_rejected() {
         let parse = milliseconds(3_000..=600_000);
         assert_eq!(parse("3000"), Ok(Duration::from_secs(3)));
-        assert_eq!(parse("500").unwrap_err(), "must be from 3000 to 600000 milliseconds");
+        assert_eq!(parse("500").unwrap_err(), "must be a number of milliseconds from 3000 to 600000");
         assert!(parse("ten").is_err());
     }
 

@@ -10,11 +10,8 @@ pub struct BasePath(String);
 
 /// A text that is not a base path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path:?} is not a base path: {reason}")]
-pub struct ParseBasePathError {
-    path: String,
-    reason: &'static str,
-}
+#[error("expected a path such as /jaeger: {0}")]
+pub struct ParseBasePathError(&'static str);
 
 /// First segments of paths that are served at the root regardless of the base path.
 const RESERVED: [&str; 3] = ["api", "health", "metrics"];
@@ -30,7 +27,7 @@ impl FromStr for BasePath {
     type Err = ParseBasePathError;
 
     fn from_str(path: &str) -> Result<Self, ParseBasePathError> {
-        let reject = |reason| Err(ParseBasePathError { path: path.to_owned(), reason });
+        let reject = |reason| Err(ParseBasePathError(reason));
         if path.is_empty() {
             return Ok(Self::default());
         }

@@ -1,6 +1,8 @@
 //! Parsers of clap arguments that several processes share: addresses, base URLs, renamed variables, empty variables.
 
 use std::ffi::OsStr;
+use std::fmt;
+use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -32,19 +34,32 @@ pub fn base_url(text: &str) -> Result<String, ParseError> {
     let authority = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').parse::<Authority>());
     match authority {
         // A password in a URL would reach the logs.
-        Some(Ok(authority)) if !authority.host().is_empty() && !authority.as_str().contains('@') => {
+        Some(Ok(authority)) if is_server(&authority) && !authority.as_str().contains('@') => {
             Ok(format!("http://{authority}"))
         }
         _ => Err(ParseError::BaseUrl),
     }
 }
 
+/// Returns whether the authority has a host, and no port or one from 1 to 65535.
+fn is_server(authority: &Authority) -> bool {
+    let has_port = authority.as_str().len() > authority.host().len();
+    !authority.host().is_empty() && (!has_port || authority.port_u16().is_some_and(|port| port > 0))
+}
+
 /// Parses a number of at least 1.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.trim().parse() {
-        Ok(0) => Err("must be at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(error.to_string()),
+    at_least(1)(text)
+}
+
+/// Returns a parser of a number of at least `minimum`.
+pub fn at_least<T>(minimum: T) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Copy + fmt::Display + Send + Sync + 'static,
+{
+    move |text| match text.trim().parse() {
+        Ok(number) if number >= minimum => Ok(number),
+        _ => Err(format!("must be a number of at least {minimum}")),
     }
 }
 
@@ -142,7 +157,10 @@ mod tests {
         let mut command = Command::new("test").subcommand(Command::new("serve").arg(number));
         let error = command.try_get_matches_from_mut(["test", "serve", "--size", "0"]).unwrap_err();
         let text = with_variable(error, &command).to_string();
-        assert!(text.contains("must be at least 1") && text.contains("TEST_SIZE sets --size"), "{text}");
+        assert!(
+            text.contains("must be a number of at least 1") && text.contains("TEST_SIZE sets --size"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -153,6 +171,9 @@ mod tests {
             "cache:8010",
             "http://",
             "http://:8010",
+            "http://cache:",
+            "http://cache:0",
+            "http://cache:65536",
             "https://cache:8010",
             "http://cache:8010/path",
             "http://user:password@cache:8010",

@@ -8,12 +8,16 @@ struct Serve {
     role: Settings,
 }
 
-/// The variables that `serve ROLE` reads, telemetry aside.
+/// The variables that the help text of `serve ROLE` lists, telemetry aside.
 fn variables(role: Role) -> Vec<String> {
     let command = Serve::command();
     let command = command.find_subcommand(role.command()).unwrap();
-    let names = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
-    names.filter(|name| !name.starts_with("OTEL_") && *name != "RUST_LOG").map(str::to_owned).collect()
+    let names =
+        command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(|arg| arg.get_env()?.to_str());
+    let telemetry = |name: &str| {
+        name.starts_with("OTEL_") || ["RUST_LOG", "LOG_FILE", "LOG_FILE_MAX_BYTES"].contains(&name)
+    };
+    names.filter(|name| !telemetry(name)).map(str::to_owned).collect()
 }
 
 #[test]

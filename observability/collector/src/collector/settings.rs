@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use telemetry::arguments::{Empty, Renamed, address, at_least_one, base_url};
+use telemetry::arguments::{Empty, Renamed, address, at_least, base_url};
 
 use crate::base_path::BasePath;
 use crate::receive::CorsOrigin;
@@ -64,13 +64,13 @@ pub struct Settings {
     /// OTLP/gRPC endpoint that receives a copy of every accepted message [default: none]
     #[arg(long, env = "OTLP_FORWARD_ENDPOINT", value_name = "URL", value_parser = base_url)]
     pub otlp_forward_endpoint: Option<String>,
-    /// Memory limit of the stored traces and histograms, in bytes (at least 1)
+    /// Memory limit of the stored traces and histograms, in bytes (at least 65536)
     #[arg(
         long,
         env = "COLLECTOR_STORE_MAX_BYTES",
         value_name = "BYTES",
         default_value_t = STORE_MAX_BYTES,
-        value_parser = at_least_one
+        value_parser = at_least(64_usize << 10)
     )]
     pub store_max_bytes: usize,
     /// Path below which a reverse proxy serves the pages and the query API, such as /jaeger [default: the root]
@@ -169,7 +169,7 @@ mod tests {
             ["--cors-origins", "https://shop.example,https://*.example"],
             ["--max-connections", "0"],
             ["--otlp-forward-endpoint", "jaeger:4317"],
-            ["--store-max-bytes", "0"],
+            ["--store-max-bytes", "65535"],
             ["--base-path", "jaeger/"],
             ["--renamed-base-path", "/jaeger"],
         ] {
