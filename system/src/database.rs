@@ -9,9 +9,13 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection as _, FromRow, PgConnection, PgPool, Postgres};
 
+mod client_variables;
+
 use crate::app::{Error, Readiness};
 use crate::error::{Code, Problem};
 use crate::settings::{self, Secret};
+
+pub use client_variables::ClientVariables;
 
 /// Connections of one role. Enough to keep two cores busy; with more, statements would queue inside PostgreSQL, where no
 /// span shows the wait.
@@ -40,6 +44,9 @@ pub struct Settings {
     /// File that contains the URL of the database; takes precedence over --database-url
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     database_url_file: Option<PathBuf>,
+    /// Variables of PostgreSQL's clients.
+    #[command(flatten)]
+    variables: ClientVariables,
 }
 
 impl Settings {
@@ -47,7 +54,8 @@ impl Settings {
     pub(crate) async fn connect(&self, request: Duration) -> Result<PgPool, Error> {
         let (value, file) = (self.database_url.as_ref(), self.database_url_file.as_deref());
         let url = settings::secret("DATABASE_URL", value, file, URL_HINT)?;
-        open(url.expose(), &Timeouts::within(request)).await
+        let opened = open(url.expose(), &Timeouts::within(request)).await;
+        opened.map_err(|error| self.variables.explain(url.expose(), error))
     }
 }
 
@@ -85,13 +93,7 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
 }
 
 async fn open(url: &str, timeouts: &Timeouts) -> Result<PgPool, Error> {
-    // sqlx accepts any scheme, and its errors quote parts of the URL, which is a secret.
-    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    let server = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
-    let server = server.ok_or_else(|| settings::Error::Invalid {
-        name: "DATABASE_URL",
-        reason: "must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE".into(),
-    })?;
+    let server = connect_options(url)?;
     let give_up = tokio::time::Instant::now() + START_TIMEOUT;
     let mut connection = loop {
         match PgConnection::connect_with(&server).await {
@@ -137,12 +139,28 @@ fn pool(timeouts: &Timeouts) -> PgPoolOptions {
         })
 }
 
+/// Parses the URL of a database.
+///
+/// # Errors
+///
+/// Fails if `url` is not one of PostgreSQL. The error does not contain the URL, which has a password.
+pub fn connect_options(url: &str) -> Result<PgConnectOptions, Error> {
+    // sqlx accepts any scheme, and its errors quote parts of the URL.
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let options = PgConnectOptions::from_str(url).ok().filter(|_| is_postgres);
+    let invalid = || settings::Error::Invalid {
+        name: "DATABASE_URL",
+        reason: "must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE".into(),
+    };
+    Ok(options.ok_or_else(invalid)?)
+}
+
 /// Returns whether the database may accept connections soon: no process listens yet, or PostgreSQL reports that it is
 /// starting or stopping (SQLSTATE 57P).
 fn is_starting(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
         Some(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        None => !matches!(error, sqlx::Error::Configuration(_)),
+        None => !matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)),
     }
 }
 
