@@ -1,12 +1,13 @@
 //! The bundle: the folder of files that describes a run, written and read.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 use collector::trace::Trace;
+use nix::sys::statvfs::statvfs;
 
 pub(crate) mod collector_files;
 mod latency_files;
@@ -14,20 +15,45 @@ pub(crate) mod schema;
 
 use crate::drive::DriveOutcome;
 use crate::measure::RequestKind;
+use crate::terminal;
 use collector_files::CollectorArchive;
 use latency_files::{exemplars, interval_log, percentile_file, slug};
 use schema::{Phase, Run, SCHEMA};
 
-/// Creates the folder that holds the bundles and checks that it is writable.
-pub(crate) fn create_parent(out: &Path) -> anyhow::Result<()> {
+/// Space of a bundle without its traces: mostly the report with its plots.
+const BUNDLE_BYTES: u64 = 8 << 20;
+/// Space of the compressed trace of one request, rounded up.
+const TRACE_BYTES: u64 = 2 << 10;
+
+/// Creates the folder that holds the bundles. Checks that it is writable and has space for the bundle of a run.
+pub(crate) fn prepare_parent(out: &Path, requests: usize) -> anyhow::Result<()> {
     let made = fs::create_dir_all(out).and_then(|()| tempfile::tempfile_in(out));
-    made.map(drop)
-        .with_context(|| format!("cannot write to the folder {} (choose another with --out)", out.display()))
+    made.map(drop).with_context(|| {
+        format!("cannot write to the folder {} (choose another with --out)", out.display())
+    })?;
+    ensure_space(out, BUNDLE_BYTES + TRACE_BYTES * requests as u64)
+}
+
+/// Fails if the file system of `folder` has less than `needed` bytes of free space.
+fn ensure_space(folder: &Path, needed: u64) -> anyhow::Result<()> {
+    let system =
+        statvfs(folder).with_context(|| format!("cannot read the free space of {}", folder.display()))?;
+    #[allow(clippy::useless_conversion, reason = "the type of a count of blocks depends on the platform")]
+    let free = u64::from(system.blocks_available()).saturating_mul(system.fragment_size());
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    anyhow::ensure!(
+        free >= needed,
+        "the folder {} has {} MiB of free space, but the bundle may need {} MiB (choose another folder with --out)",
+        folder.display(),
+        free >> 20,
+        mib(needed)
+    );
+    Ok(())
 }
 
 /// A run and its folder.
 pub(crate) struct Bundle {
-    /// `runs/<start>-<profile>-<seed>`.
+    /// `runs/<start>-<profile>-<seed>`, with a number if that is taken.
     pub(crate) folder: PathBuf,
     /// `run.json`.
     pub(crate) run: Run,
@@ -36,46 +62,33 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// Creates a bundle in a new folder below `out`.
-    pub(crate) fn new(out: &Path, run: Run, slow: Option<Trace>) -> anyhow::Result<Self> {
+    /// Creates a bundle that [`Bundle::write`] writes to a new folder below `out`.
+    pub(crate) fn new(out: &Path, run: Run, slow: Option<Trace>) -> Self {
         let start = run.started_at.format("%Y%m%dT%H%M%SZ");
-        let name = format!("{start}-{}-{}", run.profile.name(), run.seed);
-        // Two runs of one seed may start in the same second. The new folder is empty; the complete bundle replaces it.
-        for folder in std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}.{number}"))) {
-            let folder = out.join(folder);
-            match fs::create_dir(&folder) {
-                Ok(()) => return Ok(Bundle { folder, run, slow }),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot create the folder {}", folder.display()));
-                }
-            }
-        }
-        bail!("no free folder name for {name}")
+        let folder = out.join(format!("{start}-{}-{}", run.profile.name(), run.seed));
+        Bundle { folder, run, slow }
     }
 
-    /// Returns the text of `run.json`.
+    /// Returns the text of `run.json`, which is safe to print on a terminal.
     pub(crate) fn json(&self) -> anyhow::Result<String> {
-        Ok(serde_json::to_string_pretty(&self.run)?)
+        let json = serde_json::to_string_pretty(&self.run)?;
+        Ok(terminal::escaped_json(&json).into_owned())
     }
 
     /// Writes every file to a temporary folder and renames it, so that a bundle is complete or absent. `html` is the rendered
-    /// report.
+    /// report. If the folder exists, because two runs of one seed started in the same second, the next free name is used.
     pub(crate) fn write(
-        &self,
+        &mut self,
         driven: &DriveOutcome,
         archive: &CollectorArchive,
         html: &str,
     ) -> anyhow::Result<()> {
         let out = self.folder.parent().unwrap_or(Path::new("."));
-        let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out)?;
-        self.write_files(unfinished.path(), driven, archive, html)
-            .with_context(|| format!("cannot write the bundle {}", self.folder.display()))?;
-        // Only the owner can read a temporary folder.
-        fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        fs::rename(unfinished.path(), &self.folder)
-            .with_context(|| format!("cannot rename the bundle to {}", self.folder.display()))?;
+        let failed = || format!("the bundle was not written to the folder {}", self.folder.display());
+        let unfinished =
+            tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out).with_context(failed)?;
+        self.write_files(unfinished.path(), driven, archive, html).with_context(failed)?;
+        self.folder = rename_to_free(unfinished.path(), &self.folder).with_context(failed)?;
         // After the rename nothing is left to remove.
         let _ = unfinished.keep();
         Ok(())
@@ -110,7 +123,13 @@ impl Bundle {
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let file = folder.join("run.json");
-        let text = fs::read(&file).with_context(|| format!("no run at {}", path.display()))?;
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                bail!("no run at {}: {} does not exist", path.display(), file.display())
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+        };
         let parsed = serde_json::from_slice::<serde_json::Value>(&text);
         let schema = parsed.with_context(|| format!("{} is damaged", file.display()))?["schema"].clone();
         anyhow::ensure!(
@@ -124,3 +143,24 @@ impl Bundle {
         Ok(Bundle { folder: folder.to_owned(), run, slow })
     }
 }
+
+/// Renames a folder to `wanted`, or to `wanted.2`, `wanted.3` … if that exists. Returns the new path.
+fn rename_to_free(folder: &Path, wanted: &Path) -> io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let mut target = wanted.as_os_str().to_owned();
+        if number > 1 {
+            target.push(format!(".{number}"));
+        }
+        // A rename replaces an empty folder, but not one with files.
+        match fs::rename(folder, &target) {
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
+                number += 1;
+            }
+            renamed => return renamed.map(|()| target.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use reqwest::header::HeaderMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::http_client;
 use crate::measure::{DelayCause, Measured, Recorder};
 use crate::plan::{self, Journey, PlannedJourney};
 
@@ -190,11 +191,10 @@ impl Dispatcher {
 
 /// Returns the client that all users share. Goose's own builder does not offer all of these settings.
 fn http(timeout: Duration, headers: HeaderMap) -> anyhow::Result<reqwest::Client> {
-    let client = reqwest::Client::builder()
+    let client = http_client::builder()
         .default_headers(headers)
         .timeout(timeout)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
-        .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .build()?;
     Ok(client)

@@ -2,6 +2,7 @@
 //!
 //! The modules are listed from the lowest layer to the highest. Each module uses only modules above it in the list:
 //!
+//! - `http_client`, `terminal`: requests of the workbench; text on stdout and stderr
 //! - `usage`, `stop`: usage errors; signals
 //! - `stack`: every role as its own process, and PostgreSQL
 //! - `plan`: due time and content of each request
@@ -15,6 +16,10 @@
 //! - `run`: the steps of a load run
 //! - `commands`: one file for each subcommand
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic: use crate::terminal")]
+
+mod http_client;
+mod terminal;
 mod usage;
 mod stop;
 mod stack;
@@ -29,6 +34,7 @@ mod transfer;
 mod run;
 mod commands;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -98,7 +104,10 @@ fn main() -> ExitCode {
     let mut command = ignore_empty_variables(Cli::command(), &EMPTY_HAS_A_MEANING);
     let matches = command.try_get_matches_from_mut(std::env::args_os());
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = cli.unwrap_or_else(|error| with_variable(error, &command).exit());
+    let cli = match cli {
+        Ok(cli) => cli,
+        Err(error) => return print_help_or_error(&with_variable(error, &command)),
+    };
     let done = match cli.command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),
@@ -112,9 +121,21 @@ fn main() -> ExitCode {
         Command::Keep(arguments) => block_on(keep::keep(&arguments)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        terminal::notice(format_args!("error: {}", terminal::describe(&error)));
         ExitCode::from(if is_usage(&error) { 2 } else { 1 })
     })
+}
+
+/// Prints a help text or an error of clap. Returns the exit status.
+fn print_help_or_error(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(failed) if !error.use_stderr() && failed.kind() != ErrorKind::BrokenPipe => {
+            let reason = terminal::os_reason(&failed);
+            terminal::notice(format_args!("error: cannot write to stdout: {reason}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
 }
 
 /// Runs a command that mostly waits on a single-threaded runtime.
@@ -129,5 +150,6 @@ fn is_usage(error: &anyhow::Error) -> bool {
             || cause.downcast_ref().is_some_and(system::app::Error::is_usage)
             || cause.downcast_ref().is_some_and(collector::Error::is_usage)
             || cause.downcast_ref().is_some_and(stack::Error::is_usage)
+            || matches!(cause.downcast_ref(), Some(telemetry::Error::LogFile { .. }))
     })
 }

@@ -17,8 +17,8 @@ use crate::drive::{DriveOutcome, DriveProgress, Driver, Workload};
 use crate::measure::Measured;
 use crate::measure::validity::{MachineMonitor, Validity};
 use crate::plan::{Mix, PlanSpec};
-use crate::report;
 use crate::usage::UsageError;
+use crate::{http_client, report, terminal};
 
 mod ledger;
 mod notifications;
@@ -37,6 +37,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of requests to the collector and of the booking check.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A run that has ended.
+pub(crate) struct FinishedRun {
+    pub(crate) bundle: Bundle,
+    /// Whether the bundle was written; the report can be printed in any case.
+    pub(crate) saved: anyhow::Result<()>,
+}
+
 /// The results of a run before they are summarized.
 struct Results {
     driven: DriveOutcome,
@@ -52,13 +59,13 @@ pub(crate) async fn run(
     options: &RunOptions,
     endpoints: &Endpoints,
     stop: &CancellationToken,
-) -> anyhow::Result<Bundle> {
+) -> anyhow::Result<FinishedRun> {
     let settings = telemetry_settings(&endpoints.otlp, options.sampling)?;
     let telemetry = telemetry::init("loadtest", "loadtest", &settings).context("cannot start telemetry")?;
-    let bundle = steps(options, endpoints, stop).await;
+    let finished = steps(options, endpoints, stop).await;
     // Dropping the guard blocks until the last spans are exported.
     tokio::task::spawn_blocking(move || drop(telemetry)).await?;
-    bundle
+    finished
 }
 
 /// Runs the steps of a run in order.
@@ -66,16 +73,16 @@ async fn steps(
     options: &RunOptions,
     endpoints: &Endpoints,
     stop: &CancellationToken,
-) -> anyhow::Result<Bundle> {
+) -> anyhow::Result<FinishedRun> {
     // Check the target, the collector and the output folder before anything is measured.
-    let http = reqwest::Client::builder().timeout(QUERY_TIMEOUT).build()?;
+    let http = http_client::builder().timeout(QUERY_TIMEOUT).build()?;
     let collector = CollectorClient::new(&endpoints.collector, http.clone());
     preflight::check(&http, &collector, endpoints).await.map_err(UsageError)?;
-    bundle::create_parent(&options.out).map_err(UsageError)?;
 
     // Plan.
     let workload = plan(options, endpoints)?;
     let due = summary::due(&workload);
+    bundle::prepare_parent(&options.out, due.requests()).map_err(UsageError)?;
 
     // Log in and warm up.
     let figures = Arc::new(DriveProgress::default());
@@ -109,17 +116,20 @@ async fn steps(
     // Collect traces and analyse.
     let selected = SelectedTraces::fetch(&collector, &driven.measured).await;
     let archive = CollectorArchive::fetch(&collector).await.unwrap_or_else(|error| {
-        eprintln!("the bundle has no traces, because the collector does not return them: {error:#}");
+        let why = terminal::describe(&error);
+        terminal::notice(format_args!(
+            "the bundle has no traces, because the collector does not return them: {why}"
+        ));
         CollectorArchive::default()
     });
     let results = Results { driven, validity, hops, bookings, ledger };
     let run = summary::summarize(options, endpoints, &due, &results, &selected);
 
     // Write the bundle and the report.
-    let bundle = Bundle::new(&options.out, run, selected.slow)?;
+    let mut bundle = Bundle::new(&options.out, run, selected.slow);
     let html = report::html(&bundle, &report::curves(&results.driven.measured));
-    bundle.write(&results.driven, &archive, &html)?;
-    Ok(bundle)
+    let saved = bundle.write(&results.driven, &archive, &html);
+    Ok(FinishedRun { bundle, saved })
 }
 
 /// Plans the journeys. Fails if no request is due.

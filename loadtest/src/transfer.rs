@@ -15,13 +15,15 @@ use clap::ValueEnum;
 use collector::trace::TraceId;
 use system::role::Role;
 
+use crate::http_client::server_url;
+
 pub(crate) use export::export;
 pub(crate) use import::import;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// URL of the collector's query API
-    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = Role::Collector.url())]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = Role::Collector.url(), value_parser = server_url)]
     collector: String,
     /// Export only this trace; may be repeated
     #[arg(long = "trace", value_name = "ID")]
@@ -45,7 +47,7 @@ enum Format {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
     /// URL of the OTLP/HTTP receiver
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318", value_parser = server_url)]
     otlp: String,
     /// Files of OTLP JSON or Jaeger UI JSON, plain or compressed with zstd or gzip; - is stdin
     #[arg(value_name = "FILE", required = true)]

@@ -2,5 +2,5 @@
 
 /// An error that other arguments or another configuration would avoid.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
+#[error(transparent)]
 pub(crate) struct UsageError(pub(crate) anyhow::Error);

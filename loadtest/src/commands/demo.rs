@@ -1,6 +1,5 @@
 //! `workbench demo`: starts the system, loads it, prints where the time went, stops it.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::stack_arguments::StackArgs;
 use super::{load, up};
 use crate::run::{self, Endpoints, RunOptions, TraceTrust};
 use crate::stack::{Addresses, Options, PortChoice, Stack};
-use crate::stop;
+use crate::{stop, terminal};
 
 /// The arguments of `workbench demo`.
 #[derive(Debug, Args)]
@@ -42,12 +41,13 @@ async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let interrupted = stop::on_signal()?;
     let options = arguments.options();
     let start = Instant::now();
-    eprintln!("starting PostgreSQL and ten role processes");
+    terminal::notice("starting PostgreSQL and ten role processes");
     let mut stack = tokio::select! {
         started = Stack::start(&options) => started?,
         () = interrupted.cancelled() => return Ok(ExitCode::FAILURE),
     };
-    eprintln!("ready after {:.1} s; logs: {}", start.elapsed().as_secs_f64(), stack.addresses().logs());
+    let logs = stack.addresses().logs();
+    terminal::notice(format_args!("ready after {:.1} s; logs: {logs}", start.elapsed().as_secs_f64()));
     let done = load_stack(arguments, &mut stack, &interrupted).await;
     let stopped = up::stop(stack).await;
     let code = done?;
@@ -68,13 +68,12 @@ async fn load_stack(
             bail!("interrupted twice: no bundle was written");
         }
     };
-    load::print(&finished, arguments.options.json)?;
-    std::io::stdout().flush()?;
+    let concluded = load::conclude(finished, arguments.options.json);
     if arguments.keep_up {
-        eprintln!("\n{}\n\nPress Ctrl-C to stop the system.", stack.addresses());
+        terminal::notice(format_args!("\n{}\n\nPress Ctrl-C to stop the system.", stack.addresses()));
         up::run_until_interrupted(stack, interrupted).await?;
     }
-    Ok(load::exit_code(&finished))
+    concluded
 }
 
 fn endpoints(arguments: &Demo, addresses: Addresses) -> Endpoints {

@@ -7,16 +7,30 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::http_client::server_url;
+use crate::usage::UsageError;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Fails unless `GET /health/ready` at `address` (host and port) returns 200.
+/// Fails unless `GET /health/ready` at `address` (host and port, or a URL) returns 200.
 pub(crate) fn health(address: &str) -> anyhow::Result<()> {
-    let status = status_line(address).with_context(|| format!("cannot reach {address}"))?;
+    let address = host_and_port(address)?;
+    let status = status_line(&address).with_context(|| format!("cannot reach {address}"))?;
     match status.split(' ').nth(1) {
         Some("200") => Ok(()),
         _ => bail!("{address} is not ready: {status}"),
+    }
+}
+
+/// Returns the host and port of a URL or of an address without a scheme.
+fn host_and_port(text: &str) -> Result<String, UsageError> {
+    let expected = || UsageError(anyhow!("{text} is not an address: expected HOST:PORT"));
+    let url: reqwest::Url = server_url(text).ok().and_then(|url| url.parse().ok()).ok_or_else(expected)?;
+    match (url.scheme(), url.host_str(), url.port_or_known_default()) {
+        ("http", Some(host), Some(port)) => Ok(format!("{host}:{port}")),
+        _ => Err(expected()),
     }
 }
 
@@ -68,6 +82,15 @@ mod tests {
     fn rejects_a_role_that_is_not_ready() {
         let error = outcome("503 Service Unavailable").0.unwrap_err().to_string();
         assert!(error.ends_with("is not ready: HTTP/1.1 503 Service Unavailable"), "{error}");
+    }
+
+    #[test]
+    fn accepts_a_url_in_place_of_an_address() {
+        assert_eq!(host_and_port("http://127.0.0.1:8000/").unwrap(), "127.0.0.1:8000");
+        assert_eq!(host_and_port("[::1]:8000").unwrap(), "[::1]:8000");
+        for text in ["", "host:port", "https://127.0.0.1:8000"] {
+            host_and_port(text).unwrap_err();
+        }
     }
 
     #[test]

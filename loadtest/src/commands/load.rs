@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::bundle::Bundle;
-use crate::run::{self, Endpoints, RunOptions};
-use crate::{report, stop};
+use crate::run::{self, Endpoints, FinishedRun, RunOptions};
+use crate::{report, stop, terminal};
 
 /// The arguments of `workbench load`.
 #[derive(Clone, Debug, Args)]
@@ -28,22 +27,27 @@ pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
             again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("interrupted twice: no bundle was written"))),
         }
     })?;
-    print(&finished, arguments.options.json)?;
-    Ok(exit_code(&finished))
+    conclude(finished, arguments.options.json)
 }
 
-/// Prints the report, or `run.json`.
-pub(crate) fn print(bundle: &Bundle, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", bundle.json()?);
+/// Prints the report, or `run.json`, whether or not the bundle was written. Returns exit status 0 if the run passed,
+/// otherwise 1.
+pub(crate) fn conclude(finished: FinishedRun, json: bool) -> anyhow::Result<ExitCode> {
+    let FinishedRun { bundle, saved } = finished;
+    let text = if json {
+        bundle.json()? + "\n"
     } else {
-        print!("{}", report::text(bundle));
-        println!("\nbundle: {}", bundle.folder.display());
+        let folder = match &saved {
+            Ok(()) => format!("\nbundle: {}\n", terminal::escaped(&bundle.folder.to_string_lossy())),
+            Err(_) => String::new(),
+        };
+        report::text(&bundle) + &folder
+    };
+    // The result of the run does not depend on who reads the report.
+    if let Err(error) = terminal::print(&text) {
+        let reason = terminal::os_reason(&error);
+        terminal::notice(format_args!("error: cannot write the report to stdout: {reason}"));
     }
-    Ok(())
-}
-
-/// Returns exit status 0 if the run passed, otherwise 1.
-pub(crate) fn exit_code(bundle: &Bundle) -> ExitCode {
-    ExitCode::from(if bundle.run.passed { 0 } else { 1 })
+    saved?;
+    Ok(ExitCode::from(if bundle.run.passed { 0 } else { 1 }))
 }

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::bundle::Bundle;
-use crate::report;
 use crate::usage::UsageError;
+use crate::{report, terminal};
 
 /// The arguments of `workbench report`.
 #[derive(Clone, Debug, Args)]
@@ -26,16 +26,15 @@ pub(crate) struct Report {
 /// Prints the report as text, JSON or HTML.
 pub(crate) fn report(arguments: &Report) -> anyhow::Result<ExitCode> {
     let bundle = Bundle::read(&arguments.run).map_err(UsageError)?;
-    if arguments.json {
-        println!("{}", bundle.json()?);
+    let printed = if arguments.json {
+        terminal::print(&(bundle.json()? + "\n"))
     } else if arguments.html {
         let file = bundle.folder.join("report.html");
-        print!(
-            "{}",
-            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?
-        );
+        let html = std::fs::File::open(&file).with_context(|| format!("cannot read {}", file.display()));
+        terminal::print_from(html.map_err(UsageError)?)
     } else {
-        print!("{}", report::text(&bundle));
-    }
+        terminal::print(&report::text(&bundle))
+    };
+    printed.context("cannot write to stdout")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
 use crate::stack::secret::random;
+use crate::usage::UsageError;
 
 /// Writes the missing files.
 pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
@@ -21,9 +22,9 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
 /// Writes the file atomically, unless it exists.
 fn write_once(folder: &Path, name: &str, content: &str) -> anyhow::Result<()> {
     let path = folder.join(name);
-    let mut file =
-        NamedTempFile::new_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
-    file.write_all(content.as_bytes())?;
+    let failed = || format!("cannot write to the folder {}", folder.display());
+    let mut file = NamedTempFile::new_in(folder).with_context(failed).map_err(UsageError)?;
+    file.write_all(content.as_bytes()).with_context(failed)?;
     match file.persist_noclobber(&path) {
         Err(error) if error.error.kind() != ErrorKind::AlreadyExists => {
             Err(error.error).with_context(|| format!("cannot write {}", path.display()))

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 use collector::Listeners;
 use system::role::Role;
-use telemetry::{Endpoint, LogFilter};
+use telemetry::arguments::at_least;
+use telemetry::{Endpoint, LOG_FILE_MAX_BYTES, LogFilter, MIN_LOG_FILE_BYTES};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::collector_files;
@@ -40,11 +41,17 @@ pub(crate) struct Collector {
     #[arg(long, env = "SERVICE_INSTANCE_ID", value_name = "NAME", default_value = Role::Collector.service_name())]
     service_instance_id: String,
     /// Stop when standard input closes, so that a parent process that is killed leaves no child behind
-    #[arg(long, env = "STOP_WITH_STDIN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "STOP_WITH_STDIN", value_parser = BoolishValueParser::new())]
     stop_with_stdin: bool,
     /// Filter of log lines, in the syntax of tracing-subscriber's EnvFilter
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value_t)]
     log_filter: LogFilter,
+    /// Log file instead of stdout; the process must be the only one that writes it [default: none]
+    #[arg(long, env = "LOG_FILE", value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Maximum size of the log file and its predecessor FILE.1 together, in bytes (at least 65536)
+    #[arg(long, env = "LOG_FILE_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = at_least(MIN_LOG_FILE_BYTES))]
+    log_file_max_bytes: u64,
 }
 
 /// Serves until SIGTERM, SIGINT or, with `--stop-with-stdin`, the end of standard input.
@@ -66,12 +73,14 @@ fn serve_role(settings: system::serve::Settings) -> anyhow::Result<ExitCode> {
 }
 
 fn serve_collector(arguments: &Collector) -> anyhow::Result<ExitCode> {
-    let Collector { settings, open, service_instance_id, stop_with_stdin, log_filter } = arguments;
+    let Collector { settings, open, service_instance_id, stop_with_stdin, .. } = arguments;
     let snapshot = open.as_deref().map(collector_files::open).transpose().map_err(UsageError)?;
     // Without spans: the collector would trace its own export.
     let telemetry = telemetry::Settings {
         otlp_endpoint: Endpoint::Off,
-        log_filter: log_filter.clone(),
+        log_filter: arguments.log_filter.clone(),
+        log_file: arguments.log_file.clone(),
+        log_file_max_bytes: arguments.log_file_max_bytes,
         ..telemetry::Settings::default()
     };
     let _telemetry = telemetry::init(Role::Collector.service_name(), service_instance_id, &telemetry)?;

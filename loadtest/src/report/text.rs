@@ -4,8 +4,6 @@
 
 mod table;
 
-use std::fmt::Write as _;
-
 use collector::latency::Summary;
 use collector::ledger::LedgerRow;
 use table::{Align, Table};
@@ -14,6 +12,7 @@ use super::waterfall::Waterfall;
 use super::{grouped, percent, time};
 use crate::bundle::Bundle;
 use crate::bundle::schema::{Blame, Phase, Run, ShareKind};
+use crate::terminal::escaped;
 
 /// Width in characters of a bar for a share of 1, and of a waterfall.
 const BAR: usize = 40;
@@ -39,9 +38,17 @@ pub(crate) fn text(bundle: &Bundle) -> String {
     out
 }
 
-/// Writing to a string cannot fail.
+/// Appends one line. Names, reasons and messages come from other programs, so their control characters are escaped.
 macro_rules! line {
-    ($out:expr, $($arguments:tt)*) => {{ let _ = writeln!($out, $($arguments)*); }};
+    ($out:expr, $($arguments:tt)*) => { push_line($out, &format!($($arguments)*)) };
+}
+
+/// Appends `line`, escaped apart from line feeds at its start.
+fn push_line(out: &mut String, line: &str) {
+    let text = line.trim_start_matches('\n');
+    out.push_str(&line[..line.len() - text.len()]);
+    out.push_str(&escaped(text));
+    out.push('\n');
 }
 
 fn head(out: &mut String, run: &Run) {

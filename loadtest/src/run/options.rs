@@ -7,6 +7,7 @@ use system::role::Role;
 
 use super::trace_trust::TraceTrust;
 use crate::analysis::slo::Slo;
+use crate::http_client::{otlp_grpc_url, server_url};
 use crate::plan::Profile;
 
 /// The load and its objectives.
@@ -44,13 +45,13 @@ pub(crate) struct RunOptions {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Endpoints {
     /// URL of the balancer
-    #[arg(long, value_name = "URL", env = "WORKBENCH_TARGET", default_value = Role::Balancer.url())]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_TARGET", default_value = Role::Balancer.url(), value_parser = server_url)]
     pub(crate) target: String,
     /// URL of the collector's query API
-    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = Role::Collector.url())]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_COLLECTOR", default_value = Role::Collector.url(), value_parser = server_url)]
     pub(crate) collector: String,
     /// URL of the collector's OTLP/gRPC receiver; empty turns the export off
-    #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317", value_parser = otlp)]
+    #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317", value_parser = otlp_grpc_url)]
     pub(crate) otlp: String,
     /// Number of tutors that the target was seeded with
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
@@ -66,14 +67,6 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e6 => Ok(rate),
         _ => Err("expected a positive number of requests per second".into()),
-    }
-}
-
-fn otlp(text: &str) -> Result<String, String> {
-    match text.parse::<reqwest::Url>() {
-        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(text.to_owned()),
-        _ if text.is_empty() => Ok(String::new()),
-        _ => Err("expected http://HOST:PORT".into()),
     }
 }
 

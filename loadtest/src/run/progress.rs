@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::drive::DriveProgress;
 use crate::measure::histogram;
+use crate::terminal;
 
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ impl Progress {
     fn show(&self, message: String) {
         self.ticker.abort();
         if self.lines && self.bar.message() != message {
-            eprintln!("{message}");
+            terminal::notice(&message);
         }
         self.bar.set_message(message);
     }
@@ -89,7 +90,8 @@ async fn tick(bar: ProgressBar, lines: bool, figures: Arc<DriveProgress>) {
             format!("{rate:.0}/s  p99 {:.1} ms", p99 as f64 / 1e6)
         };
         if lines {
-            eprintln!("{}/{} requests  {message}", bar.position(), bar.length().unwrap_or_default());
+            let length = bar.length().unwrap_or_default();
+            terminal::notice(format_args!("{}/{length} requests  {message}", bar.position()));
         }
         bar.set_message(message);
     }

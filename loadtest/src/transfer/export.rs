@@ -16,8 +16,8 @@ use super::output::Output;
 use super::progress::{self, Progress, count};
 use super::{Export, Format};
 use crate::collector_client::CollectorClient;
-use crate::stop;
 use crate::usage::UsageError;
+use crate::{http_client, stop};
 
 /// Timeout of requests to the collector, except for the request for all traces.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
         spans: 0,
         progress: Progress::start(),
     };
-    let http = reqwest::Client::builder().timeout(QUERY_TIMEOUT).build()?;
+    let http = http_client::builder().timeout(QUERY_TIMEOUT).build()?;
     let collector = CollectorClient::new(&arguments.collector, http);
     tokio::select! {
         fetched = fetch(arguments, &collector, &mut export) => fetched?,
@@ -143,7 +143,7 @@ impl TraceWriter {
         }
         self.traces += 1;
         self.spans += spans;
-        self.progress.set(format!("{}, {}", count(self.traces, "trace"), count(self.spans, "span")));
+        self.progress.set(&format!("{}, {}", count(self.traces, "trace"), count(self.spans, "span")));
         Ok(id)
     }
 

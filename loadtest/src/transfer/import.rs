@@ -32,7 +32,7 @@ pub(crate) async fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
     let mut inputs = Vec::new();
     let mut contents = Contents::default();
     for name in &arguments.files {
-        progress.set(format!("checking {name}"));
+        progress.set(&format!("checking {name}"));
         inputs.push(check(name, &mut contents).map_err(UsageError)?);
     }
     let receiver = Receiver::at(&arguments.otlp)?;
@@ -86,7 +86,7 @@ async fn send(
         if sum.reason.is_empty() {
             sum.reason = taken.reason;
         }
-        progress.set(format!("{} of {spans} spans sent", sum.spans));
+        progress.set(&format!("{} of {spans} spans sent", sum.spans));
     };
     while let Some(batch) = batches.recv().await {
         if sending.len() == CONCURRENT_REQUESTS

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, ensure};
 use tempfile::NamedTempFile;
 
+use crate::terminal;
 use crate::usage::UsageError;
 
 const COMPRESSION: i32 = 3;
 
 /// Writes to a temporary file, which is removed on drop unless the output is finished.
 pub(super) struct Output {
+    /// The file that errors name.
+    name: String,
     target: Option<PathBuf>,
     packing: Packing,
 }
@@ -47,28 +50,30 @@ impl Output {
         } else {
             Packing::Plain(file)
         };
-        Ok(Self { target, packing })
+        let name = target.as_ref().map_or("a temporary file", |_| name).to_owned();
+        Ok(Self { name, target, packing })
     }
 
     /// Renames the file to its final name, or writes everything to stdout. Returns the number of bytes.
     pub(super) fn finish(self) -> anyhow::Result<u64> {
         let file = match self.packing {
             Packing::Plain(file) => file,
-            Packing::Zstd(encoder) => encoder.finish()?,
+            Packing::Zstd(encoder) => {
+                encoder.finish().with_context(|| format!("cannot write {}", self.name))?
+            }
         };
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error);
+        let mut file = file.with_context(|| format!("cannot write {}", self.name))?;
         let bytes = file.as_file().metadata()?.len();
         match self.target {
             Some(target) => {
-                file.as_file().sync_all()?;
-                file.persist(&target).with_context(|| format!("cannot write {}", target.display()))?;
+                let synced = file.as_file().sync_all();
+                let persisted = synced.and_then(|()| Ok(file.persist(&target)?));
+                persisted.with_context(|| format!("cannot write {}", self.name))?;
             }
             None => {
                 file.rewind()?;
-                let mut stdout = io::stdout().lock();
-                io::copy(file.as_file_mut(), &mut stdout)
-                    .and_then(|_| stdout.flush())
-                    .context("cannot write to stdout")?;
+                terminal::print_from(file.as_file()).context("cannot write to stdout")?;
             }
         }
         Ok(bytes)
@@ -77,10 +82,15 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.packing {
+        let written = match &mut self.packing {
             Packing::Plain(file) => file.write(bytes),
             Packing::Zstd(encoder) => encoder.write(bytes),
-        }
+        };
+        let named = |error: io::Error| {
+            let reason = terminal::os_reason(&error);
+            io::Error::new(error.kind(), format!("cannot write {}: {reason}", self.name))
+        };
+        written.map_err(named)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -100,6 +110,7 @@ fn target(name: &Path) -> anyhow::Result<PathBuf> {
     }
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = name.file_name().ok_or_else(|| anyhow!("{} is not a file name", name.display()))?;
-    let folder = fs::canonicalize(folder).with_context(|| format!("cannot write {}", name.display()))?;
+    let folder = fs::canonicalize(folder)
+        .with_context(|| format!("cannot write {}: the folder {}", name.display(), folder.display()))?;
     Ok(folder.join(file))
 }

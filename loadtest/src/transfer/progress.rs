@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
+use crate::terminal;
+
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// Shows a message until dropped. Shows nothing if stderr is not a terminal.
@@ -20,14 +22,15 @@ impl Progress {
         Self(bar)
     }
 
-    pub(super) fn set(&self, message: String) {
-        self.0.set_message(message);
+    pub(super) fn set(&self, message: &str) {
+        // File names and the reasons of receivers may contain escape sequences.
+        self.0.set_message(terminal::escaped(message).into_owned());
     }
 
     /// Clears the spinner and prints a final line.
     pub(super) fn finish(self, message: &str) {
         self.0.finish_and_clear();
-        eprintln!("{message}");
+        terminal::notice(message);
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::request::TraceRequest;
 use super::retry::{RETRY_TIMEOUT, RetryDelays, parse_retry_after};
+use crate::http_client;
 use crate::usage::UsageError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,7 +66,7 @@ impl Receiver {
     pub(super) fn at(url: &str) -> anyhow::Result<Self> {
         let base = url.trim_end_matches('/');
         let url = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
-        Ok(Self { url, http: reqwest::Client::builder().timeout(TIMEOUT).build()? })
+        Ok(Self { url, http: http_client::builder().timeout(TIMEOUT).build()? })
     }
 
     /// Sends the request. Fails if the receiver does not accept it.

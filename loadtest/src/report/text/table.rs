@@ -1,5 +1,7 @@
 //! A plain text table.
 
+use crate::terminal::escaped;
+
 /// Alignment of a column.
 #[derive(Clone, Copy)]
 pub(super) enum Align {
@@ -18,8 +20,9 @@ impl Table {
         Table { align: align.into_iter().collect(), rows: vec![head.split('|').map(str::to_owned).collect()] }
     }
 
+    /// Adds a row. Control characters in its cells are escaped.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| escaped(&cell).into_owned()).collect());
     }
 
     pub(super) fn render(&self) -> String {
