@@ -5,6 +5,9 @@
 
 mod addresses;
 mod data_set;
+mod database;
+mod database_url;
+mod folder;
 pub(crate) mod keeper;
 mod ports;
 pub(crate) mod postgres;
@@ -16,8 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use system::database::ClientVariables;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +33,8 @@ use process::ChildProcess;
 use role_process::{RoleProcess, SharedSettings};
 use secret::random;
 
+use crate::{http_client, terminal};
+
 /// Maximum time until all processes are ready, sufficient for a cold and busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum time for a role to finish its requests when it stops.
@@ -42,9 +46,10 @@ const QUOTED_LOG_LINES: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "cannot listen on port {port} ({owner}): {source} (choose other ports with --port-base N or --free-ports)"
+        "cannot listen on 127.0.0.1:{port} ({owner}): {} (choose other ports with --port-base N, or --free-ports of `up`)",
+        terminal::os_reason(error)
     )]
-    Port { port: u16, owner: &'static str, source: std::io::Error },
+    Port { port: u16, owner: &'static str, error: std::io::Error },
     #[error("no sixteen consecutive free ports between 10000 and 32000")]
     NoFreePorts,
     #[error(
@@ -60,10 +65,17 @@ pub(crate) enum Error {
     NotReady { name: &'static str, log: String },
     #[error("{failed}")]
     Io { failed: &'static str, source: std::io::Error },
-    #[error("cannot connect to the database")]
-    Database(#[from] sqlx::Error),
-    #[error("cannot write the data set to the database")]
-    Seed(#[from] system::app::Error),
+    #[error("cannot create a folder in {} (set another with TMPDIR)", folder.display())]
+    Folder { folder: PathBuf, source: std::io::Error },
+    #[error(
+        "the user {user}, which runs PostgreSQL for root, cannot enter {} (set a folder that all users can enter with TMPDIR)",
+        folder.display()
+    )]
+    PrivateFolder { folder: PathBuf, user: &'static str },
+    #[error("cannot use the database {url} (--database-url or DATABASE_URL)")]
+    Database { url: String, source: Box<system::app::Error> },
+    #[error("cannot write the data set to the database; the last lines of `workbench seed`:\n{log}")]
+    Seed { log: String },
 }
 
 impl Error {
@@ -71,6 +83,7 @@ impl Error {
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             Self::Port { .. } | Self::NoFreePorts | Self::NoPostgres { .. } => true,
+            Self::Folder { .. } | Self::PrivateFolder { .. } | Self::Database { .. } => true,
             // The role's own exit status.
             Self::Ended { status, .. } => status.code() == Some(2),
             _ => false,
@@ -84,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) ports: PortChoice,
     /// URL of a running database; `None` starts a private one.
     pub(crate) database_url: Option<String>,
+    /// Variables that apply to connections to a running database.
+    pub(crate) client_variables: ClientVariables,
     /// Folder of PostgreSQL's programs; `None` searches for them.
     pub(crate) postgres_bin: Option<PathBuf>,
     /// Secret that signs the tokens; `None` uses a random one.
@@ -94,6 +109,8 @@ pub(crate) struct Options {
     pub(crate) export_to: Option<String>,
     /// Size of the data set.
     pub(crate) data: DataSet,
+    /// Maximum size of the log of each process, in bytes.
+    pub(crate) log_max_bytes: u64,
 }
 
 /// Choice of the ports.
@@ -114,6 +131,10 @@ pub(crate) struct Stack {
     ports: Ports,
     database_url: String,
     folder: TempDir,
+    log_max_bytes: u64,
+    /// OTLP endpoint of the spans.
+    export_to: String,
+    data: DataSet,
     _block: Block,
 }
 
@@ -127,23 +148,31 @@ impl Stack {
             PortChoice::Free => block.ports(),
         };
         ports.check()?;
-        let folder = tempfile::Builder::new()
-            .prefix("workbench-")
-            .tempdir()
-            .map_err(io("cannot create a temporary folder"))?;
-        let cluster = match options.database_url {
-            Some(_) => None,
-            None => Some(Cluster {
-                binaries: Binaries::find(options.postgres_bin.as_deref()).await?,
-                folder: folder.path().to_owned(),
-                port: block.database(),
-                password: random(32),
-            }),
+        let binaries = match &options.database_url {
+            Some(url) => {
+                database::check(url, &options.client_variables).await?;
+                None
+            }
+            None => Some(Binaries::find(options.postgres_bin.as_deref()).await?),
         };
+        let folder = folder::create(binaries.as_ref()).await?;
+        let (path, port) = (folder.path().to_owned(), block.database());
+        let cluster = binaries.map(|binaries| Cluster { binaries, folder: path, port, password: random(32) });
         let given = options.database_url.clone();
         let database_url = given.or_else(|| cluster.as_ref().map(Cluster::url)).unwrap_or_default();
-        let mut stack = Self { processes: Vec::new(), ports, database_url, folder, _block: block };
+        let own_collector = || role_process::loopback(ports.otlp_grpc);
+        let mut stack = Self {
+            processes: Vec::new(),
+            export_to: options.export_to.clone().unwrap_or_else(own_collector),
+            ports,
+            database_url,
+            folder,
+            log_max_bytes: options.log_max_bytes,
+            data: options.data,
+            _block: block,
+        };
         stack.start_all(options, cluster.as_ref()).await?;
+        stack.addresses().write().map_err(io("cannot write the addresses"))?;
         Ok(stack)
     }
 
@@ -159,14 +188,13 @@ impl Stack {
 
         let random_secret = random(48);
         let jwt_secret = options.jwt_secret.as_deref().unwrap_or(&random_secret);
-        let own_collector = role_process::loopback(self.ports.otlp_grpc);
-        let export_to = options.export_to.as_deref().unwrap_or(&own_collector);
         let roles = role_process::all(
             &self.ports,
             &SharedSettings {
+                private_database: cluster.is_some(),
                 database_url: &self.database_url,
                 jwt_secret,
-                export_to,
+                export_to: &self.export_to,
                 worker_threads: options.worker_threads.as_deref(),
             },
         );
@@ -175,12 +203,19 @@ impl Stack {
         for role in free {
             self.spawn(role.name, role.stop_order, role.command(&executable))?;
         }
-        self.or_ended(database_ready(self.database_url.clone())).await?;
+        if let Some(cluster) = cluster {
+            self.or_ended(database::ready(cluster)).await?;
+        }
         for role in waiting {
             self.spawn(role.name, role.stop_order, role.command(&executable))?;
         }
         let url = self.database_url.clone();
-        let seeded = async { Ok(seed(&url, options.data).await?) };
+        let seeded = async {
+            match cluster {
+                Some(cluster) => database::seed_private(&executable, cluster, options.data).await,
+                None => database::seed_given(&url, &options.client_variables, options.data).await,
+            }
+        };
         let ready = ready(roles.iter().map(|role| (role.name, role.port)).collect());
         let ((), late) = self.or_ended(async { tokio::try_join!(seeded, ready) }).await?;
         match self.processes.iter().find(|process| late.contains(&process.name)) {
@@ -192,7 +227,7 @@ impl Stack {
     }
 
     fn spawn(&mut self, name: &'static str, stop_order: u8, command: Command) -> Result<(), Error> {
-        let process = ChildProcess::start(name, stop_order, self.folder.path(), command)
+        let process = ChildProcess::start(name, stop_order, self.folder.path(), self.log_max_bytes, command)
             .map_err(io("cannot start a process"))?;
         self.processes.push(process);
         Ok(())
@@ -229,7 +264,8 @@ impl Stack {
 
     /// Returns the addresses of the stack.
     pub(crate) fn addresses(&self) -> Addresses {
-        Addresses::new(&self.ports, &self.database_url, self.folder.path(), &self.processes)
+        let load = (self.export_to.clone(), self.data);
+        Addresses::new(&self.ports, &self.database_url, self.folder.path(), &self.processes, load)
     }
 
     /// Stops the processes in order, each after it has finished its requests, and removes the folder.
@@ -266,29 +302,9 @@ impl Drop for Stack {
     }
 }
 
-/// Waits until the database accepts connections.
-async fn database_ready(url: String) -> Result<(), Error> {
-    let start = Instant::now();
-    let options: PgConnectOptions = url.parse()?;
-    loop {
-        match options.connect().await {
-            Ok(connection) => return Ok(connection.close().await?),
-            Err(error) if !is_starting(&error) || start.elapsed() > START_TIMEOUT => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
-}
-
-/// Returns whether the server does not listen yet, or reports that it is starting.
-fn is_starting(error: &sqlx::Error) -> bool {
-    let cannot_connect_now =
-        error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57P03"));
-    cannot_connect_now || matches!(error, sqlx::Error::Io(_))
-}
-
 /// Waits until all roles are ready. Returns the names of those that are not ready after [`START_TIMEOUT`].
 async fn ready(mut roles: Vec<(&'static str, u16)>) -> Result<Vec<&'static str>, Error> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
+    let client = http_client::builder().timeout(Duration::from_secs(2)).build();
     let client = client.map_err(|error| io("cannot create an HTTP client")(std::io::Error::other(error)))?;
     let deadline = Instant::now() + START_TIMEOUT;
     loop {

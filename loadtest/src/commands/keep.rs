@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
+use telemetry::{LOG_FILE_MAX_BYTES, LogFile};
 
 use crate::stack::keeper;
-use crate::stack::postgres::{Binaries, Cluster};
+use crate::stack::postgres::{Binaries, Cluster, PASSWORD};
 
 /// The arguments of `workbench keep`.
 #[derive(Debug, Args)]
@@ -18,8 +20,12 @@ pub(crate) struct Keep {
     port: Option<u16>,
     #[arg(long)]
     postgres_bin: Option<PathBuf>,
-    #[arg(long, env = keeper::PASSWORD, hide_env_values = true)]
+    #[arg(long, env = PASSWORD, hide_env_values = true)]
     password: Option<String>,
+    #[arg(long, env = "LOG_FILE")]
+    log_file: Option<PathBuf>,
+    #[arg(long, env = "LOG_FILE_MAX_BYTES", default_value_t = LOG_FILE_MAX_BYTES)]
+    log_file_max_bytes: u64,
 }
 
 impl Keep {
@@ -36,5 +42,8 @@ impl Keep {
 
 /// Runs until SIGTERM or the end of stdin.
 pub(crate) async fn keep(arguments: &Keep) -> anyhow::Result<ExitCode> {
-    keeper::keep(&arguments.folder, arguments.cluster().as_ref()).await
+    let log = arguments.log_file.as_deref();
+    let log = log.map(|path| LogFile::open(path, arguments.log_file_max_bytes)).transpose();
+    let log = log.context("cannot write the log of the database")?;
+    keeper::keep(&arguments.folder, arguments.cluster().as_ref(), log).await
 }

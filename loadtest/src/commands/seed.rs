@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use system::database::ClientVariables;
 
 use crate::stack::{DataSet, seed};
+use crate::terminal;
 
 /// The arguments of `workbench seed`.
 #[derive(Debug, Args)]
@@ -14,12 +16,15 @@ pub(crate) struct Seed {
     pub(crate) database_url: String,
     #[command(flatten)]
     pub(crate) data: DataSet,
+    #[command(flatten)]
+    client_variables: ClientVariables,
 }
 
 /// Writes the data set.
 pub(crate) async fn command(arguments: &Seed) -> anyhow::Result<ExitCode> {
-    seed(&arguments.database_url, arguments.data).await?;
+    let url = &arguments.database_url;
+    seed(url, arguments.data).await.map_err(|error| arguments.client_variables.explain(url, error))?;
     let DataSet { tutors, students } = arguments.data;
-    println!("the database has {tutors} tutors and {students} students");
+    terminal::print(&format!("the database has {tutors} tutors and {students} students\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use system::database::ClientVariables;
+use telemetry::arguments::at_least;
+use telemetry::{LOG_FILE_MAX_BYTES, MIN_LOG_FILE_BYTES};
 
 use crate::stack::{DataSet, Options, PortChoice};
 
@@ -12,20 +15,25 @@ pub(crate) struct StackArgs {
     /// First of the thirteen consecutive ports to listen on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65524))]
     port_base: Option<u16>,
-    /// URL of a running PostgreSQL to use instead of a private one
+    /// URL of a running PostgreSQL to use instead of a private one; with a password, prefer the variable, because all users of the machine see arguments
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Folder of initdb and postgres; searched for by default
     #[arg(long, value_name = "FOLDER")]
     postgres_bin: Option<PathBuf>,
-    /// Secret of at least 32 bytes that signs the tokens; random by default
+    /// Secret of at least 32 bytes that signs the tokens, random by default; prefer the variable, because all users of the machine see arguments
     #[arg(long, value_name = "SECRET", env = "JWT_SECRET", hide_env_values = true)]
     jwt_secret: Option<String>,
     /// Number of worker threads of each role, which tokio reads from the environment itself
     #[arg(long, value_name = "N", env = "TOKIO_WORKER_THREADS", hide = true)]
     worker_threads: Option<String>,
+    /// Maximum size of the log files of each process, in bytes (at least 65536); the oldest lines are removed
+    #[arg(long, value_name = "BYTES", env = "LOG_FILE_MAX_BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = at_least(MIN_LOG_FILE_BYTES))]
+    log_file_max_bytes: u64,
     #[command(flatten)]
     pub(crate) data: DataSet,
+    #[command(flatten)]
+    client_variables: ClientVariables,
 }
 
 impl StackArgs {
@@ -39,6 +47,8 @@ impl StackArgs {
             worker_threads: self.worker_threads.clone(),
             export_to: None,
             data: self.data,
+            client_variables: self.client_variables.clone(),
+            log_max_bytes: self.log_file_max_bytes,
         }
     }
 }

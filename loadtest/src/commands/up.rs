@@ -1,6 +1,5 @@
 //! `workbench up`: runs the whole system until Ctrl-C.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stack_arguments::StackArgs;
 use crate::stack::{Error, Options, PortChoice, Stack};
-use crate::stop;
+use crate::{stop, terminal};
 
 /// The arguments of `workbench up`.
 #[derive(Debug, Args)]
@@ -43,13 +42,17 @@ pub(crate) async fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
         started = Stack::start(&options) => started?,
         () = interrupted.cancelled() => return Ok(ExitCode::SUCCESS),
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&stack.addresses())?);
+    let text = if arguments.json {
+        stack.addresses().json()? + "\n"
     } else {
-        println!("ready after {:.1} s\n\n{}\n", start.elapsed().as_secs_f64(), stack.addresses());
-        println!("Press Ctrl-C to stop the system.");
+        let (seconds, addresses) = (start.elapsed().as_secs_f64(), stack.addresses());
+        format!("ready after {seconds:.1} s\n\n{addresses}\n\nPress Ctrl-C to stop the system.\n")
+    };
+    // The system runs even if nobody reads its addresses.
+    if let Err(error) = terminal::print(&text) {
+        let reason = terminal::os_reason(&error);
+        terminal::notice(format_args!("error: cannot write the addresses to stdout: {reason}"));
     }
-    std::io::stdout().flush()?;
     let stayed = run_until_interrupted(&mut stack, &interrupted).await;
     stop(stack).await?;
     Ok(stayed.map(|()| ExitCode::SUCCESS)?)

@@ -86,7 +86,7 @@ impl Ports {
             ("notification", self.notification),
         ];
         for (owner, port) in named {
-            listen(port).map_err(|source| Error::Port { port, owner, source })?;
+            listen(port).map_err(|error| Error::Port { port, owner, error })?;
         }
         Ok(())
     }
@@ -143,7 +143,10 @@ mod tests {
         let ports = block.ports();
         let _other = listen(ports.queue).unwrap();
         let error = ports.check().unwrap_err().to_string();
-        assert!(error.contains(&format!("port {} (queue)", ports.queue)), "{error}");
+        assert!(
+            error.contains(&format!("127.0.0.1:{} (queue): address already in use (choose", ports.queue)),
+            "{error}"
+        );
     }
 
     #[test]

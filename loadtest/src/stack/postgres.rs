@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{self as unix, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{self as unix, DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -18,6 +18,48 @@ use super::Error;
 
 /// The database role that owns the cluster.
 const SUPERUSER: &str = "workbench";
+
+/// Variable that carries the password of the new cluster, because arguments are visible to all users.
+pub(crate) const PASSWORD: &str = "POSTGRES_PASSWORD";
+
+/// Variables that PostgreSQL's server or its clients read (documentation of libpq, section "Environment Variables").
+const VARIABLES: [&str; 35] = [
+    "PGDATA",
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGDATABASE",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PGREQUIREAUTH",
+    "PGCHANNELBINDING",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGOPTIONS",
+    "PGAPPNAME",
+    "PGSSLMODE",
+    "PGREQUIRESSL",
+    "PGSSLCOMPRESSION",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGSSLCERTMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCRL",
+    "PGSSLCRLDIR",
+    "PGSSLSNI",
+    "PGSSLNEGOTIATION",
+    "PGREQUIREPEER",
+    "PGGSSENCMODE",
+    "PGKRBSRVNAME",
+    "PGTARGETSESSIONATTRS",
+    "PGCONNECT_TIMEOUT",
+    "PGCLIENTENCODING",
+    "PGDATESTYLE",
+    "PGTZ",
+    "PGGEQO",
+    "PGSYSCONFDIR",
+];
 
 /// Location of the programs `initdb` and `postgres`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +90,14 @@ impl Binaries {
             Self::OnPath => PathBuf::from(name),
             Self::In(folder) => folder.join(name),
         }
+    }
+
+    /// Returns whether `user` can run the server's programs with `folder` as the current one.
+    pub(super) async fn run_in(&self, folder: &Path, user: &ServerUser) -> bool {
+        let mut command = Command::new(self.program("initdb"));
+        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(folder).uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        command.status().await.is_ok_and(|status| status.success())
     }
 
     async fn runs(&self, name: &str) -> bool {
@@ -95,15 +145,13 @@ impl Cluster {
     /// Creates the cluster's folder for the server's user and returns the `initdb` command.
     pub(crate) fn initdb(&self) -> io::Result<Command> {
         let home = home(&self.folder);
-        fs::create_dir(&home)?;
+        fs::DirBuilder::new().mode(0o700).create(&home)?;
         let password = home.join("password");
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&password)?;
         file.write_all(self.password.as_bytes())?;
-        if let Some((uid, gid)) = server_user()? {
-            // The server's user must be able to pass through the stack's folder.
-            fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o711))?;
+        if let Some(user) = ServerUser::find()? {
             for path in [&home, &password] {
-                unix::chown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
+                unix::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
             }
         }
         let mut command = self.command("initdb")?;
@@ -132,14 +180,28 @@ impl Cluster {
         command.arg("-D").arg(data(&self.folder)).current_dir(home(&self.folder)).stdin(Stdio::null());
         // A separate process group, so that Ctrl-C in a terminal reaches the workbench only, which stops its children in order.
         command.process_group(0);
-        for name in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGPASSWORD", "POSTGRES_PASSWORD"] {
-            command.env_remove(name);
-        }
-        if let Some((uid, gid)) = server_user()? {
-            command.uid(uid.as_raw()).gid(gid.as_raw());
+        command.env_remove(PASSWORD);
+        without_client_variables(&mut command);
+        if let Some(user) = ServerUser::find()? {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
         Ok(command)
     }
+}
+
+/// Removes the variables of PostgreSQL's server and clients from the command's environment, because those of the caller are
+/// for another server.
+pub(super) fn without_client_variables(command: &mut Command) {
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+}
+
+/// Returns whether the server in this stack's folder accepts connections.
+pub(super) fn is_ready(folder: &Path) -> bool {
+    // The eighth line is the server's state, which pg_ctl reads too.
+    let state = fs::read_to_string(data(folder).join("postmaster.pid")).unwrap_or_default();
+    state.lines().nth(7).is_some_and(|state| state.trim() == "ready")
 }
 
 /// Ends a server that still runs in this stack's folder.
@@ -165,20 +227,29 @@ fn data(folder: &Path) -> PathBuf {
     home(folder).join("data")
 }
 
-/// Returns the user that runs the server, because PostgreSQL refuses to run as root; `None` if this process is not root.
-fn server_user() -> io::Result<Option<(Uid, Gid)>> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(None);
-    }
-    for name in ["postgres", "nobody"] {
-        if let Some(user) = User::from_name(name)? {
-            return Ok(Some((user.uid, user.gid)));
+/// The user that runs the server if this process is root, because PostgreSQL refuses to run as root.
+pub(super) struct ServerUser {
+    pub(super) name: &'static str,
+    pub(super) uid: Uid,
+    pub(super) gid: Gid,
+}
+
+impl ServerUser {
+    /// Returns the user; `None` if this process is not root.
+    pub(super) fn find() -> io::Result<Option<Self>> {
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(None);
         }
+        for name in ["postgres", "nobody"] {
+            if let Some(user) = User::from_name(name)? {
+                return Ok(Some(Self { name, uid: user.uid, gid: user.gid }));
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists",
+        ))
     }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        "PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists",
-    ))
 }
 
 #[cfg(test)]

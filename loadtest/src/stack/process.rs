@@ -2,16 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use telemetry::LogFile;
 use tokio::process::{Child, Command};
 
-/// Number of bytes at the end of a log file that are read for its last lines.
+/// Number of bytes at the end of each log file that are read for its last lines.
 const TAIL_BYTES: u64 = 32 * 1024;
 
 /// A running child.
@@ -28,15 +29,18 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts `command`, logging to `NAME.log` in `folder`.
+    /// Starts `command`, logging to `NAME.log` in `folder`. The process itself limits the log to `log_max_bytes`.
     pub(crate) fn start(
         name: &'static str,
         stop_order: u8,
         folder: &Path,
+        log_max_bytes: u64,
         mut command: Command,
     ) -> io::Result<Self> {
         let log = folder.join(name).with_extension("log");
-        let output = OpenOptions::new().create(true).append(true).read(true).open(&log)?;
+        // Its first lines, and those of a panic, are written through stdout and stderr.
+        let output = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(&log)?;
+        command.env("LOG_FILE", &log).env("LOG_FILE_MAX_BYTES", log_max_bytes.to_string());
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         // Ctrl-C in a terminal goes to the whole foreground group; the stack stops its children itself, in order.
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
@@ -51,11 +55,13 @@ impl ChildProcess {
 
     /// Returns the last `count` lines of the log.
     pub(crate) fn last_lines(&self, count: usize) -> String {
-        let length = self.output.metadata().map_or(0, |metadata| metadata.len());
-        let start = length.saturating_sub(TAIL_BYTES);
-        let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
-        let read = self.output.read_at(&mut bytes, start).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes[..read]);
+        let files = [LogFile::older(&self.log), self.log.clone()];
+        let mut bytes: Vec<u8> =
+            files.iter().filter_map(|path| File::open(path).ok()).flat_map(|file| tail(&file)).collect();
+        if bytes.is_empty() {
+            bytes = tail(&self.output);
+        }
+        let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
@@ -109,4 +115,14 @@ impl ChildProcess {
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
+}
+
+/// Returns the last bytes of a file.
+fn tail(file: &File) -> Vec<u8> {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let start = length.saturating_sub(TAIL_BYTES);
+    let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
+    let read = file.read_at(&mut bytes, start).unwrap_or_default();
+    bytes.truncate(read);
+    bytes
 }

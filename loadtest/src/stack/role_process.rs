@@ -6,6 +6,7 @@ use system::role::Role;
 use tokio::process::Command;
 
 use super::ports::Ports;
+use super::postgres::without_client_variables;
 
 /// One process of the stack that runs a role.
 #[derive(Debug)]
@@ -20,12 +21,15 @@ pub(crate) struct RoleProcess {
     /// spans of all roles.
     pub(crate) stop_order: u8,
     pub(crate) needs_database: bool,
+    private_database: bool,
     pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// Settings that several roles share, addresses aside.
 #[derive(Debug)]
 pub(crate) struct SharedSettings<'a> {
+    /// Whether the database belongs to the stack, so that the caller's variables of PostgreSQL do not apply.
+    pub(crate) private_database: bool,
     pub(crate) database_url: &'a str,
     pub(crate) jwt_secret: &'a str,
     /// OTLP endpoint that receives the spans.
@@ -84,6 +88,7 @@ pub(crate) fn all(ports: &Ports, shared: &SharedSettings<'_>) -> Vec<RoleProcess
             .with("QUEUE_URL", url(ports.queue)),
     ];
     for role in &mut roles {
+        role.private_database = shared.private_database;
         role.environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT", shared.export_to.to_owned()));
     }
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -111,7 +116,7 @@ fn process(name: &'static str, role: Role, port: u16, stop_order: u8) -> RolePro
         ("STOP_WITH_STDIN", "1".to_owned()),
         ("DRAIN_MS", DRAIN_MS.to_owned()),
     ];
-    RoleProcess { name, role, port, stop_order, needs_database: false, environment }
+    RoleProcess { name, role, port, stop_order, needs_database: false, private_database: false, environment }
 }
 
 impl RoleProcess {
@@ -121,6 +126,9 @@ impl RoleProcess {
         command.arg("serve").arg(self.role.command());
         for variable in NOT_INHERITED {
             command.env_remove(variable);
+        }
+        if self.private_database {
+            without_client_variables(&mut command);
         }
         command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command

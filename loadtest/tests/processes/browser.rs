@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{ExclusiveMachine, Stack, eventually_without, pid_of};
+use crate::harness::{ExclusiveMachine, Stack, eventually_without, http, pid_of};
 use fantoccini::key::Key;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -214,7 +214,7 @@ async fn trace_of_the_booking_is_complete(page: &Page, stack: &Stack) {
     page.sees("#trace", "POST /book").await;
     let url = format!("{}/api/traces/{}", stack.addresses.collector, page.text("#trace-id").await);
     eventually_without(|| async {
-        let trace = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let trace = http().get(&url).send().await.unwrap().text().await.unwrap();
         let is_complete = trace.contains("\"load_balancer\"") && trace.contains("\"notification_service\"");
         let has_root = !trace.contains("is not in the trace");
         (!is_complete || !has_root).then(|| format!("{url} is not the whole trace of the booking: {trace}"))
@@ -318,7 +318,7 @@ async fn hostile_trace_is_reachable_by_keyboard_and_shown_as_text() {
         });
         let resource = json!({ "attributes": [{ "key": "service.name", "value": text }] });
         let message = json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] });
-        let sent = reqwest::Client::new().post(format!("{}/v1/traces", stack.addresses.otlp_http)).json(&message);
+        let sent = http().post(format!("{}/v1/traces", stack.addresses.otlp_http)).json(&message);
         assert!(sent.send().await.unwrap().status().is_success());
 
         page.0.goto(&stack.addresses.collector).await.unwrap();

@@ -8,6 +8,7 @@ mod role;
 mod stack;
 
 use std::fs;
+use std::io::PipeWriter;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output};
@@ -29,6 +30,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Interval between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// An HTTP client that does not use the proxy of the environment.
+#[allow(clippy::disallowed_methods, reason = "the one place that creates a client")]
+pub(crate) fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
 
 /// The built binary, without the database and the secrets of the environment that runs the tests.
 pub(crate) fn workbench() -> Command {
@@ -57,6 +64,12 @@ impl Finished {
 
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Replaces standard error by what the test has read itself.
+    pub(crate) fn with_stderr(mut self, stderr: String) -> Self {
+        self.0.stderr = stderr.into_bytes();
+        self
     }
 
     /// Standard output, then standard error.
@@ -94,6 +107,13 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// A pipe that nobody reads: each write fails.
+pub(crate) fn closed_pipe() -> PipeWriter {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer
+}
+
 /// Waits until `condition` holds; fails the test after [`TIMEOUT`].
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -114,13 +134,13 @@ pub(crate) async fn eventually_without<F: Future<Output = Option<String>>>(probl
 
 /// The JSON body of a successful GET.
 pub(crate) async fn get_json(url: impl AsRef<str>) -> Value {
-    let reply = reqwest::get(url.as_ref()).await.unwrap().error_for_status().unwrap();
+    let reply = http().get(url.as_ref()).send().await.unwrap().error_for_status().unwrap();
     reply.json().await.unwrap()
 }
 
 /// The body of a GET, or `None` when the request fails or the status is not 2xx. Works with and without a runtime.
 pub(crate) fn get_blocking(url: &str) -> Option<String> {
-    let get = async || reqwest::get(url).await.ok()?.error_for_status().ok()?.text().await.ok();
+    let get = async || http().get(url).send().await.ok()?.error_for_status().ok()?.text().await.ok();
     let on_own_runtime = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(get())

@@ -1,6 +1,6 @@
 //! The metrics of every role, as one snapshot: names, types, help texts and label names, without values.
 
-use crate::harness::{Api, Stack, eventually, get_blocking};
+use crate::harness::{Api, Stack, eventually, get_blocking, http};
 
 /// The families of a metrics page: comments unchanged, then each series once, with the names of its labels.
 fn families(page: &str) -> Vec<String> {
@@ -31,13 +31,13 @@ fn without_values(series: &str) -> String {
 /// Makes every role serve a request.
 async fn use_every_role(stack: &Stack) {
     let api = Api::log_in(stack).await;
-    reqwest::get(&stack.addresses.frontend).await.unwrap();
+    http().get(&stack.addresses.frontend).send().await.unwrap();
     api.request(reqwest::Method::GET, "/search?subject=Math").send().await.unwrap();
     api.book(r#"{"student_id":1,"tutor_id":1}"#).send().await.unwrap();
     eventually("the notification was sent", || {
         !stack.log_lines_with("notification_service", "notification sent").is_empty()
     });
-    reqwest::get(format!("{}/api/services", stack.addresses.collector)).await.unwrap();
+    http().get(format!("{}/api/services", stack.addresses.collector)).send().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,14 +7,14 @@ use sqlx::PgPool;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Api, RoleProcess, Stack, eventually, eventually_without};
+use crate::harness::{Api, RoleProcess, Stack, eventually, eventually_without, http};
 
 const BOOKING: &str = r#"{"student_id":1,"tutor_id":1}"#;
 
 /// Enqueues a task as the booking service does.
 async fn enqueue(stack: &Stack, task_type: &str, payload: Value) {
     let task = json!({ "task_type": task_type, "payload": payload });
-    let request = reqwest::Client::new().post(format!("{}/enqueue", stack.addresses.queue)).json(&task);
+    let request = http().post(format!("{}/enqueue", stack.addresses.queue)).json(&task);
     assert_eq!(request.send().await.unwrap().status(), 200);
 }
 
@@ -120,7 +120,7 @@ async fn queue_is_drained(stack: &Stack, acknowledged: u32) {
         format!("queue_tasks_acknowledged_total {acknowledged}"),
     ];
     eventually_without(|| async {
-        let reply = reqwest::get(format!("{}/metrics", stack.addresses.queue)).await.unwrap();
+        let reply = http().get(format!("{}/metrics", stack.addresses.queue)).send().await.unwrap();
         let metrics = reply.text().await.unwrap();
         let done = expected.iter().all(|expected| metrics.lines().any(|line| line == expected));
         (!done).then(|| format!("tasks are left: {metrics}"))

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Collector, Finished, Load, Stack, get_json, run, workbench};
+use crate::harness::{Collector, Finished, Load, Stack, get_json, http, run, workbench};
 
 /// Every edge of the dependency graph, as (caller, callee). Booking reaches the notification service through the queue.
 const EDGES: [(&str, &str); 13] = [
@@ -106,7 +106,7 @@ async fn replies(collector: &str, traces: &[String], stored: usize) -> Vec<Value
         replies.push(get_json(format!("{collector}/api/traces/{trace}")).await);
         replies.push(get_json(format!("{collector}/api/v3/traces/{trace}")).await);
     }
-    let ledger = reqwest::Client::new().post(format!("{collector}/api/workbench/ledger"));
+    let ledger = http().post(format!("{collector}/api/workbench/ledger"));
     let ledger: Value = ledger.json(&json!({ "traces": traces })).send().await.unwrap().json().await.unwrap();
     assert_eq!(ledger["missing"], traces.len() - stored, "{ledger}");
     replies.push(ledger);

@@ -212,7 +212,7 @@ fn taken_port_is_reported_and_nothing_is_left_behind() {
     let _taken = listen(base + 7).unwrap();
     let folder = temporary_folder();
     run(workbench().args(["up", "--port-base", &base.to_string()]).env("TMPDIR", folder.path()))
-        .failed(2, &format!("port {} (queue)", base + 7))
+        .failed(2, &format!("127.0.0.1:{} (queue): address already in use (choose", base + 7))
         .failed(2, "--port-base")
         .failed(2, "--free-ports");
     assert!(is_empty(folder.path()));

@@ -7,13 +7,17 @@ use crate::harness::{run, workbench};
 
 #[test]
 fn rejects_invalid_settings() {
-    let secret = "x".repeat(32);
     for (role, variable, value, message) in [
         ("gateway", "JWT_SECRET", "", "JWT_SECRET is not set"),
         ("gateway", "JWT_SECRET", "short", "JWT_SECRET is invalid: shorter than 32 bytes"),
         ("gateway", "JWT_SECRET_FILE", "/nonexistent", "JWT_SECRET_FILE=/nonexistent: cannot read the file"),
-        ("queue", "QUEUE_CAPACITY", "0", "must be at least 1\n\n  tip: QUEUE_CAPACITY sets --queue-capacity"),
-        ("cache", "DRAIN_MS", "600001", "must be from 0 to 600000 milliseconds"),
+        (
+            "queue",
+            "QUEUE_CAPACITY",
+            "0",
+            "must be a number of at least 1\n\n  tip: QUEUE_CAPACITY sets --queue-capacity",
+        ),
+        ("cache", "DRAIN_MS", "600001", "must be a number of milliseconds from 0 to 600000"),
         ("balancer", "CORS_ORIGINS", "*", "expected origins such as http://localhost:8080"),
         (
             "balancer",
@@ -36,21 +40,51 @@ fn rejects_invalid_settings() {
         ("balancer", "GATEWAY_URLS", "nonsense", "--gateway-urls <URLS>': expected a URL"),
         ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
         ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is invalid: must be a URL such as"),
+    ] {
+        refused(role, variable, value, message);
+    }
+}
+
+#[test]
+fn rejects_settings_without_sense() {
+    for (role, variable, value, message) in [
         ("collector", "COLLECTOR_JAEGER_UI", "/nonexistent", "/nonexistent/index.html is not readable"),
-        ("collector", "COLLECTOR_BASE_PATH", "nonsense", "\"nonsense\" is not a base path"),
+        (
+            "collector",
+            "COLLECTOR_BASE_PATH",
+            "nonsense",
+            "--base-path <PATH>': expected a path such as /jaeger",
+        ),
+        ("collector", "COLLECTOR_STORE_MAX_BYTES", "1", "must be a number of at least 65536"),
+        (
+            "collector",
+            "LOG_FILE",
+            "/nonexistent/log",
+            "/nonexistent/log (LOG_FILE): no such file or directory",
+        ),
+        ("cache", "CACHE_MAX_BYTES", "0", "must be a number of at least 65536"),
+        ("cache", "STOP_WITH_STDIN", "maybe", "'maybe' for '--stop-with-stdin': value was not a boolean"),
+        ("cache", "LOG_FILE", "/nonexistent/log", "/nonexistent/log (LOG_FILE): no such file or directory"),
+        ("cache", "LOG_FILE_MAX_BYTES", "1", "must be a number of at least 65536"),
+        ("frontend", "API_PORT", "0", "0 is not in 1..=65535"),
         ("collector", "JAEGER_UI", "/nonexistent", "JAEGER_UI was renamed: set COLLECTOR_JAEGER_UI instead"),
         ("collector", "BASE_PATH", "/jaeger", "BASE_PATH was renamed: set COLLECTOR_BASE_PATH instead"),
         ("collector", "STORE_MAX_BYTES", "1", "STORE_MAX_BYTES was renamed: set COLLECTOR_STORE_MAX_BYTES"),
         ("notification", "NOTIFICATION_CONCURRENCY", "0", "0 is not in 1..=1000"),
     ] {
-        let mut serve = workbench();
-        serve
-            .args(["serve", role])
-            .env("LISTEN", "127.0.0.1:0")
-            .env("OTEL_TRACES_SAMPLER", "traceidratio")
-            .env("JWT_SECRET", &secret);
-        run(serve.env(variable, value)).failed(2, message);
+        refused(role, variable, value, message);
     }
+}
+
+/// Asserts that the role does not start with this value of a variable.
+fn refused(role: &str, variable: &str, value: &str, message: &str) {
+    let mut serve = workbench();
+    serve
+        .args(["serve", role])
+        .env("LISTEN", "127.0.0.1:0")
+        .env("OTEL_TRACES_SAMPLER", "traceidratio")
+        .env("JWT_SECRET", "x".repeat(32));
+    run(serve.env(variable, value)).failed(2, message);
 }
 
 #[test]
@@ -89,7 +123,7 @@ fn names_the_setting_of_an_address_in_use() {
         for other in LISTEN_VARIABLES {
             serve.env(other, if other == variable { &address } else { "127.0.0.1:0" });
         }
-        run(&mut serve).failed(2, &format!("cannot listen on {variable}={address}: Address already in use"));
+        run(&mut serve).failed(2, &format!("cannot listen on {variable}={address}: address already in use"));
     }
 }
 
@@ -97,10 +131,45 @@ fn names_the_setting_of_an_address_in_use() {
 fn rejects_invalid_arguments() {
     for (arguments, message) in [
         (vec!["report", "/nonexistent"], "no run at /nonexistent"),
-        (vec!["load", "--target", "ftp://127.0.0.1"], "no system at ftp://127.0.0.1"),
+        (vec!["report", "/tmp"], "no run at /tmp: /tmp/run.json does not exist"),
+        (
+            vec!["serve", "collector", "--open", "/nonexistent"],
+            "/nonexistent/collector.json.zst: no such file or directory",
+        ),
+        (
+            vec!["secrets", "/nonexistent"],
+            "cannot write to the folder /nonexistent: no such file or directory",
+        ),
+        (vec!["health", "host:port"], "host:port is not an address: expected HOST:PORT"),
+        (
+            vec!["traces", "export", "/nonexistent/file"],
+            "cannot write /nonexistent/file: the folder /nonexistent: no such file or directory",
+        ),
+        (vec!["traces", "import", "/nonexistent"], "cannot read /nonexistent: no such file or directory"),
+        (vec!["load", "--target", "ftp://127.0.0.1"], "expected http://HOST:PORT"),
+        (
+            vec!["load", "--target", "127.0.0.1:1"],
+            "no system at http://127.0.0.1:1 (set the address with --target): connection refused\n",
+        ),
+        (
+            vec!["load", "--collector", "http://me:secret@host"],
+            "expected http://HOST:PORT without a user name",
+        ),
+        (
+            vec!["traces", "export", "--collector", "127.0.0.1:1"],
+            "no collector at http://127.0.0.1:1 (set the address with --collector): connection refused\n",
+        ),
+        (
+            vec!["up", "--database-url", "nonsense"],
+            "DATABASE_URL is invalid: must be a URL such as postgres://",
+        ),
+        (
+            vec!["seed", "--database-url", "nonsense"],
+            "DATABASE_URL is invalid: must be a URL such as postgres://",
+        ),
         (vec!["demo", "--tutors", "1"], "1 is not in 2.."),
         (vec!["load", "--duration", "1h"], "at most 50m"),
-        (vec!["load", "--otlp", "nonsense"], "expected http://HOST:PORT"),
+        (vec!["load", "--otlp", "ftp://host"], "expected http://HOST:PORT"),
         (vec!["load", "--rate", "0"], "expected a positive number"),
         (vec!["serve", "queue", "--jaeger-ui", "/ui"], "unexpected argument '--jaeger-ui'"),
         (vec!["serve", "queue", "--base-path", "/jaeger"], "unexpected argument '--base-path'"),

@@ -3,7 +3,7 @@
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Stack, eventually, eventually_without};
+use crate::harness::{Stack, eventually, eventually_without, http};
 
 /// The `status` of each of these lines, in order.
 fn statuses(lines: &[Value]) -> Vec<u64> {
@@ -21,7 +21,7 @@ async fn search(client: &Client, stack: &Stack, token: &str) -> Value {
 async fn eleven_steps_of_the_original() {
     let stack = Stack::start_small();
     let log = |instance: &str, message: &str| stack.log_lines_with(instance, message);
-    let client = Client::new();
+    let client = http();
     let api = &stack.addresses.balancer;
 
     // 1. Open the page.

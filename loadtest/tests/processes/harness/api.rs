@@ -3,7 +3,7 @@
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
-use super::Stack;
+use super::{Stack, http};
 
 /// A logged-in client of the balancer.
 pub(crate) struct Api {
@@ -15,7 +15,7 @@ pub(crate) struct Api {
 impl Api {
     /// Logs in as `student1`.
     pub(crate) async fn log_in(stack: &Stack) -> Self {
-        let (client, base) = (Client::new(), stack.addresses.balancer.clone());
+        let (client, base) = (http(), stack.addresses.balancer.clone());
         let form = [("username", "student1"), ("password", "password")];
         let reply = client.post(format!("{base}/token")).form(&form).send().await.unwrap();
         let token: Value = reply.json().await.unwrap();

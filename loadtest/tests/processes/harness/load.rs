@@ -1,5 +1,6 @@
 //! `workbench load` in a process of its own, and the run that it writes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -34,6 +35,26 @@ impl Load {
             command.arg("--out").arg(out.path());
         }
         Self { command, out }
+    }
+
+    /// Adds arguments or environment.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Command)) {
+        change(&mut self.command);
+    }
+
+    pub(crate) fn program(&self) -> &OsStr {
+        self.command.get_program()
+    }
+
+    /// The arguments, without the folder for the bundle.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &OsStr> {
+        self.command.get_args().take_while(|argument| *argument != "--out")
+    }
+
+    /// Runs the load to its end with these outputs.
+    pub(crate) fn run_with(mut self, stdout: Stdio, stderr: Stdio) -> FinishedLoad {
+        let child = self.command.stdout(stdout).stderr(stderr).spawn().unwrap();
+        FinishedLoad { finished: finish(child), out: self.out }
     }
 
     /// Runs the load to its end.

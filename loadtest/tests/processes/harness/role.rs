@@ -33,6 +33,10 @@ impl RoleProcess {
         (process, address)
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        pid_of(&self.child)
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(mut self) -> ExitStatus {
         send_signal(pid_of(&self.child), Signal::SIGTERM);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::machine::MachineShare;
 use super::{ExclusiveMachine, pid_of, send_signal, workbench};
 
-/// The output of `workbench up --json`.
+/// The file `addresses.json` of a stack.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Addresses {
     pub(crate) frontend: String,
@@ -44,6 +44,8 @@ struct StackProcess {
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) addresses: Addresses,
+    /// The output of `workbench up --json`.
+    pub(crate) printed: Value,
     pub(crate) child: Child,
     _share: Option<MachineShare>,
 }
@@ -77,10 +79,15 @@ impl Stack {
         let mut child = command.spawn().expect("workbench starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addresses = serde_json::from_str(&line).unwrap_or_else(|error| {
+        let printed: Value = serde_json::from_str(&line).unwrap_or_else(|error| {
             panic!("workbench up printed no addresses ({error}): {}", child.wait().unwrap());
         });
-        Self { addresses, child, _share: share }
+        let addresses = serde_json::from_value(printed.clone()).unwrap();
+        let mut stack = Self { addresses, printed, child, _share: share };
+        // What is printed lacks the password of the database.
+        let file = stack.addresses.folder.join("addresses.json");
+        stack.addresses = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        stack
     }
 
     /// The process id of an instance, such as `api_gateway_1`.

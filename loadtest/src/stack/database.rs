@@ -1,0 +1,82 @@
+//! The database of a stack: readiness and data of a private one, checks of one that runs already.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use sqlx::{ConnectOptions as _, Connection as _};
+use system::app;
+use system::database::{ClientVariables, connect_options};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::database_url::masked;
+use super::postgres::{Cluster, is_ready, without_client_variables};
+use super::{DataSet, Error, QUOTED_LOG_LINES, START_TIMEOUT, io, seed};
+
+/// Maximum wait for a given database that does not accept connections yet.
+const GIVEN_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks that the database at `url` accepts connections. Waits up to 5 s for one that is starting.
+pub(super) async fn check(url: &str, variables: &ClientVariables) -> Result<(), Error> {
+    let failed = |error| given(url, variables, error);
+    let options = connect_options(url).map_err(failed)?;
+    let deadline = Instant::now() + GIVEN_TIMEOUT;
+    loop {
+        match options.connect().await {
+            Ok(connection) => {
+                let closed = connection.close().await;
+                return closed.map_err(|error| failed(app::Error::Database(error)));
+            }
+            Err(error) if !is_starting(&error) || Instant::now() > deadline => {
+                return Err(failed(app::Error::Database(error)));
+            }
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
+        }
+    }
+}
+
+/// Returns whether the server does not listen yet, or reports that it is starting.
+fn is_starting(error: &sqlx::Error) -> bool {
+    let cannot_connect_now =
+        error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57P03"));
+    cannot_connect_now || matches!(error, sqlx::Error::Io(_))
+}
+
+/// Writes the data set to the database at `url`.
+pub(super) async fn seed_given(url: &str, variables: &ClientVariables, data: DataSet) -> Result<(), Error> {
+    seed(url, data).await.map_err(|error| given(url, variables, error))
+}
+
+fn given(url: &str, variables: &ClientVariables, error: app::Error) -> Error {
+    Error::Database { url: masked(url), source: Box::new(variables.explain(url, error)) }
+}
+
+/// Waits until the private server accepts connections. It does not connect, because sqlx would apply the caller's variables
+/// of PostgreSQL.
+pub(super) async fn ready(cluster: &Cluster) -> Result<(), Error> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while !is_ready(&cluster.folder) {
+        if Instant::now() > deadline {
+            return Err(io("PostgreSQL does not accept connections")(std::io::ErrorKind::TimedOut.into()));
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// Writes the data set to the private database, in a process without the caller's variables of PostgreSQL.
+pub(super) async fn seed_private(executable: &Path, cluster: &Cluster, data: DataSet) -> Result<(), Error> {
+    let mut command = Command::new(executable);
+    command.args(["seed", "--tutors", &data.tutors.to_string(), "--students", &data.students.to_string()]);
+    command.env("DATABASE_URL", cluster.url()).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    without_client_variables(&mut command);
+    let output = command.output().await.map_err(io("cannot start `workbench seed`"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    Err(Error::Seed { log: lines[lines.len().saturating_sub(QUOTED_LOG_LINES)..].join("\n") })
+}
