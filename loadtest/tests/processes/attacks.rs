@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::harness::{Api, Stack, eventually_without};
+use crate::harness::{Api, Stack, eventually_without, http};
 
 /// The value of an attribute of the first SERVER span of `service` in a trace of Jaeger's API.
 fn attribute<'a>(trace: &'a Value, service: &str, key: &str) -> Option<&'a str> {
@@ -31,7 +31,7 @@ async fn a_large_user_agent_is_cut_in_the_spans_and_a_larger_one_is_refused() {
     let trace_id = reply.headers()["traceresponse"].to_str().unwrap().split('-').nth(1).unwrap().to_owned();
     let url = format!("{}/api/traces/{trace_id}", stack.addresses.collector);
     eventually_without(|| async {
-        let trace: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+        let trace: Value = http().get(&url).send().await.unwrap().json().await.unwrap();
         let agents = ["load_balancer", "api_gateway"]
             .map(|service| attribute(&trace, service, "user_agent.original").map(str::len));
         (agents != [Some(256), Some(256)]).then(|| format!("lengths of the user agents: {agents:?}"))
@@ -49,7 +49,7 @@ async fn a_password_typed_as_user_name_is_in_no_log_and_no_span() {
     let trace_id = reply.headers()["traceresponse"].to_str().unwrap().split('-').nth(1).unwrap().to_owned();
     let url = format!("{}/api/traces/{trace_id}", stack.addresses.collector);
     eventually_without(|| async {
-        let trace = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let trace = http().get(&url).send().await.unwrap().text().await.unwrap();
         assert!(!trace.contains("correct-horse"), "{trace}");
         (!trace.contains("SELECT users")).then(|| format!("the trace is not complete: {trace}"))
     })
@@ -71,7 +71,7 @@ async fn a_flood_of_unknown_paths_is_counted_and_not_logged_line_by_line() {
     let logged = stack.log("load_balancer").lines().filter(|line| line.contains("/unknown/")).count();
     // 50 in each second that the flood lasted, and it cannot have lasted 15 s.
     assert!((50..=750).contains(&logged), "{logged} lines");
-    let metrics = reqwest::get(format!("{}/metrics", stack.addresses.balancer)).await.unwrap();
+    let metrics = http().get(format!("{}/metrics", stack.addresses.balancer)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     let counted = metrics.lines().any(|line| {
         line.starts_with("http_server_request_duration_seconds_count")
