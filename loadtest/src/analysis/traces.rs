@@ -73,7 +73,7 @@ impl SelectedTraces {
         let mut times: HashMap<(&str, &str, Kind), Vec<u64>> = HashMap::new();
         for trace in self.sample.iter().filter_map(|id| self.traces.get(id)) {
             for (span, own) in trace.spans.iter().zip(self_time(trace)) {
-                times.entry((span.service(), span.name.as_str(), span.kind)).or_default().push(own);
+                times.entry((span.service(), span.operation(), span.kind)).or_default().push(own);
             }
         }
         for hop in hops {

@@ -45,7 +45,7 @@ impl Waterfall {
             Row {
                 depth: row.depth,
                 service: span.service().to_owned(),
-                operation: span.name.clone(),
+                operation: span.operation().to_owned(),
                 start_us: (span.start_ns - start) as f64 / 1e3,
                 duration_us: span.duration_ns() as f64 / 1e3,
                 path_us: path[row.span] as f64 / 1e3,

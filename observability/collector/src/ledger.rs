@@ -144,7 +144,7 @@ fn answered_by(span: &Span) -> Option<SpanId> {
 }
 
 fn describe(span: &Span) -> String {
-    format!("{} {:?} ({} {})", span.service(), span.name, span.kind.as_str(), span.span_id)
+    format!("{} {:?} ({} {})", span.service(), span.operation(), span.kind.as_str(), span.span_id)
 }
 
 #[cfg(test)]

@@ -102,7 +102,11 @@ async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>
         }
     };
     off_runtime(site, move |site| match site.ingest.store.get(id) {
-        Lookup::Stored(stored) => trace::page(&site.base, id, &stored).into_response(),
+        Lookup::Stored(mut stored) => {
+            // Each span needs an id of its own, as the anchor of its row.
+            stored.split_shared_ids();
+            trace::page(&site.base, id, &stored).into_response()
+        }
         Lookup::Evicted(reason) => {
             layout::not_found(&site.base, "Trace evicted", &trace::evicted(id, reason))
         }

@@ -4,12 +4,14 @@
 
 mod id;
 mod span;
+mod hierarchy;
 
 use std::collections::HashMap;
 
+pub use hierarchy::{Hierarchy, Parent};
 pub use id::{ParseIdError, SpanId, TraceId};
-pub(crate) use span::UNKNOWN_SERVICE;
 pub use span::{Attribute, Event, Kind, Link, Resource, Scope, Span, Status, StatusCode, Value};
+pub(crate) use span::{EMPTY_SERVICE, EMPTY_SPAN_NAME, MISSING_SERVICE, SERVICE_OF_WRONG_TYPE};
 
 /// The spans of one trace, in the order of arrival.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,16 +38,12 @@ impl Trace {
     /// Returns the position of the root: the earliest span without a parent or, if there is none, the earliest whose
     /// parent is missing. `None` without spans, and if the parents form a cycle.
     pub fn root(&self) -> Option<usize> {
-        let positions = self.positions();
-        let earliest = |indices: &mut dyn Iterator<Item = usize>| {
-            indices.min_by_key(|&index| self.spans[index].start_ns)
+        let hierarchy = Hierarchy::of(self);
+        let earliest = |wanted: Parent| {
+            let candidates = (0..self.spans.len()).filter(|&index| hierarchy.parent(index) == wanted);
+            candidates.min_by_key(|&index| self.spans[index].start_ns)
         };
-        let all = 0..self.spans.len();
-        earliest(&mut all.clone().filter(|&index| self.spans[index].parent.is_none())).or_else(|| {
-            earliest(&mut all.filter(|&index| {
-                self.spans[index].parent.is_some_and(|parent| !positions.contains_key(&parent))
-            }))
-        })
+        earliest(Parent::None).or_else(|| earliest(Parent::Missing))
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::contract;
 
 use super::critical_path::critical_path;
-use crate::trace::{Kind, Span, SpanId, Trace, Value};
+use crate::trace::{Hierarchy, Kind, Parent, Span, Trace, Value};
 
 /// How a hop spent a part of a request's latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,7 +57,8 @@ pub struct Share {
 pub fn attribute(trace: &Trace) -> Vec<Part> {
     let callees = callees(trace);
     let part = |segment: super::critical_path::Segment| {
-        let (hop, kind) = hop(&trace.spans[segment.span], &callees);
+        let callee = callees.get(&segment.span).copied();
+        let (hop, kind) = hop(&trace.spans[segment.span], callee);
         Part { hop, kind, duration_ns: segment.end_ns - segment.start_ns }
     };
     critical_path(trace).into_iter().map(part).collect()
@@ -79,13 +80,18 @@ pub fn shares(parts: impl IntoIterator<Item = Part>) -> Vec<Share> {
     shares
 }
 
-/// Returns the service that answered each call, by the id of the calling span.
-fn callees(trace: &Trace) -> HashMap<SpanId, &str> {
-    let servers = trace.spans.iter().filter(|span| span.kind == Kind::Server);
-    servers.filter_map(|span| span.parent.map(|parent| (parent, span.service()))).collect()
+/// Returns the service that answered each call, by the position of the calling span.
+fn callees(trace: &Trace) -> HashMap<usize, &str> {
+    let hierarchy = Hierarchy::of(trace);
+    let call = |(index, span): (usize, &Span)| match hierarchy.parent(index) {
+        Parent::At(parent) if span.kind == Kind::Server => Some((parent, index)),
+        _ => None,
+    };
+    let calls = trace.spans.iter().enumerate().filter_map(call);
+    calls.map(|(caller, callee)| (caller, trace.spans[callee].service())).collect()
 }
 
-fn hop(span: &Span, callees: &HashMap<SpanId, &str>) -> (String, ShareKind) {
+fn hop(span: &Span, callee: Option<&str>) -> (String, ShareKind) {
     let service = span.service();
     if span.attribute(contract::WAIT) == Some(&Value::Bool(true)) {
         return (service.to_owned(), ShareKind::Wait);
@@ -93,7 +99,7 @@ fn hop(span: &Span, callees: &HashMap<SpanId, &str>) -> (String, ShareKind) {
     if span.attribute(contract::DB_SYSTEM_NAME).is_some() {
         return ("database".to_owned(), ShareKind::Work);
     }
-    match (span.kind, callees.get(&span.span_id)) {
+    match (span.kind, callee) {
         (Kind::Client, Some(callee)) => (format!("{service} → {callee}"), ShareKind::Transit),
         (Kind::Client, None) => (format!("{service} → ?"), ShareKind::Transit),
         _ => (service.to_owned(), ShareKind::Work),

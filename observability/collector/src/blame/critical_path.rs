@@ -5,7 +5,7 @@
 //! a gap, so they sum to the root's duration exactly, even if the clocks of the services differ. A child counts only within
 //! the time of its parent.
 
-use crate::trace::{Kind, Span, Trace};
+use crate::trace::{Hierarchy, Kind, Parent, Span, Trace};
 
 /// A time range and the span that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +80,11 @@ fn split(trace: &Trace, children: &[usize], window: Segment) -> Vec<Segment> {
 
 /// Returns the awaited children of each span, ordered by end, latest first.
 fn awaited_children(trace: &Trace) -> Vec<Vec<usize>> {
-    let positions = trace.positions();
+    let hierarchy = Hierarchy::of(trace);
     let mut children = vec![Vec::new(); trace.spans.len()];
     for (index, span) in trace.spans.iter().enumerate() {
-        let parent = span.parent.and_then(|parent| positions.get(&parent).copied());
-        // Of two spans with the same id, the second is ignored.
-        if let Some(parent) = parent
-            && positions.get(&span.span_id) == Some(&index)
+        if let Parent::At(parent) = hierarchy.parent(index)
+            && !hierarchy.is_duplicate(index)
             && is_awaited(span, &trace.spans[parent])
         {
             children[parent].push(index);

@@ -2,7 +2,7 @@
 //!
 //! Every span has exactly one row. A span whose parent is missing has depth 0, and so has the earliest span of a cycle of parents.
 
-use crate::trace::Trace;
+use crate::trace::{Hierarchy, Parent, Trace};
 
 /// A span and its position in the waterfall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +30,15 @@ pub enum Placement {
 
 /// Returns a row for each span, the root's first.
 pub fn rows(trace: &Trace) -> Vec<Row> {
-    let positions = trace.positions();
+    let hierarchy = Hierarchy::of(trace);
     let mut by_start: Vec<usize> = (0..trace.spans.len()).collect();
     by_start.sort_by_key(|&index| trace.spans[index].start_ns);
     let (mut children, mut tops) = (vec![Vec::new(); trace.spans.len()], Vec::new());
     for &index in &by_start {
-        match trace.spans[index].parent.map(|parent| positions.get(&parent)) {
-            None => tops.push((index, Placement::Root)),
-            Some(None) => tops.push((index, Placement::Orphan)),
-            Some(Some(&parent)) => children[parent].push(index),
+        match hierarchy.parent(index) {
+            Parent::None => tops.push((index, Placement::Root)),
+            Parent::Missing => tops.push((index, Placement::Orphan)),
+            Parent::At(parent) => children[parent].push(index),
         }
     }
     let root = trace.root();

@@ -53,7 +53,7 @@ fn ignores_a_service_whose_spans_were_all_rejected() {
     assert_eq!(accept(&ingest, vec![Span::default()]), 1);
     assert_eq!(ingest.services(), [""; 0]);
     accept(&ingest, vec![span(1, 1, 1)]);
-    assert_eq!(ingest.services(), ["unknown_service"]);
+    assert_eq!(ingest.services(), ["missing-service-name"]);
 }
 
 #[test]
@@ -86,16 +86,17 @@ fn lists_operations_without_a_histogram_and_with_long_names() {
     accept(&ingest, (1..=100).map(|number| named(number, format!("GET /{number}"))).collect());
     accept(&ingest, vec![named(101, long.clone()), named(102, "GET /102".to_owned())]);
     assert!(ingest.latencies().overflow() > 0, "some operations have no histogram");
-    let names: Vec<String> = ingest.operations("unknown_service").into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> =
+        ingest.operations("missing-service-name").into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 102);
     assert!(names.contains(&long) && names.contains(&"GET /102".to_owned()), "{names:?}");
 }
 
 #[test]
-fn an_empty_service_name_counts_as_unset() {
+fn an_empty_service_name_has_a_placeholder() {
     let ingest = Ingest::new(1 << 20, None);
     accept_of(&ingest, proto_resource(""), vec![span(1, 1, 1)]);
-    assert_eq!(ingest.services(), ["unknown_service"]);
+    assert_eq!(ingest.services(), ["empty-service-name"]);
     let Lookup::Stored(trace) = ingest.store.get(TraceId(1)) else { panic!() };
-    assert_eq!(trace.spans[0].service(), "unknown_service");
+    assert_eq!(trace.spans[0].service(), "empty-service-name");
 }

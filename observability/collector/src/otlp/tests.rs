@@ -100,7 +100,7 @@ fn parses_json_of_other_writers_and_rejects_the_rest() {
     assert_eq!(trace.spans.len(), 1, "a span without a trace id is left out");
     assert_eq!(trace.spans[0].span_id, SpanId(0xeee1_9b7e_c3c1_b174));
     assert_eq!(trace.spans[0].attribute("n"), Some(&Value::Int(3)));
-    assert_eq!(trace.spans[0].service(), "unknown_service");
+    assert_eq!(trace.spans[0].service(), "missing-service-name");
     for text in ["", "[", "7", r#"{"resourceSpans":{}}"#, "{}{}"] {
         assert!(from_json_line(text).is_err(), "{text}");
     }

@@ -37,7 +37,7 @@ impl TraceRow {
         Some(Self {
             id: root.trace_id,
             service: text::name(root.service()),
-            operation: text::name(&root.name),
+            operation: text::name(root.operation()),
             start_ns: overview.start_ns,
             duration_ns: overview.duration_ns(),
             spans: overview.spans,

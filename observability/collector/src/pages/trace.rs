@@ -61,7 +61,7 @@ pub(super) fn page(base: &BasePath, id: TraceId, trace: &Trace) -> Html<String> 
         (page.spans())
         (page.resource_scopes.sections())
     };
-    let title: String = format!("{}: {}", root.service(), root.name).chars().take(80).collect();
+    let title: String = format!("{}: {}", root.service(), root.operation()).chars().take(80).collect();
     layout::page(base, &text::visible(&title), &main)
 }
 
@@ -126,7 +126,7 @@ impl<'a> TracePage<'a> {
         let services = self.overview.services.len();
         html! {
             .title {
-                h1 { span.service { (text::name(root.service())) } " " span.operation { (text::name(&root.name)) } }
+                h1 { span.service { (text::name(root.service())) } " " span.operation { (text::name(root.operation())) } }
                 p.facts {
                     span { time datetime=(format::instant(start_ns)) { (format::short_instant(start_ns)) " UTC" } }
                     span { strong { (format::duration(self.overview.duration_ns())) } }
@@ -217,7 +217,7 @@ impl<'a> TracePage<'a> {
                             span.visually-hidden { "Level " (row.depth + 1) ": " }
                             (bars::swatch(colour))
                             span.service { (text::name(span.service())) } " "
-                            span.operation { (text::name(&span.name)) }
+                            span.operation { (text::name(span.operation())) }
                             (badges(row, span.is_error()))
                         }
                         (bars::span(self.axis, bar, &class, self.critical(row.span), &self.segments_budget))

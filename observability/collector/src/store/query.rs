@@ -40,7 +40,7 @@ impl Query {
     /// Returns whether this span meets all conditions.
     pub(crate) fn matches(&self, span: &Span) -> bool {
         self.service.as_deref().is_none_or(|service| service == span.service())
-            && self.operation.as_deref().is_none_or(|operation| operation == span.name)
+            && self.operation.as_deref().is_none_or(|operation| operation == span.operation())
             && self.is_within(span.start_ns, span.end_ns)
             && self.tags.iter().all(|(key, value)| has_tag(span, key, value))
     }

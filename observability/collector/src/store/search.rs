@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::entry::{Entry, Record};
 use super::{Inner, Query, Store};
-use crate::trace::{Trace, TraceId};
+use crate::trace::{Hierarchy, Parent, Trace, TraceId};
 
 /// Maximum time for which the lock is held. Taking it again during ingest may take as long.
 const MAX_LOCK_TIME: Duration = Duration::from_micros(500);
@@ -95,7 +95,7 @@ impl Inner {
         let started = Instant::now();
         for (sequence, id) in self.by_arrival.range(..before).rev() {
             if let Some(entry) = self.traces.get(id) {
-                count_calls(entry, start_ns, calls);
+                count_calls(*id, entry, start_ns, calls);
             }
             if started.elapsed() > MAX_LOCK_TIME {
                 return *sequence;
@@ -120,19 +120,22 @@ fn matching_trace(query: &Query, id: TraceId, entry: &Entry) -> Option<Trace> {
     entry.records().any(|record| matches(&record)).then(|| entry.decode(id))
 }
 
-fn count_calls(entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {
-    if !entry.records().any(|record| record.parent != 0 && start_ns.contains(&record.start_ns)) {
+fn count_calls(id: TraceId, entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {
+    if !entry.records().any(|record| start_ns.contains(&record.start_ns)) {
         return;
     }
     // For few spans a scan is faster than building a map.
-    let by_id: Option<HashMap<u64, Record<'_>, RandomState>> =
-        (entry.spans() > MAX_SCANNED_SPANS).then(|| {
-            // Of spans with the same id, the first to arrive counts.
-            entry.records().fold(HashMap::default(), |mut spans, record| {
-                spans.entry(record.span_id).or_insert(record);
-                spans
-            })
-        });
+    let by_id: Option<HashMap<u64, Record<'_>, RandomState>> = (entry.spans() > MAX_SCANNED_SPANS)
+        .then(|| entry.records().map(|record| (record.span_id, record)).collect());
+    let has_duplicate_ids = match &by_id {
+        Some(spans) => spans.len() < entry.spans() as usize,
+        None => entry.records().enumerate().any(|(index, record)| {
+            entry.records().take(index).any(|earlier| earlier.span_id == record.span_id)
+        }),
+    };
+    if has_duplicate_ids {
+        return count_calls_by_hierarchy(&entry.decode(id), start_ns, calls);
+    }
     let find = |id: u64| match &by_id {
         Some(spans) => spans.get(&id).copied(),
         None => entry.records().find(|record| record.span_id == id),
@@ -141,6 +144,17 @@ fn count_calls(entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls)
         let parent = find(record.parent).and_then(|parent| entry.resource_scope(&parent));
         if let (Some(parent), Some(child)) = (parent, entry.resource_scope(&record)) {
             count(calls, &parent.service, &child.service);
+        }
+    }
+}
+
+/// Counts the calls of a trace in which spans share an id: which of them is the parent depends on their kinds.
+fn count_calls_by_hierarchy(trace: &Trace, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {
+    let hierarchy = Hierarchy::of(trace);
+    for (index, span) in trace.spans.iter().enumerate().filter(|(_, span)| start_ns.contains(&span.start_ns))
+    {
+        if let Parent::At(parent) = hierarchy.parent(index) {
+            count(calls, trace.spans[parent].service(), span.service());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::resource_scopes::{self, Encoded};
 use super::search_terms::SearchTerms;
 use super::validate::{self, Invalid, MAX_RESOURCES_PER_MESSAGE_BYTES, SpanHeader};
-use crate::trace::UNKNOWN_SERVICE;
+use crate::trace::MISSING_SERVICE;
 
 /// Limits of one batch. The store holds its lock for a whole batch, so these bound how long queries wait.
 const MAX_SPANS: usize = 1024;
@@ -63,7 +63,7 @@ impl<'m> SpanBatch<'m> {
             return Err(Invalid::ResourcesTooLarge);
         }
         let mut terms = SearchTerms::default();
-        let service = validate::resource(resource.message, &mut terms)?.unwrap_or(UNKNOWN_SERVICE);
+        let service = validate::resource(resource.message, &mut terms)?;
         let name = validate::scope(scope.message, &mut terms)?;
         terms.service(service);
         let spans = self.spans.len();
@@ -117,7 +117,7 @@ impl<'m> SpanBatch<'m> {
 
     /// Returns the service of the current group.
     pub(crate) fn service(&self) -> &'m str {
-        self.groups.last().map_or(UNKNOWN_SERVICE, |group| group.service)
+        self.groups.last().map_or(MISSING_SERVICE, |group| group.service)
     }
 
     /// Returns the number of spans.

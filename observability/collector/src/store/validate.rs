@@ -7,7 +7,10 @@
 use super::search_terms::SearchTerms;
 use crate::otlp::text;
 use crate::otlp::wire::{Fields, Malformed};
-use crate::trace::{Kind, SpanId, StatusCode, TraceId, Value};
+use crate::trace::{
+    EMPTY_SERVICE, EMPTY_SPAN_NAME, Kind, MISSING_SERVICE, SERVICE_OF_WRONG_TYPE, SpanId, StatusCode,
+    TraceId, Value,
+};
 
 /// Maximum nesting of lists and maps. In JSON a map takes 4 levels and a span 10; JSON parsers stop at 128.
 pub(crate) const MAX_DEPTH: usize = 24;
@@ -97,13 +100,14 @@ pub(crate) fn span<'m>(
     let (Some(trace_id), Some(span_id)) = (trace_id, span_id) else { return Err(Invalid::Id) };
     let (kind, status) = (crate::otlp::kind(kind), crate::otlp::status_code(status));
     let parts = walk.parts;
+    let name = if name.is_empty() { EMPTY_SPAN_NAME } else { name };
     terms.span(name, kind, status);
     let error = status == StatusCode::Error;
     Ok(SpanHeader { trace_id, span_id, parent, name, kind, start_ns, end_ns, error, parts })
 }
 
-/// Validates a resource. Returns its `service.name` if that is a non-empty text.
-pub(crate) fn resource<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<Option<&'m str>, Invalid> {
+/// Validates a resource. Returns the name of its service, as [`Resource::service`](crate::trace::Resource::service) does.
+pub(crate) fn resource<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<&'m str, Invalid> {
     check_resource_length(message)?;
     let mut walk = Walk { terms, parts: 0 };
     let mut service = None;
@@ -123,7 +127,12 @@ pub(crate) fn resource<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result
             _ => {}
         }
     }
-    Ok(service.flatten().filter(|name| !name.is_empty()))
+    Ok(match service {
+        None => MISSING_SERVICE,
+        Some(None) => SERVICE_OF_WRONG_TYPE,
+        Some(Some("")) => EMPTY_SERVICE,
+        Some(Some(name)) => name,
+    })
 }
 
 /// Validates a scope. Returns its name.

@@ -4,8 +4,17 @@ use std::sync::Arc;
 
 use super::{SpanId, TraceId};
 
-/// OpenTelemetry's name for a service without `service.name`.
-pub(crate) const UNKNOWN_SERVICE: &str = "unknown_service";
+/// Jaeger's name of a service without `service.name`.
+pub(crate) const MISSING_SERVICE: &str = "missing-service-name";
+
+/// Jaeger's name of a service whose `service.name` is empty.
+pub(crate) const EMPTY_SERVICE: &str = "empty-service-name";
+
+/// Jaeger's name of a service whose `service.name` is not a text.
+pub(crate) const SERVICE_OF_WRONG_TYPE: &str = "service-name-wrong-type";
+
+/// Jaeger's name of an operation without a name.
+pub(crate) const EMPTY_SPAN_NAME: &str = "empty-span-name";
 
 /// The role of a span in a call or a message.
 #[derive(
@@ -145,7 +154,7 @@ pub struct Span {
     pub span_id: SpanId,
     /// Id of the parent; `None` for a root.
     pub parent: Option<SpanId>,
-    /// Name of the operation.
+    /// Name as sent, possibly empty; [`operation`](Self::operation) is the name to show.
     pub name: String,
     /// Kind of the span.
     pub kind: Kind,
@@ -209,10 +218,15 @@ impl Value {
 }
 
 impl Resource {
-    /// Returns `service.name`, or `unknown_service` if it is absent or empty.
+    /// Returns `service.name`. If it is absent, empty or not a text, returns Jaeger's placeholder:
+    /// `missing-service-name`, `empty-service-name` or `service-name-wrong-type`.
     pub fn service(&self) -> &str {
-        let name = find(&self.attributes, "service.name").and_then(Value::as_str);
-        name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE)
+        match find(&self.attributes, "service.name") {
+            None => MISSING_SERVICE,
+            Some(Value::String(name)) if name.is_empty() => EMPTY_SERVICE,
+            Some(Value::String(name)) => name,
+            Some(_) => SERVICE_OF_WRONG_TYPE,
+        }
     }
 }
 
@@ -225,6 +239,11 @@ impl Span {
     /// Returns the name of the service.
     pub fn service(&self) -> &str {
         self.resource.service()
+    }
+
+    /// Returns the name, or Jaeger's placeholder `empty-span-name` if it is empty.
+    pub fn operation(&self) -> &str {
+        if self.name.is_empty() { EMPTY_SPAN_NAME } else { &self.name }
     }
 
     /// Returns the first attribute with this key.
