@@ -1,5 +1,5 @@
 //! Parses numbers, booleans, durations and times as Jaeger's clients send them, with the error texts of Go's standard
-//! library, which those clients show.
+//! library, which those clients show. Formats durations and times as Jaeger's warnings contain them.
 //!
 //! Durations are parsed by hand: `humantime` and `jiff` do not accept Go's fractions (`1.5s`, `0.2ms`), and crates for Go's
 //! syntax are unmaintained. Times are parsed by `chrono`.
@@ -85,6 +85,39 @@ pub(crate) fn parse_duration(text: &str) -> Result<u64, ParseError> {
         rest = after;
     }
     Ok(total)
+}
+
+/// Formats nanoseconds as Go's `time.Duration`: `1h0m2.5s`, `-4ms`, `1.5µs`.
+pub(crate) fn format_duration(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let ns = ns.unsigned_abs();
+    let (unit, decimals, suffix) = match ns {
+        0 => return "0s".to_owned(),
+        1..1_000 => (1, 0, "ns"),
+        1_000..1_000_000 => (1_000, 3, "\u{b5}s"),
+        1_000_000..1_000_000_000 => (1_000_000, 6, "ms"),
+        _ => (1_000_000_000, 9, "s"),
+    };
+    let (whole, fraction) = (ns / unit, fraction(ns % unit, decimals));
+    let (hours, minutes) = (whole / 3600, whole / 60 % 60);
+    match (suffix, whole) {
+        ("s", 3600..) => format!("{sign}{hours}h{minutes}m{}{fraction}s", whole % 60),
+        ("s", 60..) => format!("{sign}{minutes}m{}{fraction}s", whole % 60),
+        _ => format!("{sign}{whole}{fraction}{suffix}"),
+    }
+}
+
+/// Formats nanoseconds since the epoch as Go's `time.Time` in UTC: `2026-11-26 05:46:40.0655 +0000 UTC`.
+pub(crate) fn format_time(ns: i64) -> String {
+    let time = DateTime::from_timestamp_nanos(ns);
+    let fraction = fraction(time.timestamp_subsec_nanos().into(), 9);
+    format!("{}{fraction} +0000 UTC", time.format("%Y-%m-%d %H:%M:%S"))
+}
+
+/// Formats a fraction of the given number of decimals, without zeros at its end.
+fn fraction(number: u64, decimals: usize) -> String {
+    let digits = if number == 0 { String::new() } else { format!(".{number:0decimals$}") };
+    digits.trim_end_matches('0').to_owned()
 }
 
 fn quoted(text: &str) -> String {
@@ -184,6 +217,33 @@ mod tests {
             parse_bool("yes").unwrap_err().to_string(),
             "strconv.ParseBool: parsing \"yes\": invalid syntax"
         );
+    }
+
+    #[test]
+    fn formats_durations_and_times_as_go_does() {
+        for (ns, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_100, "1.1\u{b5}s"),
+            (-4_000_000, "-4ms"),
+            (2_200_000, "2.2ms"),
+            (3_300_000_000, "3.3s"),
+            (245_000_000_000, "4m5s"),
+            (245_001_000_000, "4m5.001s"),
+            (18_367_001_000_000, "5h6m7.001s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (i64::MAX, "2562047h47m16.854775807s"),
+            (i64::MIN, "-2562047h47m16.854775808s"),
+        ] {
+            assert_eq!(format_duration(ns), text);
+        }
+        for (ns, text) in [
+            (0, "1970-01-01 00:00:00 +0000 UTC"),
+            (-1, "1969-12-31 23:59:59.999999999 +0000 UTC"),
+            (1_795_455_841_500_000_000, "2026-11-23 17:44:01.5 +0000 UTC"),
+        ] {
+            assert_eq!(format_time(ns), text);
+        }
     }
 
     #[test]

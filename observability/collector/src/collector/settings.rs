@@ -1,11 +1,13 @@
 //! Settings of the collector, from the command line or from variables.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use telemetry::arguments::{Empty, Renamed, address, at_least, base_url};
 
 use crate::base_path::BasePath;
+use crate::go_syntax::{self, ParseError};
 use crate::receive::CorsOrigin;
 
 const LISTEN: &str = "127.0.0.1:16686";
@@ -85,6 +87,15 @@ pub struct Settings {
     /// Folder of a Jaeger UI to serve instead of the built-in pages: the unpacked assets.tar.gz of a jaeger-ui release
     #[arg(long, env = "COLLECTOR_JAEGER_UI", value_name = "DIR")]
     pub jaeger_ui: Option<PathBuf>,
+    /// Maximum correction of skewed clocks in the traces of Jaeger's APIs, such as 500ms; 0 only adds warnings
+    #[arg(
+        long,
+        env = "COLLECTOR_MAX_CLOCK_SKEW_ADJUST",
+        value_name = "TIME",
+        default_value = "0s",
+        value_parser = duration
+    )]
+    pub max_clock_skew_adjust: Duration,
     /// Former names of variables; always empty.
     #[command(flatten)]
     pub renamed: RenamedVariables,
@@ -103,9 +114,15 @@ impl Default for Settings {
             store_max_bytes: STORE_MAX_BYTES,
             base_path: BasePath::default(),
             jaeger_ui: None,
+            max_clock_skew_adjust: Duration::ZERO,
             renamed: RenamedVariables::default(),
         }
     }
+}
+
+/// Parses a duration in Go's syntax, as in Jaeger's configuration.
+fn duration(text: &str) -> Result<Duration, ParseError> {
+    go_syntax::parse_duration(text.trim()).map(Duration::from_nanos)
 }
 
 /// Former names of variables: setting one is a usage error that names the present one.
@@ -171,6 +188,8 @@ mod tests {
             ["--otlp-forward-endpoint", "jaeger:4317"],
             ["--store-max-bytes", "65535"],
             ["--base-path", "jaeger/"],
+            ["--max-clock-skew-adjust", "5"],
+            ["--max-clock-skew-adjust=-5s", "--"],
             ["--renamed-base-path", "/jaeger"],
         ] {
             let error = parse(&arguments).unwrap_err();

@@ -27,7 +27,7 @@ impl Snapshot {
         self.0.store.stats().traces
     }
 
-    /// Answers queries on `query` until `shutdown`. Uses only the base path and the Jaeger UI of `settings`.
+    /// Answers queries on `query` until `shutdown`. Uses only those of `settings` that concern queries.
     pub async fn serve(
         self,
         query: TcpListener,
@@ -37,7 +37,7 @@ impl Snapshot {
         // Nothing is received, so the receiver only provides its metrics.
         let receiver = Arc::new(Receiver::new(Arc::clone(&self.0), 0));
         let ui = super::open_jaeger_ui(settings)?;
-        let router = super::query(&self.0, &receiver, ui, &settings.base_path, &shutdown);
+        let router = super::query(&self.0, &receiver, ui, settings, &shutdown);
         Ok(server::serve(query, router, shutdown).await?)
     }
 }

@@ -21,10 +21,15 @@ pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
             dropped_attributes_count: spans[0].resource.dropped_attributes,
             entity_refs: Vec::new(),
         }),
-        scope_spans: spans.chunk_by(|a, b| Arc::ptr_eq(&a.scope, &b.scope)).map(scope_spans).collect(),
+        scope_spans: spans.chunk_by(|a, b| is_same(&a.scope, &b.scope)).map(scope_spans).collect(),
         schema_url: spans[0].resource.schema_url.clone(),
     };
-    trace.spans.chunk_by(|a, b| Arc::ptr_eq(&a.resource, &b.resource)).map(of_resource).collect()
+    trace.spans.chunk_by(|a, b| is_same(&a.resource, &b.resource)).map(of_resource).collect()
+}
+
+/// Returns whether two spans have the same resource or scope. The store has a resource for each scope.
+fn is_same<T: PartialEq>(a: &Arc<T>, b: &Arc<T>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 fn scope_spans(spans: &[Span]) -> ScopeSpans {

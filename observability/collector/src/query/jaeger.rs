@@ -8,6 +8,7 @@ mod parameters;
 mod search;
 mod respond;
 mod adjust;
+mod group;
 mod protocol;
 mod model;
 mod ui_json;
@@ -19,14 +20,35 @@ pub(crate) mod grpc;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::routing::any;
 
 use crate::ingest::Ingest;
 
+pub(crate) use adjust::Adjuster;
 pub use ui_json::UiTrace;
 
-pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
+/// State of the handlers.
+#[derive(Debug, Clone)]
+struct Api {
+    ingest: Arc<Ingest>,
+    adjuster: Adjuster,
+}
+
+impl FromRef<Api> for Arc<Ingest> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.ingest)
+    }
+}
+
+impl FromRef<Api> for Adjuster {
+    fn from_ref(api: &Api) -> Self {
+        api.adjuster
+    }
+}
+
+pub(crate) fn router(ingest: Arc<Ingest>, adjuster: Adjuster) -> Router {
     Router::new()
         .merge(v1::router())
         .merge(monitor::router())
@@ -35,7 +57,7 @@ pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
         .route("/api", any(unknown))
         .route("/api/", any(unknown))
         .route("/api/{*rest}", any(unknown))
-        .with_state(ingest)
+        .with_state(Api { ingest, adjuster })
 }
 
 async fn unknown() -> (StatusCode, &'static str) {

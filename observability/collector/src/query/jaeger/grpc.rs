@@ -26,6 +26,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
+use super::adjust::Adjuster;
 use super::protocol;
 use super::protocol::api_v2::query_service_server::QueryServiceServer as QueryServiceV2;
 use super::protocol::api_v3::query_service_server::QueryServiceServer as QueryServiceV3;
@@ -57,19 +58,24 @@ const SERVING: [&str; 6] = [
 
 /// Returns the services of queries and of a storage, which writes through the services `otlp`, with health and reflection. Health is not
 /// serving after `shutdown`.
-pub(crate) async fn router(ingest: &Arc<Ingest>, otlp: Router, shutdown: CancellationToken) -> Router {
+pub(crate) async fn router(
+    ingest: &Arc<Ingest>,
+    adjuster: Adjuster,
+    otlp: Router,
+    shutdown: CancellationToken,
+) -> Router {
     macro_rules! server {
         ($server:ident, $service:expr) => {
-            $server::new($service(Arc::clone(ingest)))
+            $server::new($service)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(MAX_REQUEST)
         };
     }
-    let routes = Routes::new(server!(QueryServiceV2, v2::QueryService))
-        .add_service(server!(QueryServiceV3, v3::QueryService))
-        .add_service(server!(TraceReaderServer, storage::TraceReader))
-        .add_service(server!(DependencyReaderServer, storage::DependencyReader))
+    let routes = Routes::new(server!(QueryServiceV2, v2::QueryService(Arc::clone(ingest), adjuster)))
+        .add_service(server!(QueryServiceV3, v3::QueryService(Arc::clone(ingest), adjuster)))
+        .add_service(server!(TraceReaderServer, storage::TraceReader(Arc::clone(ingest), adjuster)))
+        .add_service(server!(DependencyReaderServer, storage::DependencyReader(Arc::clone(ingest))))
         .add_service(CapabilitiesServer::new(storage::Capabilities));
     let routes = add_reflection(add_health(routes, shutdown).await);
     routes.prepare().into_axum_router().merge(otlp).layer(middleware::from_fn(bounded))

@@ -15,6 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
+use super::Api;
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::respond;
@@ -41,7 +42,7 @@ enum Measure {
     Errors,
 }
 
-pub(super) fn router() -> Router<Arc<Ingest>> {
+pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/metrics/latencies", get(latencies))
         .route("/api/metrics/calls", get(calls))

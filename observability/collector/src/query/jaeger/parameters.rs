@@ -44,6 +44,11 @@ impl Parameters {
             Some((Cow::Owned(alias), value))
         })
     }
+
+    /// Returns the name by which the request gives a parameter of version 3; without it, the `camelCase` name.
+    pub(super) fn name_used(&self, name: &'static str) -> Cow<'static, str> {
+        self.aliased(name).map_or(Cow::Borrowed(name), |(name, _)| name)
+    }
 }
 
 /// Returns the parameter of a path.

@@ -28,7 +28,7 @@ pub(super) fn router_with(message: &Value) -> Router {
     let ingest = Arc::new(Ingest::new(1 << 20, None));
     let message = crate::otlp::json_to_protobuf(message.to_string().as_bytes()).unwrap();
     ingest.accept(&message, Transport::Http).unwrap();
-    router(ingest)
+    router(ingest, Adjuster::default())
 }
 
 /// A router over a store with [`MESSAGE`].

@@ -17,7 +17,8 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tower_http::timeout::TimeoutLayer;
 
-use super::adjust::adjusted;
+use super::Api;
+use super::adjust::Adjuster;
 use super::error::ApiError;
 use super::parameters::{Parameters, parse_trace_id, path_parameter};
 use super::search::now_ns;
@@ -43,7 +44,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) type Reply = Result<Response, ErrorResponse>;
 
-pub(super) fn router() -> Router<Arc<Ingest>> {
+pub(super) fn router() -> Router<Api> {
     let transform = Router::new()
         .route("/api/transform", post(transform))
         .layer(DefaultBodyLimit::max(otlp::MAX_MESSAGE))
@@ -96,20 +97,26 @@ async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery
 }
 
 /// Searches, or returns traces by id; ids of missing traces are listed in `errors`.
-async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+async fn traces(
+    State(ingest): State<Arc<Ingest>>,
+    State(adjuster): State<Adjuster>,
+    RawQuery(query): RawQuery,
+) -> Reply {
     let parameters = Parameters::parse(query.as_deref())?;
     let pretty = is_pretty(&parameters);
     let query = parameters::traces(&parameters, now_ns())?;
     let work = move |body: &mut ResponseWriter| match query {
         TracesQuery::Search(search) => {
             let found = ingest.store.search(&search.query);
-            StructuredResponse::new(ui_traces(found, search.raw)).write(pretty, body)
+            let found = found.map(move |trace| adjuster.answer(trace, search.raw));
+            StructuredResponse::new(ui_traces(found)).write(pretty, body)
         }
         TracesQuery::Ids { ids, raw } => {
             let (stored, missing): (Vec<_>, Vec<_>) =
                 ids.into_iter().partition(|id| ingest.store.bytes_of(*id) > 0);
             let found = stored.into_iter().filter_map(|id| respond::stored_trace(&ingest, id));
-            let response = StructuredResponse::new(ui_traces(found, raw));
+            let found = found.map(|trace| adjuster.answer(trace, raw));
+            let response = StructuredResponse::new(ui_traces(found));
             response.with_missing(missing.into_iter()).write(pretty, body)
         }
     };
@@ -118,6 +125,7 @@ async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) ->
 
 async fn trace(
     State(ingest): State<Arc<Ingest>>,
+    State(adjuster): State<Adjuster>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Reply {
@@ -127,7 +135,8 @@ async fn trace(
     let work = move |body: &mut ResponseWriter| {
         let trace = respond::stored_trace(&ingest, id)
             .ok_or_else(|| ApiError::not_found(response::TRACE_NOT_FOUND))?;
-        StructuredResponse::new(ui_traces(std::iter::once(trace), raw)).write(pretty, body)
+        let trace = adjuster.answer(trace, raw);
+        StructuredResponse::new(ui_traces(std::iter::once(trace))).write(pretty, body)
     };
     Ok(respond::lookup(work).await?)
 }
@@ -159,17 +168,13 @@ async fn transform(RawQuery(query): RawQuery, request: Request) -> Reply {
         file.map_err(|rejection| ApiError { status: rejection.status(), message: rejection.body_text() })?;
     let work = move |body: &mut ResponseWriter| {
         let _permit = permit;
-        StructuredResponse::new(ui_traces(decode(&file)?.into_iter(), true)).write(pretty, body)
+        StructuredResponse::new(ui_traces(decode(&file)?.into_iter())).write(pretty, body)
     };
     Ok(respond::json_response(&DECODE_PERMIT, work).await?)
 }
 
 /// Converts traces one by one, since a trace in the UI's model takes several times its encoded size.
-fn ui_traces(
-    traces: impl Iterator<Item = Trace>,
-    raw: bool,
-) -> LazySeq<impl Iterator<Item = model::TraceJson>> {
-    let traces = traces.map(move |trace| if raw { trace } else { adjusted(trace) });
+fn ui_traces(traces: impl Iterator<Item = Trace>) -> LazySeq<impl Iterator<Item = model::TraceJson>> {
     LazySeq::new(traces.map(|trace| model::TraceJson::from(&trace)))
 }
 

@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
-use super::adjust::{adjusted, without_repeats};
+use super::Api;
+use super::adjust::Adjuster;
 use super::error::ApiError;
 use super::parameters::{Parameters, parse_trace_id, path_parameter};
-use super::respond;
+use super::{group, respond};
 use crate::ingest::Ingest;
 use crate::query::streaming::{LazySeq, ResponseWriter};
 use crate::trace::Trace;
@@ -25,7 +26,7 @@ use crate::trace::Trace;
 pub(super) use parameters::malformed;
 pub(super) use summary::{ServiceSummary, TraceSummary};
 
-pub(super) fn router() -> Router<Arc<Ingest>> {
+pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/v3/services", get(services))
         .route("/api/v3/operations", get(operations))
@@ -76,44 +77,57 @@ async fn operations(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery
     Ok(respond::lookup(work).await?)
 }
 
-async fn traces(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+async fn traces(
+    State(ingest): State<Arc<Ingest>>,
+    State(adjuster): State<Adjuster>,
+    RawQuery(query): RawQuery,
+) -> Reply {
     let search = parameters::search(&Parameters::parse(query.as_deref())?)?;
-    let work = move |body: &mut ResponseWriter| write(ingest.store.search(&search.query), search.raw, body);
+    let work = move |body: &mut ResponseWriter| {
+        let found = ingest.store.search(&search.query);
+        write(found.map(|trace| adjuster.answer(trace, search.raw)), body)
+    };
     Ok(respond::search(work).await?)
 }
 
 async fn trace(
     State(ingest): State<Arc<Ingest>>,
+    State(adjuster): State<Adjuster>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Reply {
     let id = parse_trace_id(&path_parameter(id)?)
         .map_err(|error| parameters::malformed("trace_id", &error.message))?;
     let raw = parameters::trace(&Parameters::parse(query.as_deref())?)?;
-    let work =
-        move |body: &mut ResponseWriter| write(respond::stored_trace(&ingest, id).into_iter(), raw, body);
+    let work = move |body: &mut ResponseWriter| {
+        let found = respond::stored_trace(&ingest, id).into_iter();
+        write(found.map(|trace| adjuster.answer(trace, raw)), body)
+    };
     Ok(respond::lookup(work).await?)
 }
 
 /// Returns summaries of the traces found. Unlike `/api/v3/traces`, an empty result is not an error.
-async fn summaries(State(ingest): State<Arc<Ingest>>, RawQuery(query): RawQuery) -> Reply {
+async fn summaries(
+    State(ingest): State<Arc<Ingest>>,
+    State(adjuster): State<Adjuster>,
+    RawQuery(query): RawQuery,
+) -> Reply {
     let search = parameters::search(&Parameters::parse(query.as_deref())?)?;
     let work = move |body: &mut ResponseWriter| {
         let traces = ingest.store.search(&search.query);
-        let counted = traces.map(|trace| if search.raw { trace } else { without_repeats(trace) });
+        let counted = traces.map(|trace| adjuster.summarized(trace, search.raw));
         let summaries = LazySeq::new(counted.map(|trace| json!(TraceSummary::from(&trace))));
         Ok(body.json(&BTreeMap::from([("summaries", summaries)]))?)
     };
     Ok(respond::search(work).await?)
 }
 
-fn write(traces: impl Iterator<Item = Trace>, raw: bool, body: &mut ResponseWriter) -> Result<(), ApiError> {
+fn write(traces: impl Iterator<Item = Trace>, body: &mut ResponseWriter) -> Result<(), ApiError> {
     let mut traces = traces.peekable();
     if traces.peek().is_none() {
         return Err(ApiError::not_found("No traces found"));
     }
-    let traces = traces.map(|trace| if raw { trace } else { adjusted(trace) });
-    Ok(body.json(&otlp_json::result(traces))?)
+    Ok(body.json(&otlp_json::result(traces.map(group::by_resource)))?)
 }
 
 #[cfg(test)]

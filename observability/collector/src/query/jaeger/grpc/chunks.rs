@@ -5,8 +5,8 @@ use prost::Message;
 use prost::encoding::message;
 
 use crate::otlp::resource_spans;
-use crate::query::jaeger::adjust::adjusted;
 use crate::query::jaeger::error::ApiError;
+use crate::query::jaeger::group;
 use crate::query::jaeger::model::protobuf;
 use crate::query::jaeger::protocol::Chunk;
 use crate::query::streaming::{ChunkWriter, QueryError};
@@ -50,18 +50,16 @@ impl<'a> ListWriter<'a> {
     }
 }
 
-/// Writes traces in the given model, adjusted unless `raw`.
+/// Writes traces in the given model.
 pub(super) fn write_traces(
     traces: impl Iterator<Item = Trace>,
-    raw: bool,
     model: Model,
     chunks: &mut ChunkWriter,
 ) -> Result<(), ApiError> {
     let mut lists = ListWriter::new(chunks);
     for trace in traces {
-        let trace = if raw { trace } else { adjusted(trace) };
         match model {
-            Model::Otlp => write_otlp(trace, &mut lists)?,
+            Model::Otlp => write_otlp(group::by_resource(trace), &mut lists)?,
             Model::Jaeger => {
                 protobuf::spans(&trace).try_for_each(|span| lists.push(&span))?;
                 lists.end_list()?;

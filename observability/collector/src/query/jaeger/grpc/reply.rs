@@ -10,6 +10,7 @@ use tonic::{Code, Response, Status};
 
 use super::chunks::{Model, write_traces};
 use crate::ingest::Ingest;
+use crate::query::jaeger::adjust::Adjuster;
 use crate::query::jaeger::error::ApiError;
 use crate::query::jaeger::protocol::Chunk;
 use crate::query::jaeger::respond::{LOOKUP_PERMITS, SEARCH_PERMITS, stored_trace};
@@ -36,18 +37,30 @@ impl From<ApiError> for Status {
 }
 
 /// Streams one trace.
-pub(super) async fn trace(ingest: Arc<Ingest>, id: TraceId, raw: bool, model: Model) -> StreamReply {
+pub(super) async fn trace(
+    ingest: Arc<Ingest>,
+    adjuster: Adjuster,
+    id: TraceId,
+    raw: bool,
+    model: Model,
+) -> StreamReply {
     let work = move |chunks: &mut ChunkWriter| {
         let trace = stored_trace(&ingest, id).ok_or_else(|| ApiError::not_found(TRACE_NOT_FOUND))?;
-        write_traces(std::iter::once(trace), raw, model, chunks)
+        write_traces(std::iter::once(adjuster.answer(trace, raw)), model, chunks)
     };
     streamed(&LOOKUP_PERMITS, work).await
 }
 
 /// Streams the traces of a search.
-pub(super) async fn traces(ingest: Arc<Ingest>, search: Search, model: Model) -> StreamReply {
+pub(super) async fn traces(
+    ingest: Arc<Ingest>,
+    adjuster: Adjuster,
+    search: Search,
+    model: Model,
+) -> StreamReply {
     let work = move |chunks: &mut ChunkWriter| {
-        write_traces(ingest.store.search(&search.query), search.raw, model, chunks)
+        let found = ingest.store.search(&search.query);
+        write_traces(found.map(|trace| adjuster.answer(trace, search.raw)), model, chunks)
     };
     search_streamed(work).await
 }

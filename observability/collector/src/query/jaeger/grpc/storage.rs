@@ -10,6 +10,7 @@ use super::parameters::{self, search_storage};
 use super::reply::{self, Chunks, StreamReply};
 use super::v3::count;
 use crate::ingest::Ingest;
+use crate::query::jaeger::adjust::Adjuster;
 use crate::query::jaeger::error::ApiError;
 use crate::query::jaeger::model::protobuf::{timestamp, trace_id_bytes};
 use crate::query::jaeger::protocol::storage::{
@@ -25,7 +26,7 @@ use crate::query::streaming::ChunkWriter;
 use crate::trace::Trace;
 
 #[derive(Debug)]
-pub(super) struct TraceReader(pub(super) Arc<Ingest>);
+pub(super) struct TraceReader(pub(super) Arc<Ingest>, pub(super) Adjuster);
 
 #[derive(Debug)]
 pub(super) struct DependencyReader(pub(super) Arc<Ingest>);
@@ -45,10 +46,10 @@ impl trace_reader_server::TraceReader for TraceReader {
         let mut ids = ids.collect::<Result<Vec<_>, ApiError>>()?;
         let mut seen = HashSet::new();
         ids.retain(|id| seen.insert(*id));
-        let ingest = Arc::clone(&self.0);
+        let (ingest, adjuster) = (Arc::clone(&self.0), self.1);
         let work = move |chunks: &mut ChunkWriter| {
             let known = ids.into_iter().filter_map(|id| respond::stored_trace(&ingest, id));
-            write_traces(known, true, Model::Otlp, chunks)
+            write_traces(known.map(|trace| adjuster.answer(trace, true)), Model::Otlp, chunks)
         };
         reply::search_streamed(work).await
     }
@@ -78,7 +79,7 @@ impl trace_reader_server::TraceReader for TraceReader {
 
     async fn find_traces(&self, request: Request<FindTracesRequest>) -> StreamReply {
         let search = search_storage(request.into_inner().query)?;
-        reply::traces(Arc::clone(&self.0), search, Model::Otlp).await
+        reply::traces(Arc::clone(&self.0), self.1, search, Model::Otlp).await
     }
 
     async fn find_trace_i_ds(
@@ -86,9 +87,10 @@ impl trace_reader_server::TraceReader for TraceReader {
         request: Request<FindTraceIDsRequest>,
     ) -> Result<Response<FindTraceIDsResponse>, Status> {
         let search = search_storage(request.into_inner().query)?;
-        let ingest = Arc::clone(&self.0);
+        let (ingest, adjuster) = (Arc::clone(&self.0), self.1);
         reply::search(move || {
-            let found = ingest.store.search(&search.query).filter_map(|trace| found(&trace));
+            let traces = ingest.store.search(&search.query);
+            let found = traces.filter_map(|trace| found(&adjuster.summarized(trace, true)));
             FindTraceIDsResponse { trace_ids: found.collect() }
         })
         .await
@@ -96,10 +98,11 @@ impl trace_reader_server::TraceReader for TraceReader {
 
     async fn find_trace_summaries(&self, request: Request<FindTraceSummariesRequest>) -> StreamReply {
         let search = search_storage(request.into_inner().query)?;
-        let ingest = Arc::clone(&self.0);
+        let (ingest, adjuster) = (Arc::clone(&self.0), self.1);
         let work = move |chunks: &mut ChunkWriter| {
             let mut summaries = ListWriter::new(chunks);
             for trace in ingest.store.search(&search.query) {
+                let trace = adjuster.summarized(trace, true);
                 summaries.push(&summary(v3::TraceSummary::from(&trace)))?;
             }
             Ok(summaries.end_list()?)

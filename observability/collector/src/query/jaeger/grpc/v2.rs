@@ -8,6 +8,7 @@ use super::chunks::Model;
 use super::parameters::{self, search_v2};
 use super::reply::{self, Chunks, StreamReply};
 use crate::ingest::Ingest;
+use crate::query::jaeger::adjust::Adjuster;
 use crate::query::jaeger::protocol::api_v2::{
     ArchiveTraceRequest, ArchiveTraceResponse, DependencyLink, FindTracesRequest, GetDependenciesRequest,
     GetDependenciesResponse, GetOperationsRequest, GetOperationsResponse, GetServicesRequest,
@@ -16,7 +17,7 @@ use crate::query::jaeger::protocol::api_v2::{
 use crate::query::jaeger::respond;
 
 #[derive(Debug)]
-pub(super) struct QueryService(pub(super) Arc<Ingest>);
+pub(super) struct QueryService(pub(super) Arc<Ingest>, pub(super) Adjuster);
 
 #[tonic::async_trait]
 impl query_service_server::QueryService for QueryService {
@@ -26,7 +27,7 @@ impl query_service_server::QueryService for QueryService {
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> StreamReply {
         let GetTraceRequest { trace_id, raw_traces, .. } = request.into_inner();
         let id = parameters::trace_id(&trace_id)?;
-        reply::trace(Arc::clone(&self.0), id, raw_traces, Model::Jaeger).await
+        reply::trace(Arc::clone(&self.0), self.1, id, raw_traces, Model::Jaeger).await
     }
 
     /// Fails like a Jaeger without an archive.
@@ -40,7 +41,7 @@ impl query_service_server::QueryService for QueryService {
 
     async fn find_traces(&self, request: Request<FindTracesRequest>) -> StreamReply {
         let search = search_v2(request.into_inner().query)?;
-        reply::traces(Arc::clone(&self.0), search, Model::Jaeger).await
+        reply::traces(Arc::clone(&self.0), self.1, search, Model::Jaeger).await
     }
 
     async fn get_services(

@@ -8,7 +8,7 @@ use super::chunks::{ListWriter, Model};
 use super::parameters::{self, search_v3};
 use super::reply::{self, Chunks, StreamReply};
 use crate::ingest::Ingest;
-use crate::query::jaeger::adjust::without_repeats;
+use crate::query::jaeger::adjust::Adjuster;
 use crate::query::jaeger::parameters::parse_trace_id;
 use crate::query::jaeger::protocol::api_v3::{
     DependenciesResponse, Dependency, FindTraceSummariesRequest, FindTracesRequest, GetDependenciesRequest,
@@ -21,7 +21,7 @@ use crate::query::streaming::ChunkWriter;
 use crate::trace::TraceId;
 
 #[derive(Debug)]
-pub(super) struct QueryService(pub(super) Arc<Ingest>);
+pub(super) struct QueryService(pub(super) Arc<Ingest>, pub(super) Adjuster);
 
 #[tonic::async_trait]
 impl query_service_server::QueryService for QueryService {
@@ -32,12 +32,12 @@ impl query_service_server::QueryService for QueryService {
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> StreamReply {
         let GetTraceRequest { trace_id, raw_traces, .. } = request.into_inner();
         let id = parse_trace_id(&trace_id).map_err(|error| malformed("trace_id", &error.message))?;
-        reply::trace(Arc::clone(&self.0), id, raw_traces, Model::Otlp).await
+        reply::trace(Arc::clone(&self.0), self.1, id, raw_traces, Model::Otlp).await
     }
 
     async fn find_traces(&self, request: Request<FindTracesRequest>) -> StreamReply {
         let search = search_v3(request.into_inner().query)?;
-        reply::traces(Arc::clone(&self.0), search, Model::Otlp).await
+        reply::traces(Arc::clone(&self.0), self.1, search, Model::Otlp).await
     }
 
     async fn get_services(
@@ -80,11 +80,11 @@ impl query_service_server::QueryService for QueryService {
 
     async fn find_trace_summaries(&self, request: Request<FindTraceSummariesRequest>) -> StreamReply {
         let search = search_v3(request.into_inner().query)?;
-        let ingest = Arc::clone(&self.0);
+        let (ingest, adjuster) = (Arc::clone(&self.0), self.1);
         let work = move |chunks: &mut ChunkWriter| {
             let mut summaries = ListWriter::new(chunks);
             for trace in ingest.store.search(&search.query) {
-                let trace = if search.raw { trace } else { without_repeats(trace) };
+                let trace = adjuster.summarized(trace, search.raw);
                 summaries.push(&summary(v3::TraceSummary::from(&trace)))?;
             }
             Ok(summaries.end_list()?)

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::ingest::Ingest;
 use crate::latency::Measurement;
-use crate::query::jaeger::router;
 use crate::query::jaeger::tests::{get, send};
+use crate::query::jaeger::{Adjuster, router};
 use crate::trace::{Kind, TraceId};
 
 /// 2026-11-23T17:44:01Z.
@@ -27,7 +27,7 @@ fn router_with(spans: &[(&str, Measurement<'_>)]) -> Router {
     for (service, span) in spans {
         ingest.latencies().record_at((END + 60_000) * MS, service, [*span], &mut Vec::new());
     }
-    router(ingest)
+    router(ingest, Adjuster::default())
 }
 
 async fn text(router: &Router, path: &str) -> (u16, String) {

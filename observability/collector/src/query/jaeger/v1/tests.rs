@@ -5,8 +5,8 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use crate::ingest::{Ingest, Transport};
-use crate::query::jaeger::router;
 use crate::query::jaeger::tests::{ANSWER, ID, MESSAGE, WINDOW, example, get, router_with, send};
+use crate::query::jaeger::{Adjuster, router};
 
 fn success(data: &Value, total: usize) -> Value {
     json!({ "data": data, "total": total, "limit": 0, "offset": 0, "errors": null })
@@ -60,7 +60,7 @@ async fn lists_names_that_are_long_in_total() {
     let services: Vec<_> = (1..=24).map(|number| name(number, 64_000)).collect();
     services.iter().for_each(|service| accept(service, &[span(1)]));
 
-    let router = router(Arc::clone(&ingest));
+    let router = router(Arc::clone(&ingest), Adjuster::default());
     for (path, list) in [("/api/services", "data"), ("/api/v3/services", "services")] {
         let (status, reply) = get(&router, path).await;
         let listed: Vec<_> = reply[list].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -148,7 +148,7 @@ async fn a_search_without_a_window_covers_48_hours() {
     let span = |id: u8, hours| json!({ "traceId": format!("{id:032x}"), "spanId": "00000000000000aa", "startTimeUnixNano": ago(hours) });
     let spans = json!([span(1, 1), span(2, 47), span(3, 49)]);
     let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
-    let (_, reply) = get(&router, "/api/traces?service=unknown_service").await;
+    let (_, reply) = get(&router, "/api/traces?service=missing-service-name").await;
     let ids: Vec<_> = reply["data"].as_array().unwrap().iter().map(|trace| &trace["traceID"]).collect();
     assert_eq!(ids, ["0000000000000002", "0000000000000001"], "the most recently received first");
 }
@@ -179,7 +179,7 @@ async fn returns_a_span_once_that_was_received_twice() {
         let message = crate::otlp::json_to_protobuf(MESSAGE.as_bytes()).unwrap();
         ingest.accept(&message, Transport::Grpc).unwrap();
     }
-    let (_, reply) = get(&router(ingest), &format!("/api/traces/{ID}")).await;
+    let (_, reply) = get(&router(ingest, Adjuster::default()), &format!("/api/traces/{ID}")).await;
     assert_eq!(reply["data"][0]["spans"].as_array().map(Vec::len), Some(2));
 }
 

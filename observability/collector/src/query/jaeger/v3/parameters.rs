@@ -13,16 +13,19 @@ pub(super) fn search(parameters: &Parameters) -> Result<Search, ApiError> {
     let tags = optional(parameters, "query.attributes", tag_map)?.unwrap_or_default();
     let start = optional(parameters, "query.startTimeMin", parse_time)?;
     let end = optional(parameters, "query.startTimeMax", parse_time)?;
+    let names = |min, max| (parameters.name_used(min), parameters.name_used(max));
+    let (min_name, max_name) = names("query.startTimeMin", "query.startTimeMax");
     let (start, end) = start
         .zip(end)
-        .ok_or_else(|| ApiError::bad_request("query.startTimeMin and query.startTimeMax are required"))?;
+        .ok_or_else(|| ApiError::bad_request(format!("{min_name} and {max_name} are required")))?;
     if start > end {
-        return Err(ApiError::bad_request("query.startTimeMin must be before query.startTimeMax"));
+        return Err(ApiError::bad_request(format!("{min_name} must be before {max_name}")));
     }
     let min = optional(parameters, "query.durationMin", parse_duration)?.unwrap_or(0);
     let max = optional(parameters, "query.durationMax", parse_duration)?.unwrap_or(0);
+    let (min_name, max_name) = names("query.durationMin", "query.durationMax");
     let duration_ns = durations(min, max)
-        .ok_or_else(|| ApiError::bad_request("query.durationMax must not be less than query.durationMin"))?;
+        .ok_or_else(|| ApiError::bad_request(format!("{max_name} must not be less than {min_name}")))?;
     let query = Query {
         service: text("query.serviceName"),
         operation: text("query.operationName"),
@@ -64,10 +67,8 @@ fn optional<T, E: Display>(
 
 /// Parses `searchDepth` or its former name `numTraces`.
 fn search_depth(parameters: &Parameters) -> Result<usize, ApiError> {
-    for name in ["query.searchDepth", "query.numTraces"] {
-        if let Some(number) = optional(parameters, name, parse_int)? {
-            return limit(number).map_err(|error| malformed(name, &error));
-        }
-    }
-    Ok(DEFAULT_LIMIT)
+    let given = parameters.aliased("query.searchDepth").or_else(|| parameters.aliased("query.numTraces"));
+    let Some((name, text)) = given else { return Ok(DEFAULT_LIMIT) };
+    let number = parse_int(text).map_err(|error| malformed(&name, &error))?;
+    limit(number).map_err(|error| malformed(&name, &error))
 }

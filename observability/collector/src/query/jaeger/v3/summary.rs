@@ -49,7 +49,7 @@ impl From<&Trace> for TraceSummary {
         Self {
             trace_id: trace.id(),
             root_service_name: root.map(|root| root.service().to_owned()).unwrap_or_default(),
-            root_operation_name: root.map(|root| root.name.clone()).unwrap_or_default(),
+            root_operation_name: root.map(|root| root.operation().to_owned()).unwrap_or_default(),
             min_start_time_unix_nano: spans.iter().map(|span| span.start_ns).min().unwrap_or(0),
             max_end_time_unix_nano: spans.iter().map(|span| span.end_ns).max().unwrap_or(0),
             span_count: spans.len() as u64,

@@ -28,7 +28,7 @@ async fn lists_services_and_operations_as_jaeger_does() {
 async fn lists_an_unspecified_kind_as_internal() {
     let spans = json!([{ "traceId": ID, "spanId": "00000000000000aa", "name": "x" }]);
     let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
-    let (_, reply) = get(&router, "/api/v3/operations?service=unknown_service").await;
+    let (_, reply) = get(&router, "/api/v3/operations?service=missing-service-name").await;
     assert_eq!(reply, json!({ "operations": [{ "name": "x", "spanKind": "internal" }] }));
 }
 
@@ -54,15 +54,16 @@ async fn returns_a_trace_as_jaeger_does_by_id_and_by_search() {
 
 #[tokio::test]
 async fn returns_several_traces_in_one_result() {
-    let span = |trace: u8| json!({ "traceId": format!("{trace:032x}"), "spanId": "00000000000000aa" });
-    let spans = json!([span(1), span(2)]);
-    let router = router_with(&json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }));
+    let span = |trace: u8| json!({ "traceId": format!("{trace:032x}"), "spanId": "00000000000000aa", "name": "x", "endTimeUnixNano": "1" });
+    let resource = json!({ "attributes": [{ "key": "service.name", "value": { "stringValue": "shop" } }] });
+    let groups = json!([{ "resource": resource, "scopeSpans": [{ "spans": [span(1), span(2)] }] }]);
+    let router = router_with(&json!({ "resourceSpans": groups }));
     let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=9999-01-01T00:00:00Z";
     let (status, reply) = get(&router, &format!("/api/v3/traces?{window}")).await;
     let group = |trace: u8| {
-        json!({ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [
-        { "traceId": format!("{trace:032x}"), "spanId": "00000000000000aa", "status": {} },
-    ] }] })
+        let mut span = span(trace);
+        span["status"] = json!({});
+        json!({ "resource": resource, "scopeSpans": [{ "scope": {}, "spans": [span] }] })
     };
     assert_eq!((status, reply), (200, json!({ "result": { "resourceSpans": [group(2), group(1)] } })));
 }
@@ -102,9 +103,9 @@ async fn a_summary_counts_orphans_and_names_the_earliest_root() {
     let window = "query.startTimeMin=1970-01-01T00:00:00Z&query.startTimeMax=1970-01-02T00:00:00Z";
     let (_, reply) = get(&router, &format!("/api/v3/trace-summaries?{window}")).await;
     let expected = json!({
-        "traceId": ID, "rootServiceName": "unknown_service", "rootOperationName": "op 2",
+        "traceId": ID, "rootServiceName": "missing-service-name", "rootOperationName": "op 2",
         "minStartTimeUnixNano": "7", "maxEndTimeUnixNano": "10", "spanCount": 4, "orphanSpanCount": 2,
-        "services": [{ "name": "unknown_service", "spanCount": 4 }],
+        "services": [{ "name": "missing-service-name", "spanCount": 4 }],
     });
     assert_eq!(reply["summaries"], json!([expected]));
 }
@@ -138,6 +139,8 @@ async fn an_empty_result_is_404_for_traces_and_an_empty_list_for_summaries() {
 async fn rejects_invalid_parameters_and_names_them() {
     let router = example();
     let backwards = "query.startTimeMin=2026-11-23T17:44:01Z&query.startTimeMax=2026-11-23T16:44:01Z";
+    let snake_backwards =
+        "query.start_time_min=2026-11-23T17:44:01Z&query.start_time_max=2026-11-23T16:44:01Z";
     for (query, message) in [
         ("query.serviceName=frontend", "query.startTimeMin and query.startTimeMax are required"),
         ("query.startTimeMin=2026-11-23T16:44:01Z", "query.startTimeMin and query.startTimeMax are required"),
@@ -147,6 +150,11 @@ async fn rejects_invalid_parameters_and_names_them() {
              \"2006-01-02T15:04:05.999999999Z07:00\": invalid or out of range",
         ),
         (backwards, "query.startTimeMin must be before query.startTimeMax"),
+        (snake_backwards, "query.start_time_min must be before query.start_time_max"),
+        (
+            "query.start_time_min=2026-11-23T16:44:01Z",
+            "query.start_time_min and query.startTimeMax are required",
+        ),
     ] {
         let expected = (400, failure(400, message));
         assert_eq!(get(&router, &format!("/api/v3/traces?{query}")).await, expected, "{query}");
@@ -158,12 +166,20 @@ async fn rejects_invalid_parameters_and_names_them() {
         ("query.searchDepth=0", "query.searchDepth: must be greater than 0"),
         ("query.searchDepth=-1", "query.searchDepth: must be greater than 0"),
         ("query.searchDepth=10001", "query.searchDepth: must not be greater than 10000"),
+        ("query.search_depth=0", "query.search_depth: must be greater than 0"),
+        ("query.num_traces=10001", "query.num_traces: must not be greater than 10000"),
+        ("query.numTraces=0", "query.numTraces: must be greater than 0"),
         ("query.durationMin=20", "query.durationMin: time: missing unit in duration \"20\""),
         ("query.duration_max=-1s", "query.duration_max: time: invalid duration \"-1s\""),
         ("query.rawTraces=2", "query.rawTraces: strconv.ParseBool: parsing \"2\": invalid syntax"),
     ] {
         let reply = get(&router, &format!("/api/v3/traces?{WINDOW_V3}&{query}")).await;
         assert_eq!(reply, (400, failure(400, &format!("malformed parameter {message}"))), "{query}");
+    }
+    for (min, max) in [("durationMin", "durationMax"), ("duration_min", "duration_max")] {
+        let query = format!("{WINDOW_V3}&query.{min}=2s&query.{max}=1s");
+        let message = format!("query.{max} must not be less than query.{min}");
+        assert_eq!(get(&router, &format!("/api/v3/traces?{query}")).await, (400, failure(400, &message)));
     }
     for path in [
         format!("/api/v3/traces?{WINDOW_V3}&query.attributes=%7B%22a%22:1%7D"),
