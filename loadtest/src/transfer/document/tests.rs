@@ -71,6 +71,10 @@ fn errors_name_the_line() {
         (&format!("{line}\n[7]\n"), "line 2: invalid type: integer `7`"),
         (&format!("{{\n\"data\":\n[{trace},\n{{\"spans\":7}}]\n}}"), "line 4: invalid type: integer `7`"),
         ("[\n{\"spans\n\":7}]", "line 2: control character"),
+        (
+            "{\"data\":[{\"traceID\":\"11\",\"spans\":[\n{\"spanID\":\"aa\",\n\"startTime\":{}}]}]}",
+            "line 3: trace 00000000000000000000000000000011, span 00000000000000aa: startTime: invalid type: map",
+        ),
         (&format!("[\n{trace},\n{trace}"), "line 3: EOF while parsing a list"),
     ] {
         let said = parts(text).unwrap_err();

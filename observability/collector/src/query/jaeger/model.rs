@@ -8,13 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::trace::{self, Attribute, Kind, Link, Span, SpanId, StatusCode, TraceId};
+use super::adjust::WARNINGS;
+use crate::trace::{self, Kind, Link, Span, SpanId, StatusCode, TraceId};
 
 use process::{Process, Processes};
 use value::{Tag, flag, string, tags, texts};
-
-/// Attribute in which Jaeger stores the warnings of a span.
-pub(super) const WARNINGS: &str = "@jaeger@warnings";
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,14 +96,16 @@ fn span_json(span: &Span, process_id: String) -> SpanJson {
 
 /// Returns the references of a span, the parent first.
 ///
-/// A link to the parent only sets the type of the reference to it. If another link is a CHILD_OF within the trace, a
-/// CHILD_OF to the parent precedes it, because Jaeger takes the first CHILD_OF for the parent.
+/// A link to the parent yields no reference of its own. Unlike Jaeger, which would write FOLLOWS_FROM for it, the reference
+/// to the parent stays a CHILD_OF, so that the trace keeps one root for clients that read only those; unless the link is
+/// marked as `follows_from`. If another link is a CHILD_OF within the trace, a CHILD_OF to the parent precedes it, because
+/// Jaeger takes the first CHILD_OF for the parent.
 fn references(span: &Span) -> Vec<Reference> {
     let reference = |ref_type, trace_id, span_id| Reference { ref_type, trace_id, span_id };
     let is_within = |link: &Link| link.span_id.is_some() && link.trace_id == Some(span.trace_id);
     let (to_parent, others): (Vec<&Link>, Vec<&Link>) =
         span.links.iter().partition(|link| is_within(link) && link.span_id == span.parent);
-    let mut types = vec![to_parent.last().map_or(CHILD_OF, |link| link_type(link))];
+    let mut types = vec![to_parent.last().map_or(CHILD_OF, |link| parent_type(link))];
     if types != [CHILD_OF] && others.iter().any(|link| is_within(link) && link_type(link) == CHILD_OF) {
         types.insert(0, CHILD_OF);
     }
@@ -122,11 +122,22 @@ fn references(span: &Span) -> Vec<Reference> {
 
 const CHILD_OF: &str = "CHILD_OF";
 
+const FOLLOWS_FROM: &str = "FOLLOWS_FROM";
+
+/// Returns the type of a reference to a linked span.
 fn link_type(link: &Link) -> &'static str {
-    let is_child = |attribute: &Attribute| {
-        attribute.key == "opentracing.ref_type" && attribute.value.as_str() == Some("child_of")
-    };
-    if link.attributes.iter().any(is_child) { CHILD_OF } else { "FOLLOWS_FROM" }
+    if opentracing_type(link) == Some("child_of") { CHILD_OF } else { FOLLOWS_FROM }
+}
+
+/// Returns the type of the reference to the parent, given a link to it.
+fn parent_type(link: &Link) -> &'static str {
+    if opentracing_type(link) == Some("follows_from") { FOLLOWS_FROM } else { CHILD_OF }
+}
+
+/// Returns the attribute in which bridges from OpenTracing keep the type of a reference.
+fn opentracing_type(link: &Link) -> Option<&str> {
+    let mut attributes = link.attributes.iter();
+    attributes.find(|attribute| attribute.key == "opentracing.ref_type")?.value.as_str()
 }
 
 /// Returns the tags of a span in Jaeger's order: scope, attributes, kind, status.

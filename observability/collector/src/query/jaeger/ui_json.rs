@@ -3,32 +3,36 @@
 //! Parsing is the inverse of serialization, apart from what the format does not represent: times are whole microseconds,
 //! lists and maps become text, and links keep only their ids and type. Parents and links share one list of references:
 //!
-//! - The parent is the first CHILD_OF within the trace, or else the first reference if it lies within the trace.
-//! - A link to the parent is restored as the first link, and only if its type is FOLLOWS_FROM.
+//! - The parent is the first CHILD_OF within the trace, or else the first reference if it is a FOLLOWS_FROM within the trace.
+//! - A link to the parent is restored as the first link, and only if it is marked as `follows_from`.
 //!
-//! Malformed input is an error. No published crate reads or writes this format.
+//! Input is accepted as the UI accepts it: only ids and a list of spans are required, values of tags may have any type, and
+//! times may be negative or have decimals. An error names the trace and the span. No published crate reads or writes this
+//! format.
 
 mod list;
+mod lenient;
 mod tag;
 mod reference;
 mod reserved;
+mod input;
 mod parse;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{adjust, model};
+use super::adjust::Adjuster;
+use super::model;
 use crate::trace::Trace;
 
 /// A trace that is an element of `data` in the UI's JSON.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "parse::InputTrace")]
+#[serde(try_from = "input::InputTrace")]
 pub struct UiTrace(pub Trace);
 
 impl UiTrace {
-    /// Applies the adjusters of `/api/traces`: sorts attributes by key and events by time, and removes duplicate spans and
-    /// links without a trace id.
+    /// Applies Jaeger's sanitizers and query adjusters, as `/api/traces` does with its default settings.
     pub fn adjusted(trace: Trace) -> Self {
-        Self(adjust::adjusted(trace))
+        Self(Adjuster::default().answer(trace, false))
     }
 }
 

@@ -80,16 +80,21 @@ async fn converts_links_status_and_negative_durations() {
 }
 
 #[tokio::test]
-async fn the_parent_is_the_first_reference_and_a_link_to_it_sets_its_type() {
+async fn a_span_that_links_to_its_parent_stays_its_child_unless_the_link_says_follows_from() {
     let parent = "00000000000000bb";
     let other = json!({ "traceId": ID, "spanId": "00000000000000cc" });
-    let to_parent = json!({ "traceId": ID, "spanId": parent });
-    let trace = ui_trace(ID, json!({ "parentSpanId": parent, "links": [other, to_parent] })).await;
-    let expected = json!([
-        { "refType": "FOLLOWS_FROM", "traceID": ID, "spanID": parent },
-        { "refType": "FOLLOWS_FROM", "traceID": ID, "spanID": "00000000000000cc" },
-    ]);
-    assert_eq!(trace["spans"][0]["references"], expected);
+    let marked = |mark: &str| json!([{ "key": "opentracing.ref_type", "value": { "stringValue": mark } }]);
+    for (attributes, expected) in
+        [(json!([]), "CHILD_OF"), (marked("child_of"), "CHILD_OF"), (marked("follows_from"), "FOLLOWS_FROM")]
+    {
+        let to_parent = json!({ "traceId": ID, "spanId": parent, "attributes": attributes });
+        let trace = ui_trace(ID, json!({ "parentSpanId": parent, "links": [other, to_parent] })).await;
+        let expected = json!([
+            { "refType": expected, "traceID": ID, "spanID": parent },
+            { "refType": "FOLLOWS_FROM", "traceID": ID, "spanID": "00000000000000cc" },
+        ]);
+        assert_eq!(trace["spans"][0]["references"], expected);
+    }
 }
 
 #[tokio::test]

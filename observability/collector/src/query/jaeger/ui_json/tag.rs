@@ -1,88 +1,73 @@
 //! Parses a tag into an attribute of the tag's type.
+//!
+//! The UI shows any value, whatever type it is declared to have. A value that is not of its declared type gets the type that
+//! it has in JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Number, Value as Json};
 
+use super::lenient::Text;
 use crate::trace::{Attribute, Value};
+
+/// 2⁶³, one more than the largest integer.
+const END_OF_INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
 /// Converted while it is parsed: a file may have millions of tags.
 #[derive(Deserialize)]
-#[serde(try_from = "TagFields")]
+#[serde(from = "TagFields")]
 pub(super) struct InputTag(pub(super) Attribute);
 
 #[derive(Deserialize)]
 struct TagFields {
-    key: String,
-    #[serde(rename = "type")]
-    kind: Option<TagType>,
+    #[serde(default)]
+    key: Text,
+    #[serde(rename = "type", default)]
+    kind: Text,
     #[serde(default)]
     value: Json,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum TagType {
-    String,
-    Bool,
-    Int64,
-    Float64,
-    Binary,
-}
-
-/// The value of a tag does not have the tag's type.
-#[derive(Debug, thiserror::Error)]
-#[error("the value of tag {key:?} is not of type {kind}")]
-pub(super) struct WrongType {
-    key: String,
-    kind: String,
-}
-
-impl TryFrom<TagFields> for InputTag {
-    type Error = WrongType;
-
-    fn try_from(TagFields { key, kind, value }: TagFields) -> Result<Self, WrongType> {
-        let parsed = match kind {
-            Some(kind) => typed(kind, value),
-            None => untyped(value),
-        };
-        match parsed {
-            Some(value) => Ok(Self(Attribute { key, value })),
-            None => {
-                let kind =
-                    kind.map_or_else(|| "scalar".to_owned(), |kind| format!("{kind:?}").to_lowercase());
-                Err(WrongType { key, kind })
-            }
-        }
+impl From<TagFields> for InputTag {
+    fn from(TagFields { key: Text(key), kind: Text(kind), value }: TagFields) -> Self {
+        let value = typed(&kind, &value).unwrap_or_else(|| untyped(value));
+        Self(Attribute { key, value })
     }
 }
 
 /// Parses a value of a given type. Numbers and booleans may be strings: JavaScript has no 64-bit integers, JSON has no NaN,
 /// and some of Jaeger's storage backends return all values as strings.
-fn typed(kind: TagType, value: Json) -> Option<Value> {
-    match (kind, value) {
-        (TagType::String, Json::String(text)) => Some(Value::String(text)),
-        (TagType::Bool, Json::Bool(flag)) => Some(Value::Bool(flag)),
-        (TagType::Bool, Json::String(text)) => text.parse().ok().map(Value::Bool),
-        (TagType::Int64, Json::Number(number)) => number.as_i64().map(Value::Int),
-        (TagType::Int64, Json::String(text)) => text.parse().ok().map(Value::Int),
-        (TagType::Float64, Json::Number(number)) => number.as_f64().map(Value::Double),
-        (TagType::Float64, Json::String(text)) => text.parse().ok().map(Value::Double),
-        (TagType::Binary, Json::String(text)) => STANDARD.decode(text).ok().map(Value::Bytes),
+fn typed(kind: &str, value: &Json) -> Option<Value> {
+    match (kind.to_ascii_lowercase().as_str(), value) {
+        ("bool", Json::String(text)) => text.parse().ok().map(Value::Bool),
+        ("int64", Json::Number(number)) => integer(number).map(Value::Int),
+        ("int64", Json::String(text)) => text.parse().ok().map(Value::Int),
+        ("float64", Json::Number(number)) => number.as_f64().map(Value::Double),
+        ("float64", Json::String(text)) => text.parse().ok().map(Value::Double),
+        ("binary", Json::String(text)) => STANDARD.decode(text).ok().map(Value::Bytes),
         _ => None,
     }
 }
 
-/// Parses a value without a type, as in hand-written files.
-fn untyped(value: Json) -> Option<Value> {
+/// Returns the integer that JavaScript saved. It rounds large ones to 53 bits, which turns the largest integers into 2⁶³.
+fn integer(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
+        (-END_OF_INTEGERS..=END_OF_INTEGERS).contains(&number).then_some(number as i64)
+    })
+}
+
+/// Returns a value of the type that it has in JSON. Lists and objects become text, as Jaeger writes them.
+fn untyped(value: Json) -> Value {
     match value {
-        Json::Null => Some(Value::Empty),
-        Json::String(text) => Some(Value::String(text)),
-        Json::Bool(flag) => Some(Value::Bool(flag)),
-        Json::Number(number) => {
-            number.as_i64().map(Value::Int).or_else(|| number.as_f64().map(Value::Double))
-        }
-        Json::Array(_) | Json::Object(_) => None,
+        Json::Null => Value::Empty,
+        Json::String(text) => Value::String(text),
+        Json::Bool(flag) => Value::Bool(flag),
+        Json::Number(number) => match number.as_i64() {
+            Some(integer) => Value::Int(integer),
+            None => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::Array(_) | Json::Object(_) => Value::String(value.to_string()),
     }
 }

@@ -21,12 +21,19 @@ fn write(trace: &Trace) -> Json {
 
 /// Parses a trace of one valid span with the given fields and returns the span.
 fn read_span(fields: &Json) -> Result<Span, serde_json::Error> {
-    let mut span = json!({ "traceID": "11", "spanID": "aa", "operationName": "x", "references": null,
-        "startTime": 1, "duration": 2, "tags": null, "logs": null, "processID": "p1", "warnings": null });
-    span.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    let processes = json!({ "p1": { "serviceName": "shop", "tags": null } });
-    read(&json!({ "traceID": "11", "spans": [span], "processes": processes }))
-        .map(|mut trace| trace.spans.remove(0))
+    let mut span = json!({ "operationName": "x", "references": null, "startTime": 1, "duration": 2, "tags": null,
+        "logs": null, "processID": "p1", "warnings": null });
+    let span = span.as_object_mut().unwrap();
+    span.extend(fields.as_object().unwrap().clone());
+    // Ids first, as Jaeger writes them; an object of `serde_json` is sorted.
+    let mut id = |name: &str, id: &str| span.remove(name).unwrap_or(json!(id));
+    let (trace_id, span_id) = (id("traceID", "11"), id("spanID", "aa"));
+    let rest = json!(span).to_string();
+    let text = format!(
+        r#"{{"traceID":"11","spans":[{{"traceID":{trace_id},"spanID":{span_id},{}],"processes":{{"p1":{{"serviceName":"shop","tags":null}}}}}}"#,
+        &rest[1..]
+    );
+    serde_json::from_str::<UiTrace>(&text).map(|UiTrace(mut trace)| trace.spans.remove(0))
 }
 
 fn text(key: &str, value: &str) -> Attribute {
@@ -42,6 +49,11 @@ fn link(trace_id: u128, span_id: u64) -> Link {
         dropped_attributes: 0,
         flags: 0,
     }
+}
+
+/// Marks a link as the reference of a span that only follows from its parent.
+fn follows_from(link: Link) -> Link {
+    Link { attributes: vec![text("opentracing.ref_type", "follows_from")], ..link }
 }
 
 #[test]
@@ -109,17 +121,27 @@ fn parses_values_by_their_type() {
     ] {
         assert_eq!(value(kind, json.clone()).unwrap(), expected, "{kind} {json}");
     }
-    for (kind, json) in [
-        ("string", json!(7)),
-        ("bool", json!("perhaps")),
-        ("int64", json!(0.5)),
-        ("int64", json!(u64::MAX)),
-        ("float64", json!([])),
-        ("binary", json!("?")),
+    let rounded = json!(9_223_372_036_854_776_000_u64);
+    for (kind, json, expected) in [
+        ("string", json!(7), Value::Int(7)),
+        ("string", json!(["a", 1]), Value::String("[\"a\",1]".to_owned())),
+        ("string", json!(null), Value::Empty),
+        ("bool", json!("perhaps"), Value::String("perhaps".to_owned())),
+        ("bool", json!(1), Value::Int(1)),
+        ("int64", json!(0.5), Value::Double(0.5)),
+        ("int64", json!(7.0), Value::Int(7)),
+        ("int64", rounded, Value::Int(i64::MAX)),
+        ("int64", json!(-9_223_372_036_854_776_000.0), Value::Int(i64::MIN)),
+        ("int64", json!(u64::MAX), Value::Double(18_446_744_073_709_551_615.0)),
+        ("float64", json!([]), Value::String("[]".to_owned())),
+        ("binary", json!("?"), Value::String("?".to_owned())),
+        ("INT64", json!("7"), Value::Int(7)),
+        ("duration", json!(true), Value::Bool(true)),
     ] {
-        let error = value(kind, json).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("the value of tag \"k\" is not of type {kind}")), "{error}");
+        assert_eq!(value(kind, json.clone()).unwrap(), expected, "{kind} {json}");
     }
+    let span = read_span(&json!({ "tags": [{}, { "key": 7, "type": null }] })).unwrap();
+    assert_eq!(span.attributes, [attribute("", Value::Empty), attribute("7", Value::Empty)]);
 }
 
 #[test]
@@ -146,11 +168,18 @@ fn parses_references_into_parent_and_links() {
         "a FOLLOWS_FROM that is not the first reference is a link"
     );
     assert_eq!(
-        of(&[follows, other.clone()]),
-        (Some(3), vec![link(0x11, 3), child_of(link(0x22, 2))]),
+        of(&[follows.clone(), other.clone()]),
+        (Some(3), vec![follows_from(link(0x11, 3)), child_of(link(0x22, 2))]),
         "a FOLLOWS_FROM that is the first reference is the parent"
     );
     assert_eq!(of(&[zero, other]), (None, vec![link(0, 0), child_of(link(0x22, 2))]));
+    let [same_parent, unnamed] =
+        [reference("CHILD_OF", "11", "3"), json!({ "refType": "CHILD_OF", "spanID": "4" })];
+    assert_eq!(of(&[follows, same_parent]), (Some(3), vec![link(0x11, 3)]), "the CHILD_OF counts");
+    assert_eq!(of(&[unnamed]), (Some(4), vec![]), "without a trace id the span is of the same trace");
+    let other_type = |link| Link { attributes: vec![text("opentracing.ref_type", "LIKES")], ..link };
+    assert_eq!(of(&[reference("LIKES", "11", "5")]), (None, vec![other_type(link(0x11, 5))]));
+    assert_eq!(of(&[json!({})]), (None, vec![link(0x11, 0)]));
 }
 
 #[test]
@@ -158,13 +187,16 @@ fn keeps_the_parent_for_any_links() {
     let child_of = |link| Link { attributes: vec![text("opentracing.ref_type", "child_of")], ..link };
     let of = |parent: u64, links: Vec<Link>| Span { links, ..plain_span((9, parent, 0, 1000)) };
     for (span, references) in [
-        (of(2, vec![link(1, 2)]), json!([["FOLLOWS_FROM", "2"]])),
+        (of(2, vec![follows_from(link(1, 2))]), json!([["FOLLOWS_FROM", "2"]])),
         (of(2, vec![child_of(link(1, 3))]), json!([["CHILD_OF", "2"], ["CHILD_OF", "3"]])),
         (
-            of(2, vec![link(1, 2), child_of(link(1, 3))]),
+            of(2, vec![follows_from(link(1, 2)), child_of(link(1, 3))]),
             json!([["CHILD_OF", "2"], ["FOLLOWS_FROM", "2"], ["CHILD_OF", "3"]]),
         ),
-        (of(2, vec![link(1, 2), child_of(link(7, 3))]), json!([["FOLLOWS_FROM", "2"], ["CHILD_OF", "3"]])),
+        (
+            of(2, vec![follows_from(link(1, 2)), child_of(link(7, 3))]),
+            json!([["FOLLOWS_FROM", "2"], ["CHILD_OF", "3"]]),
+        ),
         (of(0, vec![link(7, 2), link(1, 3)]), json!([["FOLLOWS_FROM", "2"], ["FOLLOWS_FROM", "3"]])),
     ] {
         let trace = Trace { spans: vec![span] };
@@ -196,7 +228,8 @@ fn warnings_become_an_attribute_as_in_jaeger() {
     for none in [json!(null), json!([])] {
         assert_eq!(read_span(&json!({ "warnings": none })).unwrap().attributes, []);
     }
-    assert!(read_span(&json!({ "warnings": [7] })).is_err());
+    let span = read_span(&json!({ "warnings": [7] })).unwrap();
+    assert_eq!(write(&Trace { spans: vec![span] })["spans"][0]["warnings"], json!(["7"]));
 }
 
 #[test]
@@ -220,28 +253,90 @@ fn resources_with_equal_json_share_a_process() {
 }
 
 #[test]
-fn rejects_invalid_traces_and_names_the_reason() {
+fn accepts_missing_fields_and_negative_and_fractional_times_as_the_ui_does() {
+    let times = |start: Json, duration: Json| {
+        let span = read_span(&json!({ "startTime": start, "duration": duration })).unwrap();
+        (span.start_ns, span.end_ns)
+    };
+    let start = 1_795_672_181_741_167_u64;
+    assert_eq!(times(json!(start), json!(-5)), (start * 1000, (start - 5) * 1000));
+    assert_eq!(
+        times(json!(1_795_672_181_741_167.5), json!(12.25)),
+        (start * 1000 + 500, start * 1000 + 12_750)
+    );
+    assert_eq!(times(json!("17"), json!("2.5")), (17_000, 19_500));
+    assert_eq!(times(json!(null), json!(null)), (0, 0));
+    assert_eq!(times(json!(-3), json!(5)), (0, 5000));
+    assert_eq!(times(json!(3), json!(-5)), (3000, 0), "an end before 1970");
+    let trace = read(
+        &json!({ "traceID": "11", "spans": [{ "spanID": "1" }, { "spanID": "2", "parentSpanID": "1" }] }),
+    )
+    .unwrap();
+    let [span, child] = &trace.spans[..] else { panic!("{trace:?}") };
+    assert_eq!((span.trace_id, span.parent, span.name.as_str()), (TraceId(0x11), None, ""));
+    assert_eq!((span.resource.attributes.len(), span.service()), (0, "missing-service-name"));
+    assert!(Arc::ptr_eq(&span.resource, &child.resource));
+    assert_eq!(child.parent, Some(SpanId(1)));
+    let embedded = read_span(&json!({ "process": { "serviceName": "own" }, "processID": null })).unwrap();
+    assert_eq!(embedded.service(), "own");
+    for processes in [json!({ "p1": null }), json!({ "p1": {} }), json!(null)] {
+        let json = json!({ "traceID": "11", "spans": [{ "spanID": "1", "processID": "p1" }], "processes": processes });
+        assert_eq!(read(&json).unwrap().spans[0].resource.attributes, []);
+    }
+    let event = read_span(&json!({ "logs": [{ "timestamp": 1.5 }, {}] })).unwrap().events;
+    assert_eq!(event.iter().map(|event| event.time_ns).collect::<Vec<_>>(), [1500, 0]);
+}
+
+#[test]
+fn rejects_invalid_traces_and_names_the_trace_the_span_and_the_position() {
+    let place = "trace 00000000000000000000000000000011, span 00000000000000aa: ";
     for (fields, named) in [
-        (json!({ "traceID": "zz" }), "hexadecimal"),
-        (json!({ "spanID": "0" }), "hexadecimal"),
-        (json!({ "startTime": u64::MAX }), "ends in the year 2554"),
-        (json!({ "startTime": u64::MAX / 1000, "duration": 1000 }), "ends in the year 2554"),
-        (json!({ "startTime": -1 }), "invalid value"),
-        (json!({ "processID": "p9" }), "refers to process \"p9\", which is missing"),
+        (json!({ "startTime": {} }), "startTime: invalid type: map, expected a number of microseconds"),
         (
-            json!({ "references": [{ "refType": "LIKES", "traceID": "1", "spanID": "1" }] }),
-            "unknown variant `LIKES`",
+            json!({ "duration": "x" }),
+            "duration: invalid value: string \"x\", expected a number of microseconds",
         ),
-        (json!({ "logs": vec![json!({ "timestamp": 1 }); 20_001] }), "a list of more than 20000 elements"),
-        (json!({ "logs": [{ "timestamp": u64::MAX }] }), "ends in the year 2554"),
+        (json!({ "tags": 7 }), "tags: invalid type: integer `7`, expected a list or null"),
+        (
+            json!({ "references": [{ "traceID": "1", "spanID": "zz" }] }),
+            "references: id must be 1 to 16 hexadecimal",
+        ),
+        (json!({ "parentSpanID": "zz" }), "parentSpanID: id must be 1 to 16 hexadecimal"),
+        (json!({ "logs": [{ "timestamp": u64::MAX }] }), "logs: 18446744073709551615 µs exceed the range"),
+        (
+            json!({ "logs": vec![json!({ "timestamp": 1 }); 20_001] }),
+            "logs: a list of more than 20000 elements",
+        ),
+        (json!({ "startTime": u64::MAX }), "18446744073709551615 µs exceed the range"),
+        (json!({ "startTime": u64::MAX / 1000, "duration": 1000 }), "ends in the year 2554"),
+    ] {
+        let error = read_span(&fields).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with(place) && text.contains(named), "{text}");
+        assert_eq!((error.line(), error.column() > 50), (1, true), "{text}");
+    }
+    for (fields, named) in [
+        (json!({ "traceID": "zz" }), "trace 00000000000000000000000000000011, span "),
+        (
+            json!({ "spanID": "0" }),
+            "trace 00000000000000000000000000000011, span number 1: spanID: id must be",
+        ),
+        (
+            json!({ "spanID": null }),
+            "trace 00000000000000000000000000000011, span number 1: spanID is missing",
+        ),
     ] {
         let error = read_span(&fields).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
     }
-    let span = |trace_id: &str| json!({ "traceID": trace_id, "spanID": "1", "operationName": "", "startTime": 0, "duration": 0, "processID": "p" });
-    let processes = json!({ "p": { "serviceName": "s" } });
-    let mixed = read(&json!({ "spans": [span("1"), span("2")], "processes": processes })).unwrap_err();
+    let span = |trace_id: &str| json!({ "traceID": trace_id, "spanID": "1" });
+    let mixed = read(&json!({ "spans": [span("1"), span("2")] })).unwrap_err();
     assert!(mixed.to_string().contains("belongs to trace 00000000000000000000000000000002"), "{mixed}");
+    let unnamed = read(&json!({ "spans": [{ "spanID": "1" }] })).unwrap_err();
+    assert!(unnamed.to_string().contains("span 0000000000000001: traceID is missing"), "{unnamed}");
+    let third = format!(r#"{{"traceID":"1","spans":[{},{},7]}}"#, span("1"), span("1"));
+    let third = serde_json::from_str::<UiTrace>(&third).unwrap_err();
+    assert!(third.to_string().contains("trace 00000000000000000000000000000001, span number 3"), "{third}");
     for json in [json!({}), json!([]), json!({ "traceID": "1" }), json!({ "resourceSpans": [] })] {
         assert!(read(&json).is_err(), "{json}");
     }

@@ -96,9 +96,8 @@ fn any_span<V: Strategy<Value = Value> + Clone + 'static>(
                 Parts,
             )| {
                 let (mut attributes, events, mut links, parent, is_linked, warnings) = parts;
-                // Consumer spans link to the producer that is also their parent.
                 if let Some(parent) = parent.filter(|_| is_linked) {
-                    links.insert(0, link(1, parent));
+                    links.insert(0, follows_from(link(1, parent)));
                 }
                 if !warnings.is_empty() {
                     let list = warnings.into_iter().map(Value::String).collect();
@@ -144,10 +143,10 @@ fn representable(mut trace: Trace) -> Trace {
         let parent = span.parent;
         let is_within = |link: &Link| link.trace_id == Some(TraceId(1));
         let is_first = |links: &[Link]| links.first().is_some_and(is_within);
-        // A link to the parent is kept if it is the first one and has no attributes.
+        // A link to the parent is kept if it is the first one and is marked.
         let is_linked = |links: &[Link]| {
             links.first().is_some_and(|first| {
-                is_within(first) && first.span_id == parent && first.attributes.is_empty()
+                is_within(first) && first.span_id == parent && *first == follows_from(first.clone())
             })
         };
         if parent.is_some() {
