@@ -3,6 +3,7 @@
 //! The spans of an accepted message are in the store, or counted as evicted, before the response is sent. A stop therefore
 //! loses no accepted span: the receivers finish the requests in flight, and then the forward queue is flushed.
 
+mod compression;
 mod error_bodies;
 mod log;
 mod metrics;
@@ -25,11 +26,13 @@ use crate::base_path::BasePath;
 use crate::forward::Forward;
 use crate::ingest::Ingest;
 use crate::pages::jaeger_ui::{self, JaegerUi};
+use crate::query::jaeger::Adjuster;
 use crate::query::{jaeger, workbench};
 use crate::receive::Receiver;
 use crate::{pages, receive};
 use telemetry::server::{self, Acceptor};
 
+use compression::compressed;
 use error_bodies::with_error_bodies;
 
 pub use listeners::Listeners;
@@ -87,7 +90,7 @@ pub async fn run(
     };
     let ingest = Arc::new(Ingest::new(settings.store_max_bytes, forward));
     let receiver = Arc::new(Receiver::new(Arc::clone(&ingest), settings.store_max_bytes));
-    let query = query(&ingest, &receiver, ui, &settings.base_path, &shutdown);
+    let query = query(&ingest, &receiver, ui, settings, &shutdown);
     log::start(&listeners, settings, &receiver)?;
     let limited = |listener| Acceptor::new(listener, connection_limit(settings));
     let (over_grpc, over_http) = (
@@ -95,7 +98,8 @@ pub async fn run(
         receive::http::router(Arc::clone(&receiver), &settings.cors_origins),
     );
     let traces = receive::grpc::services(Arc::clone(&receiver));
-    let query_grpc = jaeger::grpc::router(&ingest, traces, shutdown.clone()).await;
+    let adjuster = Adjuster::new(settings.max_clock_skew_adjust);
+    let query_grpc = jaeger::grpc::router(&ingest, adjuster, traces, shutdown.clone()).await;
     let over_http2 = |listener, router, streams| {
         server::serve_http2(limited(listener), router, streams, shutdown.clone()).map(Ok)
     };
@@ -132,7 +136,7 @@ fn query(
     ingest: &Arc<Ingest>,
     receiver: &Arc<Receiver>,
     ui: Option<JaegerUi>,
-    base: &BasePath,
+    settings: &Settings,
     shutdown: &CancellationToken,
 ) -> Router {
     let (for_metrics, for_ready) =
@@ -147,7 +151,8 @@ fn query(
             (StatusCode::OK, "ready\n")
         }
     };
-    let api = jaeger::router(Arc::clone(ingest)).merge(workbench::router(Arc::clone(ingest)));
+    let (base, adjuster) = (&settings.base_path, Adjuster::new(settings.max_clock_skew_adjust));
+    let api = jaeger::router(Arc::clone(ingest), adjuster).merge(workbench::router(Arc::clone(ingest)));
     let pages = match ui {
         Some(ui) => ui.router(),
         None => pages::router(Arc::clone(ingest), base),
@@ -164,7 +169,7 @@ fn query(
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics));
-    with_error_bodies(query)
+    compressed(with_error_bodies(query))
 }
 
 /// Mounts the pages below the base path, and the API both there and at the root, for clients that bypass the proxy.

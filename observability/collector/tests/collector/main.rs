@@ -7,6 +7,7 @@ mod support;
 
 mod api;
 mod browse;
+mod compression;
 mod connections;
 mod encodings;
 mod errors;
@@ -17,6 +18,7 @@ mod grpc_client;
 mod jaeger;
 mod ledger;
 mod log;
+mod odd_spans;
 mod overload;
 mod query_grpc;
 mod receive;

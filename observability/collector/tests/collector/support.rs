@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use collector::{Error, Listeners, Settings, Snapshot, run};
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -74,6 +74,10 @@ impl Collector {
         Self::run(Settings { jaeger_ui, base_path, ..settings() }).await
     }
 
+    pub(crate) async fn with_clock_skew(max_clock_skew_adjust: Duration) -> Self {
+        Self::run(Settings { max_clock_skew_adjust, ..settings() }).await
+    }
+
     pub(crate) async fn run(settings: Settings) -> Self {
         let listeners = Listeners::bind(&settings).await.unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap();
@@ -123,6 +127,14 @@ impl Collector {
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(Request::get(format!("http://{}{path}", self.query)), Bytes::new()).await
+    }
+
+    /// Sends a request with a header and returns the response with its headers.
+    pub(crate) async fn get_with(&self, path: &str, name: HeaderName, value: &str) -> Response<Bytes> {
+        let request = Request::get(format!("http://{}{path}", self.query)).header(name, value);
+        let response = self.client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
     }
 
     /// Sends a request without a body to one of the collector's addresses.
