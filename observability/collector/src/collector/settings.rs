@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use telemetry::arguments::{Empty, Renamed, address, at_least, base_url};
+use telemetry::arguments::{Empty, Renamed, address, at_least, at_least_one, base_url};
 
 use crate::base_path::BasePath;
 use crate::go_syntax::{self, ParseError};
