@@ -83,6 +83,7 @@ pub(crate) async fn router(
 
 /// Cancels a request that takes too long to be received or computed, and drops a reply whose reader stalls.
 async fn bounded(request: Request, next: Next) -> Response {
+    tracing::debug!("{}", request.uri().path());
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response.map(|body| Body::new(WatchedBody::new(body))),
         Err(_) => Status::deadline_exceeded("the request took too long").into_http(),
