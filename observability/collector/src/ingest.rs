@@ -14,10 +14,10 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
 use crate::forward::Forward;
-use crate::latency::{self, Hop, Latencies, Measurement, Series, SeriesKey};
+use crate::latency::{self, GroupHops, Hop, Latencies, Measurement, Series, SeriesKey};
 use crate::otlp::wire::Malformed;
 use crate::store::{ExemplarChange, Inserted, SpanBatch, Store};
-use crate::trace::Kind;
+use crate::trace::{Kind, TraceGroup};
 
 pub(crate) use exporter_losses::ExporterLosses;
 use message::ReadOutcome;
@@ -124,6 +124,11 @@ impl Ingest {
         names.filter_map(|name| Some(self.latencies().get(&name)?.hop(name, false))).collect()
     }
 
+    /// Returns the rows of a registered trace group; `None` for any other.
+    pub(crate) fn group_hops(&self, group: TraceGroup, histograms: bool) -> Option<GroupHops> {
+        self.latencies().group_hops(group, histograms)
+    }
+
     /// Clones each series before it is encoded, so that ingest blocks only for the clone.
     fn series(&self) -> impl Iterator<Item = (SeriesKey, Series)> {
         let names = self.latencies().keys();
@@ -175,6 +180,7 @@ fn measure(
         let is_here = |position, id| late.binary_search(&position).is_err() && !evicted.contains(&id);
         let measurements = new.map(|(position, header)| Measurement {
             trace_id: is_here(position, header.trace_id).then_some(header.trace_id),
+            group: header.trace_id.group(),
             operation: header.name,
             kind: header.kind,
             start_ns: header.start_ns,

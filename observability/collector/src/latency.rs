@@ -13,7 +13,9 @@ mod hour;
 mod slowest;
 mod exemplars;
 mod hop;
+mod group_counts;
 mod series;
+mod groups;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -23,9 +25,10 @@ use std::time::SystemTime;
 use foldhash::fast::RandomState;
 
 use crate::store::ExemplarChange;
-use crate::trace::{Kind, TraceId};
+use crate::trace::{Kind, TraceGroup, TraceId};
 
 pub use exemplars::{Exemplar, Exemplars};
+pub(crate) use groups::GroupHops;
 pub use hop::{Hop, Summary};
 pub(crate) use hour::{SLOT_MS, SLOTS};
 pub(crate) use series::Series;
@@ -33,6 +36,7 @@ pub(crate) use sliding_window::SlidingWindow;
 pub(crate) use snapshot::LatencySnapshot;
 pub(crate) use timeline::Slot;
 
+use groups::Groups;
 use hour::Hour;
 
 /// Maximum number of series for a large and for a small memory limit.
@@ -56,6 +60,8 @@ pub(crate) type SeriesKey = (String, String, Kind);
 pub(crate) struct Measurement<'a> {
     /// The trace of the span, if it is stored.
     pub(crate) trace_id: Option<TraceId>,
+    /// The group of the trace, whether or not it is stored.
+    pub(crate) group: TraceGroup,
     /// Span name.
     pub(crate) operation: &'a str,
     /// Span kind.
@@ -79,6 +85,7 @@ pub(crate) struct Latencies {
     /// Whether the number of exemplars is reduced.
     fewer_exemplars: bool,
     hour: Hour,
+    groups: Groups,
 }
 
 /// The slots of some operations, copied.
@@ -109,6 +116,7 @@ impl Latencies {
             overflow: 0,
             fewer_exemplars: false,
             hour: Hour::new(for_hour),
+            groups: Groups::default(),
         }
     }
 
@@ -146,10 +154,14 @@ impl Latencies {
         for measurement in measurements {
             let operation = clip(measurement.operation);
             let slot = self.hour.admit(measurement.end_ns, now_ns);
+            let grouped = self.groups.contains(measurement.group);
             let series = &mut operations[measurement.kind as usize];
             if let Some(series) = series.get_mut(operation) {
                 let before = series.bytes();
                 series.record(measurement, changes);
+                if grouped {
+                    self.groups.record(series, self.max_series, measurement);
+                }
                 self.bytes += series.bytes() - before;
                 if let Some(slot) = slot {
                     series.record_in(slot, measurement, &mut self.hour.bytes);
@@ -158,6 +170,9 @@ impl Latencies {
                 && let Some(mut new) = Series::new()
             {
                 new.record(measurement, changes);
+                if grouped {
+                    self.groups.record(&mut new, self.max_series, measurement);
+                }
                 self.bytes += new.bytes();
                 if let Some(slot) = slot {
                     new.record_in(slot, measurement, &mut self.hour.bytes);

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::encoding::encode;
 use super::exemplars::ByBucket;
+use super::group_counts::GroupCounts;
 use super::hop::{Hop, Summary};
 use super::slowest::Slowest;
 use super::timeline::Timeline;
@@ -28,6 +29,8 @@ pub(crate) struct Series {
     pub(super) exemplars: ByBucket,
     /// The last hour. [`super::hour::Hour`] tracks the bytes of all timelines.
     pub(super) timeline: Timeline,
+    /// The spans of registered groups.
+    pub(super) groups: Vec<GroupCounts>,
 }
 
 impl Series {
@@ -43,11 +46,12 @@ impl Series {
             slowest: Slowest::default(),
             exemplars: ByBucket::default(),
             timeline: Timeline::default(),
+            groups: Vec::new(),
         })
     }
 
     pub(super) fn record(&mut self, measurement: Measurement<'_>, changes: &mut Vec<ExemplarChange>) {
-        let duration_ns = duration_ns(measurement);
+        let duration_ns = measurement.duration_ns();
         // Does not fail: the value is at most MAX_NS, and the histogram resizes itself.
         let _ = self.histogram.record(duration_ns);
         self.total_ns += duration_ns as f64;
@@ -64,7 +68,7 @@ impl Series {
         self.last_end_ns = self.last_end_ns.max(measurement.end_ns);
         self.timed += 1;
         let before = self.timeline.bytes();
-        self.timeline.record(slot, duration_ns(measurement), measurement.error);
+        self.timeline.record(slot, measurement.duration_ns(), measurement.error);
         *bytes = *bytes + self.timeline.bytes() - before;
     }
 
@@ -83,15 +87,17 @@ impl Series {
             + self.histogram.distinct_values() * size_of::<u32>()
             + self.slowest.bytes()
             + self.exemplars.bytes()
+            + self.groups.iter().map(GroupCounts::bytes).sum::<usize>()
     }
 
-    /// Returns a copy without the last hour.
+    /// Returns a copy without the last hour and the groups.
     pub(crate) fn copy(&self) -> Self {
         Self {
             histogram: self.histogram.clone(),
             slowest: self.slowest.clone(),
             exemplars: self.exemplars.clone(),
             timeline: Timeline::default(),
+            groups: Vec::new(),
             ..*self
         }
     }
@@ -124,6 +130,9 @@ impl Series {
     }
 }
 
-fn duration_ns(measurement: Measurement<'_>) -> u64 {
-    measurement.end_ns.saturating_sub(measurement.start_ns).min(MAX_NS)
+impl Measurement<'_> {
+    /// Returns the duration, at most [`MAX_NS`].
+    pub(super) fn duration_ns(self) -> u64 {
+        self.end_ns.saturating_sub(self.start_ns).min(MAX_NS)
+    }
 }

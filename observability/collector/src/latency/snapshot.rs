@@ -112,6 +112,7 @@ impl Series {
             slowest,
             exemplars,
             timeline: Timeline::default(),
+            groups: Vec::new(),
         })
     }
 }

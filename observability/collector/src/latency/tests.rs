@@ -6,7 +6,8 @@ use super::*;
 
 fn measurement(operation: &str, duration_ns: u64) -> Measurement<'_> {
     let (trace_id, end_ns) = (Some(TraceId(u128::from(duration_ns) + 1)), duration_ns);
-    Measurement { trace_id, operation, kind: Kind::Server, start_ns: 0, end_ns, error: false }
+    let group = TraceGroup(0);
+    Measurement { trace_id, group, operation, kind: Kind::Server, start_ns: 0, end_ns, error: false }
 }
 
 fn record<'a>(
@@ -173,4 +174,39 @@ fn keeps_no_slots_without_space_for_them() {
     record_at(&mut latencies, NOON, &[ended("x", NOON, 1), ended("x", NOON - 1, 1)]);
     assert_eq!((slot_bytes(&latencies), calls(&latencies).len()), (0, 0));
     assert_eq!(hops(&latencies, false)[0].count, 2);
+}
+
+#[test]
+fn a_registered_group_has_rows_of_its_own() {
+    let (ours, others) = (TraceGroup(7), TraceGroup(8));
+    let of = |group, duration_ns| Measurement { group, ..measurement("GET", duration_ns) };
+    let mut latencies = Latencies::new(1 << 30);
+    record(&mut latencies, "cache", [of(ours, 1000)]);
+    assert!(latencies.group_hops(ours, true).is_none(), "not registered");
+    latencies.register_group(ours);
+    let before = latencies.bytes();
+    record(&mut latencies, "cache", [of(ours, 2000), Measurement { error: true, ..of(ours, 4000) }]);
+    record(&mut latencies, "cache", [of(others, 9_000_000)]);
+    assert!(latencies.bytes() > before, "the histogram of the group counts");
+    let group = latencies.group_hops(ours, true).unwrap();
+    assert_eq!((group.hops.len(), group.overflow), (1, 0));
+    let hop = &group.hops[0];
+    assert_eq!((hop.count, hop.errors, hop.service.as_str()), (2, 1, "cache"));
+    assert!((hop.latency_us.max - 4.0).abs() < 0.01 && hop.histogram.is_some(), "{hop:?}");
+    assert_eq!(self::hops(&latencies, false)[0].count, 4, "the table of all spans has them too");
+}
+
+#[test]
+fn the_oldest_group_makes_way_for_a_new_one() {
+    let mut latencies = Latencies::new(1 << 30);
+    latencies.register_group(TraceGroup(1));
+    let of_first = || Measurement { group: TraceGroup(1), ..measurement("GET", 1000) };
+    record(&mut latencies, "cache", [of_first()]);
+    let with_first = latencies.bytes();
+    (2..=groups::MAX_GROUPS as u64 + 1).for_each(|group| latencies.register_group(TraceGroup(group)));
+    assert!(latencies.group_hops(TraceGroup(1), false).is_none());
+    assert!(latencies.group_hops(TraceGroup(2), false).is_some());
+    assert!(latencies.bytes() < with_first, "its histogram is gone");
+    record(&mut latencies, "cache", [of_first()]);
+    assert_eq!(self::hops(&latencies, false)[0].count, 2);
 }

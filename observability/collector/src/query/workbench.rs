@@ -19,15 +19,19 @@ use tower_http::timeout::TimeoutLayer;
 
 use super::streaming::{self, LazySeq, QueryError, ResponseWriter};
 use crate::ingest::Ingest;
+use crate::latency::GroupHops;
 use crate::ledger::Ledger;
 use crate::otlp::resource_spans;
 use crate::store::{Lookup, RetentionClass};
-use crate::trace::TraceId;
+use crate::trace::{TraceGroup, TraceId};
 
 /// Maximum number of trace ids in a request to the ledger.
 const MAX_LEDGER_TRACES: usize = 10_000;
 /// Maximum number of trace ids in a request for traces.
 const MAX_EXPORT_TRACES: usize = 500;
+
+/// Maximum number of trace groups in a request.
+const MAX_NEW_GROUPS: usize = 8;
 
 /// Exports of traces in progress; further ones wait.
 static EXPORT_PERMITS: Semaphore = Semaphore::const_new(4);
@@ -48,6 +52,7 @@ pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/api/workbench/ledger", post(ledger))
         .route("/api/workbench/hops", get(hops))
+        .route("/api/workbench/groups", post(register_groups))
         .route("/api/workbench/traces", get(all_traces).post(traces))
         .route("/api/workbench/state", get(state))
         .route("/api/workbench/retention", get(retention))
@@ -65,6 +70,13 @@ struct TraceIds {
 struct HopsQuery {
     #[serde(default)]
     histograms: bool,
+    /// The rows of this trace group only.
+    group: Option<TraceGroup>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Groups {
+    groups: Vec<TraceGroup>,
 }
 
 /// `POST /api/workbench/ledger`: returns the ledger of the given traces.
@@ -93,16 +105,41 @@ async fn ledger(
 }
 
 /// `GET /api/workbench/hops`: returns the latencies of every (service, operation, kind) since the start; with
-/// `histograms=true` also their histograms.
+/// `histograms=true` also their histograms. `group=ID` selects the spans of a trace group since its registration; 404 if the
+/// group is not registered.
 async fn hops(
     State(ingest): State<Arc<Ingest>>,
-    Query(HopsQuery { histograms }): Query<HopsQuery>,
+    Query(HopsQuery { histograms, group }): Query<HopsQuery>,
 ) -> Response {
+    if let Some(group) = group {
+        let Some(GroupHops { hops, overflow }) = ingest.group_hops(group, histograms) else {
+            return problem(StatusCode::NOT_FOUND, "trace group not registered");
+        };
+        return respond(move |body| body.json(&json!({ "hops": hops, "overflow": overflow }))).await;
+    }
     respond(move |body| {
         let hops = ingest.hops(histograms);
         body.json(&BTreeMap::from([("hops", LazySeq::new(hops.iter().map(|hop| json!(hop))))]))
     })
     .await
+}
+
+/// `POST /api/workbench/groups`: counts the spans of the given trace groups apart from now on. A group is given as the first
+/// 16 digits of the ids of its traces.
+async fn register_groups(
+    State(ingest): State<Arc<Ingest>>,
+    request: Result<Json<Groups>, JsonRejection>,
+) -> Response {
+    let groups = match request {
+        Ok(Json(Groups { groups })) if groups.len() <= MAX_NEW_GROUPS => groups,
+        Ok(Json(Groups { groups })) => {
+            let error = format!("{} groups exceed the limit of {MAX_NEW_GROUPS} per request", groups.len());
+            return problem(StatusCode::BAD_REQUEST, &error);
+        }
+        Err(rejection) => return problem(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    };
+    groups.into_iter().for_each(|group| ingest.latencies().register_group(group));
+    StatusCode::NO_CONTENT.into_response()
 }
 
 /// `POST /api/workbench/traces`: returns the given traces that are stored, one line of OTLP JSON each, in the order given.

@@ -13,6 +13,12 @@ pub struct TraceId(pub u128);
 #[serde(into = "String", try_from = "String")]
 pub struct SpanId(pub u64);
 
+/// The first 64 bits of a trace id. A sender that gives related traces the same ones, such as a load generator the
+/// requests of a run, can ask for the figures of those traces alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct TraceGroup(pub u64);
+
 /// The text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("id must be 1 to {digits} hexadecimal digits and not zero")]
@@ -25,6 +31,11 @@ impl TraceId {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let id = u128::from_be_bytes(bytes.try_into().ok()?);
         (id != 0).then_some(Self(id))
+    }
+
+    /// Returns the group of the trace.
+    pub fn group(self) -> TraceGroup {
+        TraceGroup((self.0 >> 64) as u64)
     }
 
     /// Returns a pseudorandom number that depends on the id alone. Samples consist of the traces with the lowest
@@ -60,6 +71,18 @@ impl fmt::Display for SpanId {
     }
 }
 
+impl fmt::Display for TraceGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Debug for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -91,6 +114,16 @@ impl FromStr for SpanId {
     }
 }
 
+/// Zero is no group: it is that of all 64-bit trace ids.
+impl FromStr for TraceGroup {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = parse_hex(text, 16)?;
+        u64::try_from(id).map(Self).map_err(|_| ParseIdError { digits: 16 })
+    }
+}
+
 fn parse_hex(text: &str, digits: usize) -> Result<u128, ParseIdError> {
     let error = ParseIdError { digits };
     // `from_str_radix` would accept a sign.
@@ -112,6 +145,20 @@ impl From<TraceId> for String {
 impl From<SpanId> for String {
     fn from(id: SpanId) -> Self {
         id.to_string()
+    }
+}
+
+impl From<TraceGroup> for String {
+    fn from(group: TraceGroup) -> Self {
+        group.to_string()
+    }
+}
+
+impl TryFrom<String> for TraceGroup {
+    type Error = ParseIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 

@@ -14,6 +14,7 @@ mod errors;
 mod exporters;
 mod forward;
 mod generated_code;
+mod groups;
 mod grpc_client;
 mod jaeger;
 mod ledger;

@@ -9,7 +9,7 @@ use crate::ingest::Ingest;
 use crate::latency::Measurement;
 use crate::query::jaeger::tests::{get, send};
 use crate::query::jaeger::{Adjuster, router};
-use crate::trace::{Kind, TraceId};
+use crate::trace::{Kind, TraceGroup, TraceId};
 
 /// 2026-11-23T17:44:01Z.
 const END: u64 = 1_795_455_841_000;
@@ -18,7 +18,8 @@ const MS: u64 = 1_000_000;
 fn span(operation: &str, end_ms: u64, duration_ns: u64) -> Measurement<'_> {
     let end_ns = end_ms * MS;
     let (trace_id, start_ns) = (Some(TraceId(1)), end_ns - duration_ns);
-    Measurement { trace_id, operation, kind: Kind::Server, start_ns, end_ns, error: false }
+    let group = TraceGroup(0);
+    Measurement { trace_id, group, operation, kind: Kind::Server, start_ns, end_ns, error: false }
 }
 
 /// A router over the latencies of the given spans, recorded a minute after [`END`].
