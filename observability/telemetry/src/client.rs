@@ -7,7 +7,7 @@ use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tr
 use opentelemetry::{Context, KeyValue};
 
 use crate::attribute::from_request;
-use crate::tracer::tracer;
+use crate::tracer::{in_trace_group, tracer};
 use crate::{contract, propagation};
 
 /// An outbound request, as the semantic conventions describe it.
@@ -49,6 +49,11 @@ impl ClientSpan {
         Self { cx: parent.with_span(span) }
     }
 
+    /// Starts the span as the root of a trace whose id begins with the 64 bits of `group`.
+    pub fn start_root(request: &ClientRequest<'_>, group: u64) -> Self {
+        in_trace_group(group, || Self::start(request, &Context::new()))
+    }
+
     /// Returns the context of the span.
     pub fn context(&self) -> &Context {
         &self.cx
@@ -68,6 +73,12 @@ impl ClientSpan {
     pub fn finish_lookup(self, status: StatusCode, headers: &HeaderMap) {
         let is_error = status.is_client_error() || status.is_server_error();
         self.end(status, headers, is_error && status != StatusCode::NOT_FOUND);
+    }
+
+    /// Ends the span of a request that was refused, as the caller intended. The span is no error.
+    pub fn finish_refused(self, status: StatusCode, headers: &HeaderMap) {
+        self.cx.span().set_attribute(KeyValue::new(contract::INTENDED_REFUSAL, true));
+        self.end(status, headers, false);
     }
 
     fn end(self, status: StatusCode, headers: &HeaderMap, is_error: bool) {

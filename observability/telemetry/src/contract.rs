@@ -35,6 +35,10 @@ pub const PEER_SPAN_ID: &str = "peer.span_id";
 /// Boolean, true on a span that only waits: for a pooled connection, a permit, a lease or another request's result.
 pub const WAIT: &str = "workbench.wait";
 
+/// Boolean, true on the root span of a request that was meant to be refused, and was. Errors of 4xx status in such a trace
+/// are not faults.
+pub const INTENDED_REFUSAL: &str = "workbench.intended_refusal";
+
 /// Name of the database system; its presence marks a database span.
 pub const DB_SYSTEM_NAME: &str = "db.system.name";
 

@@ -194,7 +194,8 @@ fn provider(service: &'static str, instance: &str, settings: &Settings) -> Resul
         .with_service_name(service)
         .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
         .build();
-    let provider = SdkTracerProvider::builder().with_resource(resource);
+    let provider =
+        SdkTracerProvider::builder().with_resource(resource).with_id_generator(tracer::Ids::default());
     let provider = match &settings.otlp_endpoint {
         Endpoint::Off => provider.with_sampler(SdkSampler::AlwaysOff),
         Endpoint::Grpc(url) => {
