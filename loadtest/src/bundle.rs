@@ -18,7 +18,7 @@ use crate::measure::RequestKind;
 use crate::terminal;
 use collector_files::CollectorArchive;
 use latency_files::{exemplars, interval_log, percentile_file, slug};
-use schema::{Phase, Run, SCHEMA};
+use schema::{Phase, READABLE, Run, SCHEMA};
 
 /// Space of a bundle without its traces: mostly the report with its plots.
 const BUNDLE_BYTES: u64 = 8 << 20;
@@ -106,7 +106,9 @@ impl Bundle {
             fs::write(folder.join(name), content).with_context(|| name.to_owned())
         };
         write("run.json", (self.json()? + "\n").as_bytes())?;
-        for row in self.run.requests.iter().filter(|row| row.phase == Phase::Schedule) {
+        let measured_rows =
+            self.run.requests.iter().filter(|row| row.phase == Phase::Schedule && row.latency_us.is_some());
+        for row in measured_rows {
             if let Some(name) = RequestKind::ALL.into_iter().find(|name| name.as_str() == row.name) {
                 let file = format!("{}.hgrm", slug(&row.name));
                 write(&file, percentile_file(&measured.latency(Some(name))).as_bytes())?;
@@ -133,8 +135,8 @@ impl Bundle {
         let parsed = serde_json::from_slice::<serde_json::Value>(&text);
         let schema = parsed.with_context(|| format!("{} is damaged", file.display()))?["schema"].clone();
         anyhow::ensure!(
-            schema == SCHEMA,
-            "{} has schema {schema}, but this build reads {SCHEMA}",
+            READABLE.into_iter().any(|readable| schema == readable),
+            "{} has schema {schema}, but this build reads schemas up to {SCHEMA}",
             file.display()
         );
         let run: Run =

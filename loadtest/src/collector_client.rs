@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use collector::latency;
 use collector::ledger::Ledger;
-use collector::trace::{Kind, TraceId};
+use collector::trace::{Kind, TraceGroup, TraceId};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,16 @@ impl CollectorClient {
 
     /// Returns the histograms of all spans since the collector started.
     pub(crate) async fn hops(&self) -> anyhow::Result<HopHistograms> {
-        let url = format!("{}/api/workbench/hops?histograms=true", self.base);
+        self.hops_at("").await
+    }
+
+    /// Returns the histograms of the spans of a trace group since it was registered.
+    pub(crate) async fn group_hops(&self, group: TraceGroup) -> anyhow::Result<HopHistograms> {
+        self.hops_at(&format!("&group={group}")).await
+    }
+
+    async fn hops_at(&self, group: &str) -> anyhow::Result<HopHistograms> {
+        let url = format!("{}/api/workbench/hops?histograms=true{group}", self.base);
         let reply = self.http.get(&url).send().await?.error_for_status()?.json::<Hops>().await;
         let hops = reply.with_context(|| format!("{url} is not a collector's API"))?.hops;
         hops.into_iter()
@@ -63,17 +72,23 @@ impl CollectorClient {
             .collect()
     }
 
+    /// Registers trace groups, whose spans the collector then counts apart.
+    pub(crate) async fn register(&self, groups: &[TraceGroup]) -> anyhow::Result<()> {
+        let url = format!("{}/api/workbench/groups", self.base);
+        self.http.post(&url).json(&json!({ "groups": groups })).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// Waits until two consecutive reads return equal counts, so that the spans of the warm-up have arrived.
-    pub(crate) async fn hops_at_rest(&self) -> anyhow::Result<HopHistograms> {
+    pub(crate) async fn wait_for_rest(&self) -> anyhow::Result<()> {
+        let count = |hops: &HopHistograms| hops.values().map(|(histogram, _)| histogram.len()).sum::<u64>();
         let deadline = Instant::now() + AT_REST_TIMEOUT;
-        let mut last = self.hops().await?;
+        let mut last = count(&self.hops().await?);
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            let now = self.hops().await?;
-            let count =
-                |hops: &HopHistograms| hops.values().map(|(histogram, _)| histogram.len()).sum::<u64>();
-            if count(&now) == count(&last) || Instant::now() > deadline {
-                return Ok(now);
+            let now = count(&self.hops().await?);
+            if now == last || Instant::now() > deadline {
+                return Ok(());
             }
             last = now;
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+use collector::trace::TraceGroup;
 use goose::prelude::*;
 use reqwest::header::HeaderMap;
 use tokio::sync::watch;
@@ -19,20 +20,26 @@ use crate::http_client;
 use crate::measure::{DelayCause, Measured, Recorder};
 use crate::plan::{self, Journey, PlannedJourney};
 
+mod delays;
 mod driver;
 pub(crate) mod oracle;
+mod outstanding;
 mod pacer;
+mod progress;
 mod request;
 mod send;
 
+use delays::{Delay, UserDelays};
 pub(crate) use driver::Driver;
 use oracle::Oracle;
+use outstanding::Outstanding;
 use pacer::Pacer;
+pub(crate) use progress::DriveProgress;
 use request::Request;
 
 /// Interval between two log-ins. Verifying a password takes about 20 ms of CPU time; a burst of log-ins would distort
 /// the warm-up.
-const LOG_IN_INTERVAL: Duration = Duration::from_millis(40);
+pub(crate) const LOG_IN_INTERVAL: Duration = Duration::from_millis(40);
 /// Delay before the first log-in, and between the end of the warm-up and time zero.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// Assumed maximum reply time when the number of users is derived from the plan.
@@ -59,6 +66,34 @@ pub(crate) struct Workload {
     pub(crate) timeout: Duration,
     /// Headers of every request.
     pub(crate) headers: HeaderMap,
+    /// The first halves of the trace ids.
+    pub(crate) groups: TraceGroups,
+}
+
+/// The groups of a run's traces, which tell them from those of all other load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TraceGroups {
+    /// Log-ins before time zero.
+    pub(crate) warm_up: TraceGroup,
+    /// Requests of users.
+    pub(crate) users: TraceGroup,
+    /// Requests of intruders.
+    pub(crate) intruders: TraceGroup,
+}
+
+impl TraceGroups {
+    /// Returns the groups of a new run. They do not depend on the seed: two runs of one seed may be under way.
+    pub(crate) fn random() -> Self {
+        // Never zero, which is the group of 64-bit ids.
+        let run = rand::random::<u64>() | 4;
+        let group = |class| TraceGroup((run & !3) | class);
+        TraceGroups { warm_up: group(1), users: group(2), intruders: group(3) }
+    }
+
+    /// Returns all groups.
+    pub(crate) fn all(&self) -> [TraceGroup; 3] {
+        [self.warm_up, self.users, self.intruders]
+    }
 }
 
 impl Workload {
@@ -88,17 +123,6 @@ pub(crate) struct DriveOutcome {
     pub(crate) interrupted: bool,
 }
 
-/// Figures for the progress display, updated while the load runs.
-#[derive(Default)]
-pub(crate) struct DriveProgress {
-    /// Users that have finished their log-in.
-    pub(crate) logged_in: AtomicUsize,
-    /// Goose users in total.
-    pub(crate) users: AtomicUsize,
-    /// Latencies from the due instant in nanoseconds, since the display last took them.
-    pub(crate) latencies_ns: Mutex<Vec<u64>>,
-}
-
 /// Distributes the planned journeys to the users; shared by all of them.
 struct Dispatcher {
     target: send::Target,
@@ -115,7 +139,10 @@ struct Dispatcher {
     recorders: Mutex<Vec<Recorder>>,
     tokens: Mutex<BTreeMap<i64, Arc<str>>>,
     pacer: Pacer,
+    groups: TraceGroups,
     stop: CancellationToken,
+    /// Ends the wait for replies to requests that were sent.
+    abandon: CancellationToken,
     progress: Arc<DriveProgress>,
 }
 
@@ -125,16 +152,19 @@ struct Session {
     student: i64,
     token: Arc<str>,
     recorder: Recorder,
+    delays: UserDelays,
 }
 
 impl Dispatcher {
     fn new(
         workload: Workload,
         stop: CancellationToken,
+        abandon: CancellationToken,
         progress: Arc<DriveProgress>,
     ) -> anyhow::Result<Self> {
         let users = workload.users().iter().sum();
         progress.users.store(users, Ordering::Relaxed);
+        *lock(&progress.outstanding) = Outstanding::of(&workload.plan);
         let mut queues: [VecDeque<PlannedJourney>; 3] = Default::default();
         for planned in workload.plan {
             queues[planned.journey as usize].push_back(planned);
@@ -154,7 +184,9 @@ impl Dispatcher {
             recorders: Mutex::default(),
             tokens: Mutex::default(),
             pacer: Pacer::start().context("cannot start the pacer thread")?,
+            groups: workload.groups,
             stop,
+            abandon,
             progress,
         })
     }
@@ -222,6 +254,7 @@ async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> Transactio
         student: index as i64 % dispatcher.students + 1,
         token: Arc::from(""),
         recorder: dispatcher.recorder(),
+        delays: UserDelays::default(),
     };
     let due = dispatcher.started + LOG_IN_INTERVAL * index as u32;
     if dispatcher.wait(due).await {
@@ -230,7 +263,7 @@ async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> Transactio
             due,
             epoch: dispatcher.started,
             warm_up: true,
-            delay_cause: DelayCause::Generator,
+            delay: Delay { cause: DelayCause::Generator, blocked: Duration::ZERO },
         };
         if let Some(token) = send::send(user, &dispatcher, &session, request, timing).await?.token {
             session.token = token.into();
@@ -268,19 +301,27 @@ async fn run_journey(
     zero: Instant,
     planned: PlannedJourney,
 ) -> TransactionResult {
-    let (mut free_since, mut late_because) = (Instant::now(), DelayCause::NoFreeUser);
-    let mut booked = None;
-    for step in planned.steps {
+    let mut delays = session.delays.begin(Instant::now());
+    let (mut booked, mut last) = (None, None);
+    let mut steps = planned.steps.iter().peekable();
+    while let Some(step) = steps.next() {
         let due = zero + step.due;
-        let delay_cause = if free_since > due { late_because } else { DelayCause::Generator };
+        let delay = delays.of(due);
         if !dispatcher.wait(due).await {
             break;
         }
         let request = Request::of(&step.action, session, dispatcher, booked);
-        let timing = send::Timing { due, epoch: zero, warm_up: false, delay_cause };
+        let timing = send::Timing { due, epoch: zero, warm_up: false, delay };
+        let sent = Instant::now();
         let facts = send::send(user, dispatcher, session, request, timing).await?;
         booked = facts.booking.or(booked);
-        (free_since, late_because) = (Instant::now(), DelayCause::PreviousReply);
+        last = Some((due, delay));
+        if let Some(next) = steps.peek() {
+            delays.replied(due, delay, sent, Instant::now(), zero + next.due);
+        }
+    }
+    if let (Some((due, delay)), Some(session)) = (last, user.get_session_data_mut::<Session>()) {
+        session.delays.end(due, delay, Instant::now());
     }
     Ok(())
 }

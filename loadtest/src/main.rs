@@ -122,7 +122,11 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         terminal::notice(format_args!("error: {}", terminal::describe(&error)));
-        ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        ExitCode::from(match error.is::<stop::Interrupted>() {
+            true => stop::INTERRUPTED,
+            false if is_usage(&error) => 2,
+            false => 1,
+        })
     })
 }
 

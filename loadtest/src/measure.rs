@@ -7,12 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use collector::latency::Summary;
 use collector::trace::TraceId;
 use hdrhistogram::Histogram;
 
+use crate::plan::{Action, Intrusion};
+
+#[cfg(test)]
+mod sample;
 #[cfg(test)]
 mod tests;
+pub(crate) mod descriptors;
 pub(crate) mod validity;
+
+#[cfg(test)]
+pub(crate) use sample::sample;
 
 /// A request sent later than this after its due instant counts as late. Waking a task takes about 100 µs; one
 /// millisecond is the resolution of the reported figures.
@@ -50,6 +59,18 @@ impl RequestKind {
         RequestKind::RefusedSearch,
         RequestKind::RefusedBook,
     ];
+
+    /// Returns the kind under which an action is counted.
+    pub(crate) fn of(action: &Action) -> Self {
+        match action {
+            Action::Search { .. } | Action::Intrude(Intrusion::SqlInSubject) => RequestKind::Search,
+            Action::Book { .. } => RequestKind::Book,
+            Action::Bookings => RequestKind::Bookings,
+            Action::Intrude(Intrusion::WrongPassword | Intrusion::UnknownUser) => RequestKind::RefusedLogIn,
+            Action::Intrude(Intrusion::OtherStudent { .. }) => RequestKind::RefusedBook,
+            Action::Intrude(_) => RequestKind::RefusedSearch,
+        }
+    }
 
     /// Returns the name used in the report and in SLOs.
     pub(crate) fn as_str(self) -> &'static str {
@@ -93,8 +114,10 @@ pub(crate) enum DelayCause {
     Generator,
     /// The previous reply of the journey arrived after this request was due.
     PreviousReply,
-    /// No user was free when the journey was due to start.
+    /// No user was free when the journey was due to start, although replies came in time: there are too few users.
     NoFreeUser,
+    /// No user was free when the journey was due to start, because replies to earlier requests were slow.
+    BusyUsers,
 }
 
 /// The measurement of one request.
@@ -104,6 +127,8 @@ pub(crate) struct Sample {
     pub(crate) kind: RequestKind,
     /// Whether it was sent before time zero.
     pub(crate) warm_up: bool,
+    /// Whether an intruder sent it, not a user.
+    pub(crate) by_intruder: bool,
     /// The oracle's verdict.
     pub(crate) outcome: Outcome,
     /// What delayed it, if it was late.
@@ -112,6 +137,8 @@ pub(crate) struct Sample {
     pub(crate) due: Duration,
     /// From the due instant to the send.
     pub(crate) late_ns: u64,
+    /// Part of `late_ns` in which the request could not be sent, for the reason in `delay_cause`. The rest is the generator's.
+    pub(crate) blocked_ns: u64,
     /// From the due instant to the last byte of the reply.
     pub(crate) latency_ns: u64,
     /// From the send to the last byte of the reply.
@@ -127,6 +154,20 @@ impl Sample {
     pub(crate) fn late(&self) -> bool {
         u128::from(self.late_ns) > LATE_AFTER.as_nanos()
     }
+
+    /// Returns whether the reply matched the expectation.
+    pub(crate) fn verified(&self) -> bool {
+        self.outcome == Outcome::Verified
+    }
+}
+
+/// Requests that failed because the generator's own process reached a limit of the operating system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LimitFailures {
+    /// Without a free file descriptor.
+    pub(crate) descriptors: u64,
+    /// Without a free local port.
+    pub(crate) ports: u64,
 }
 
 /// A wrong or failed reply.
@@ -166,6 +207,10 @@ pub(crate) struct Measured {
     pub(crate) hits: u64,
     /// Searches after time zero that were answered by the search service.
     pub(crate) misses: u64,
+    /// Requests that could not be sent for lack of descriptors or ports.
+    pub(crate) limits: LimitFailures,
+    /// Requests due after time zero that were never sent, because the run was interrupted.
+    pub(crate) overdue: BTreeMap<RequestKind, u64>,
 }
 
 impl Measured {
@@ -188,6 +233,11 @@ impl Measured {
         }
         self.hits += other.hits;
         self.misses += other.misses;
+        self.limits.descriptors += other.limits.descriptors;
+        self.limits.ports += other.limits.ports;
+        for (kind, count) in other.overdue {
+            *self.overdue.entry(kind).or_default() += count;
+        }
     }
 
     /// Returns the requests of the warm-up or those of the schedule.
@@ -195,11 +245,30 @@ impl Measured {
         self.samples.iter().filter(move |sample| sample.warm_up == warm_up)
     }
 
-    /// Returns the latencies of the scheduled requests of one kind, or of all, from their due instants.
+    /// Returns the scheduled requests whose replies were verified. Only they have a latency that says how fast the system is.
+    pub(crate) fn verified(&self) -> impl Iterator<Item = &Sample> {
+        self.phase(false).filter(|sample| sample.verified())
+    }
+
+    /// Returns the latencies of the verified replies to scheduled requests of one kind, or of all, from their due instants.
     pub(crate) fn latency(&self, kind: Option<RequestKind>) -> Histogram<u64> {
-        let samples = self.phase(false).filter(|sample| kind.is_none_or(|kind| sample.kind == kind));
+        let samples = self.verified().filter(|sample| kind.is_none_or(|kind| sample.kind == kind));
         histogram(samples.map(|sample| sample.latency_ns))
     }
+
+    /// Returns the number of scheduled requests of one kind, or of all, without a verified reply: wrong, failed and overdue.
+    pub(crate) fn unverified(&self, kind: Option<RequestKind>) -> u64 {
+        let wanted = |of: RequestKind| kind.is_none_or(|kind| of == kind);
+        let sent = self.phase(false).filter(|sample| !sample.verified() && wanted(sample.kind)).count();
+        let overdue = self.overdue.iter().filter(|(kind, _)| wanted(**kind)).map(|(_, count)| count);
+        sent as u64 + overdue.sum::<u64>()
+    }
+}
+
+/// Summarizes nanoseconds in microseconds; `None` if there are none, because nothing measured is not 0.
+pub(crate) fn summary(values: impl Iterator<Item = u64>) -> Option<Summary> {
+    let histogram = histogram(values);
+    (!histogram.is_empty()).then(|| Summary::of(&histogram))
 }
 
 /// Returns a histogram with three significant digits. The lowest value is one nanosecond.

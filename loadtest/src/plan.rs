@@ -18,6 +18,12 @@ mod tests;
 
 use catalogue::Catalogue;
 
+/// Maximum number of requests of a plan. The generator keeps each planned request, and then its measurement.
+const MAX_REQUESTS: f64 = 3e6;
+/// Memory of the generator for each request, in bytes.
+const BYTES_PER_REQUEST: f64 = 400.0;
+/// Maximum duration of the log-ins before the load. They expire an hour after they were made, and a load lasts up to 50 minutes.
+const MAX_WARM_UP: Duration = Duration::from_secs(600);
 /// Seconds between the starts of two bursts in [`Profile::Burst`].
 const BURST_PERIOD_S: f64 = 5.0;
 /// Range of the pause between two requests of a journey, in milliseconds.
@@ -140,7 +146,8 @@ impl PlannedJourney {
         self.steps.first().map_or(Duration::ZERO, |step| step.due)
     }
 
-    fn end(&self) -> Duration {
+    /// Returns the due instant of the last request.
+    pub(crate) fn end(&self) -> Duration {
         self.steps.last().map_or(Duration::ZERO, |step| step.due)
     }
 }
@@ -175,6 +182,28 @@ impl Mix {
     }
 }
 
+/// A plan that the generator cannot hold or prepare.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "--rate {rate} for {seconds} s is {requests} requests with {log_ins} log-ins: about {megabytes} MB of memory and \
+     {warm_up} of log-ins before the load. The bounds are {MAX_REQUESTS} requests and {max_warm_up} of log-ins \
+     (choose a lower --rate or --duration, or set --users)",
+    warm_up = minutes(self.warm_up),
+    max_warm_up = minutes(MAX_WARM_UP),
+    megabytes = (requests * BYTES_PER_REQUEST / 1e6).ceil()
+)]
+pub(crate) struct TooLarge {
+    rate: f64,
+    seconds: f64,
+    requests: f64,
+    log_ins: f64,
+    warm_up: Duration,
+}
+
+fn minutes(duration: Duration) -> String {
+    collector::format::duration(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// The settings that determine a plan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlanSpec {
@@ -195,6 +224,39 @@ impl PlanSpec {
     pub(crate) fn requests(&self) -> usize {
         let share = if self.profile == Profile::Ramp { 0.5 } else { 1.0 };
         (self.rate * self.duration.as_secs_f64() * share).round() as usize
+    }
+
+    /// Rejects a plan of too many requests before it is computed, with an estimate of the log-ins that it takes at `log_in`
+    /// each.
+    pub(crate) fn check_requests(&self, users: Option<usize>, log_in: Duration) -> Result<(), TooLarge> {
+        let requests = self.requests() as f64;
+        if requests <= MAX_REQUESTS {
+            return Ok(());
+        }
+        // Of ten journeys seven have three steps, as have most others; a user is busy with one for about 1.6 s.
+        let journeys = requests / 2.9;
+        let estimate = (journeys / self.duration.as_secs_f64() * 1.6).min(journeys).ceil();
+        let log_ins = users.map_or(estimate, |users| users as f64);
+        Err(self.too_large(log_ins, log_in))
+    }
+
+    /// Rejects a plan that takes too many log-ins, at `log_in` each.
+    pub(crate) fn check_users(&self, users: usize, log_in: Duration) -> Result<(), TooLarge> {
+        match log_in.saturating_mul(u32::try_from(users).unwrap_or(u32::MAX)) <= MAX_WARM_UP {
+            true => Ok(()),
+            false => Err(self.too_large(users as f64, log_in)),
+        }
+    }
+
+    fn too_large(&self, log_ins: f64, log_in: Duration) -> TooLarge {
+        let warm_up = Duration::try_from_secs_f64((log_in.as_secs_f64() * log_ins).round());
+        TooLarge {
+            rate: self.rate,
+            seconds: self.duration.as_secs_f64(),
+            requests: self.requests() as f64,
+            log_ins,
+            warm_up: warm_up.unwrap_or(Duration::MAX),
+        }
     }
 
     /// Returns the plan. `tutors` lists the tutor ids of each subject, the most popular subject first.

@@ -1,7 +1,8 @@
 //! Where the latency of the requests around a percentile went.
 //!
-//! The latency counts from the due instant and has three parts: the time before the send, which belongs to the generator;
-//! the critical path of the trace, whose segments belong to hops; and the rest, which no span covers. A share is a sum of
+//! The requests are those with a verified reply. The latency counts from the due instant and has three parts: the time before
+//! the send, which belongs to earlier replies or to the generator; the critical path of the trace, whose segments belong to
+//! hops; and the rest, which no span covers. A share is a sum of
 //! nanoseconds over the selected requests divided by the sum of their latencies, so the shares sum to one.
 
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use collector::blame::attribution::{self, Part, ShareKind};
 use collector::trace::{Trace, TraceId};
 
 use crate::bundle::schema::Blame;
-use crate::measure::{Measured, RequestKind, Sample};
+use crate::measure::{DelayCause, Measured, RequestKind, Sample};
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,10 @@ pub(crate) const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 const REACH: usize = 25;
 /// The name of the generator's own service.
 const GENERATOR: &str = "loadtest";
+/// The hop of a request that was due before the previous reply of its journey arrived. A user sends one request at a time.
+const PREVIOUS_REPLY: &str = "previous reply of the journey";
+/// The hop of a journey that was due while every user still waited for replies to earlier journeys.
+const BUSY_USERS: &str = "replies to earlier journeys";
 
 /// The requests of one kind around one percentile.
 pub(crate) struct Band<'a> {
@@ -36,11 +41,6 @@ impl<'a> Band<'a> {
         self.samples.iter().map(|sample| sample.trace)
     }
 
-    /// Returns whether this is the band of `percentile` over requests of all kinds.
-    pub(crate) fn is(&self, percentile: f64) -> bool {
-        self.request == "all" && self.percentile == percentile
-    }
-
     /// Returns the request in the middle: the percentile itself.
     pub(crate) fn middle(&self) -> Option<&'a Sample> {
         self.samples.get(self.samples.len() / 2).copied()
@@ -50,29 +50,38 @@ impl<'a> Band<'a> {
 /// Returns one band for each percentile, for all requests and for each kind.
 pub(crate) fn bands(measured: &Measured) -> Vec<Band<'_>> {
     let names = std::iter::once(None).chain(RequestKind::ALL.map(Some));
-    names.flat_map(|name| bands_of(measured, name)).collect()
+    names
+        .flat_map(|name| {
+            let wanted = |sample: &&Sample| name.is_none_or(|name| sample.kind == name);
+            let sorted = by_latency(measured.verified().filter(wanted));
+            let request = name.map_or("all", RequestKind::as_str);
+            PERCENTILES.map(|percentile| band(request, percentile, &sorted)).into_iter().flatten()
+        })
+        .collect()
 }
 
-fn bands_of(measured: &Measured, name: Option<RequestKind>) -> Vec<Band<'_>> {
-    let mut samples: Vec<&Sample> = measured
-        .phase(false)
-        .filter(|sample| sample.sampled && name.is_none_or(|name| sample.kind == name))
-        .collect();
+/// Returns the band of the slow requests of users. An intruder's refusal is no example of a slow request.
+pub(crate) fn slow_users(measured: &Measured) -> Option<Band<'_>> {
+    let of_users = by_latency(measured.verified().filter(|sample| !sample.by_intruder));
+    band("users", 99.0, &of_users)
+}
+
+fn by_latency<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<&'a Sample> {
+    let mut samples: Vec<&Sample> = samples.filter(|sample| sample.sampled).collect();
     samples.sort_by_key(|sample| sample.latency_ns);
-    let count = samples.len();
-    let band = |percentile: f64| {
-        let beyond = count as f64 * (1.0 - percentile / 100.0);
-        let rank = ((count as f64 * percentile / 100.0).ceil() as usize).clamp(1, count) - 1;
-        // A quarter of the requests beyond the percentile, so that the band does not reach the next percentile.
-        let reach = ((beyond / 4.0) as usize).min(REACH);
-        Band {
-            request: name.map_or("all", RequestKind::as_str),
-            percentile,
-            latency_ns: samples[rank].latency_ns,
-            samples: samples[rank.saturating_sub(reach)..(rank + reach + 1).min(count)].to_vec(),
-        }
-    };
-    if count == 0 { Vec::new() } else { PERCENTILES.map(band).into() }
+    samples
+}
+
+/// Returns the band around a percentile of samples ordered by latency; `None` without samples.
+fn band<'a>(request: &'static str, percentile: f64, sorted: &[&'a Sample]) -> Option<Band<'a>> {
+    let count = sorted.len();
+    let beyond = count as f64 * (1.0 - percentile / 100.0);
+    let rank = (count as f64 * percentile / 100.0).ceil().max(1.0) as usize - 1;
+    // A quarter of the requests beyond the percentile, so that the band does not reach the next percentile.
+    let reach = ((beyond / 4.0) as usize).min(REACH);
+    let latency_ns = sorted.get(rank)?.latency_ns;
+    let samples = sorted[rank.saturating_sub(reach)..(rank + reach + 1).min(count)].to_vec();
+    Some(Band { request, percentile, latency_ns, samples })
 }
 
 /// Attributes the latency of a band's requests by those of their traces that were kept.
@@ -100,7 +109,13 @@ fn attribute(sample: &Sample, trace: Option<&Trace>) -> Vec<Part> {
         trace.filter(|trace| rooted_in_generator(trace)).map(attribution::attribute).unwrap_or_default();
     let traced: u64 = parts.iter().map(|part| part.duration_ns).sum();
     let unattributed = sample.latency_ns.saturating_sub(sample.late_ns).saturating_sub(traced);
-    parts.push(part("generator", ShareKind::Wait, sample.late_ns));
+    let blocked_by = match sample.delay_cause {
+        DelayCause::PreviousReply => PREVIOUS_REPLY,
+        DelayCause::BusyUsers => BUSY_USERS,
+        DelayCause::Generator | DelayCause::NoFreeUser => "generator",
+    };
+    parts.push(part(blocked_by, ShareKind::Wait, sample.blocked_ns));
+    parts.push(part("generator", ShareKind::Wait, sample.late_ns.saturating_sub(sample.blocked_ns)));
     parts.push(part("unattributed", ShareKind::Unattributed, unattributed));
     parts
 }

@@ -1,67 +1,114 @@
-//! The hops table: the difference between two reads of the collector's histograms.
+//! The hops table: the spans of the run's own requests, and the number of requests by others.
+
+use std::collections::BTreeMap;
 
 use collector::latency::Summary;
+use collector::trace::Kind;
+use hdrhistogram::Histogram;
+use system::role::Role;
 
 use crate::bundle::schema::HopSummary;
 use crate::collector_client::HopHistograms;
 
-/// Returns the spans that arrived between two reads, unsorted and without self times.
-pub(crate) fn difference(before: &HopHistograms, after: HopHistograms) -> Vec<HopSummary> {
-    let mut hops = Vec::new();
-    for ((service, operation, kind), (mut histogram, mut errors)) in after {
-        if let Some((was, errors_were)) = before.get(&(service.clone(), operation.clone(), kind)) {
-            let mut rest = histogram.clone();
-            // Fewer spans than before mean that the collector was restarted: all of them are new.
-            if rest.subtract(was).is_ok() {
-                histogram = rest;
-                errors = errors.saturating_sub(*errors_were);
+/// Returns the spans of users' and of intruders' requests together, unsorted and without self times.
+///
+/// A call that fails for an intruder was refused, as intended. A server that fails does so for nobody's benefit.
+pub(crate) fn of_run(users: HopHistograms, intruders: HopHistograms) -> Vec<HopSummary> {
+    let mut rows: BTreeMap<_, (Histogram<u64>, u64, u64)> = BTreeMap::new();
+    for (key, (histogram, errors)) in users {
+        rows.insert(key, (histogram, errors, 0));
+    }
+    for (key, (histogram, failed)) in intruders {
+        let (refused, errors) = if key.2 == Kind::Client { (failed, 0) } else { (0, failed) };
+        match rows.get_mut(&key) {
+            Some((sum, other_errors, other_refused)) => {
+                // Auto-resizing histograms of the same precision can be added.
+                let _ = sum.add(&histogram);
+                *other_errors += errors;
+                *other_refused += refused;
+            }
+            None => {
+                rows.insert(key, (histogram, errors, refused));
             }
         }
-        if !histogram.is_empty() {
-            let latency_us = Summary::of(&histogram);
-            hops.push(HopSummary {
-                service,
-                operation,
-                kind,
-                count: histogram.len(),
-                errors,
-                latency_us,
-                self_us: None,
-            });
-        }
     }
-    hops
+    let row = |((service, operation, kind), (histogram, errors, refused)): (_, (Histogram<u64>, _, _))| {
+        let latency_us = Summary::of(&histogram);
+        HopSummary {
+            service,
+            operation,
+            kind,
+            count: histogram.len(),
+            errors,
+            refused,
+            latency_us,
+            self_us: None,
+        }
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Numbers of requests that entered the system.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Entered {
+    /// Those of this run.
+    pub(crate) own: u64,
+    /// All of them.
+    pub(crate) all: u64,
+}
+
+impl Entered {
+    /// Returns the requests of others since an earlier count; `None` if the collector was restarted in between.
+    pub(crate) fn others_since(self, before: Entered) -> Option<u64> {
+        let all = self.all.checked_sub(before.all)?;
+        Some(all.saturating_sub(self.own.checked_sub(before.own)?))
+    }
+}
+
+/// Returns the number of requests that entered the system through its balancer.
+pub(crate) fn entered(hops: &HopHistograms) -> u64 {
+    let at_balancer = |(service, _, kind): &(String, String, Kind)| {
+        service == Role::Balancer.service_name() && *kind == Kind::Server
+    };
+    hops.iter().filter(|(key, _)| at_balancer(key)).map(|(_, (histogram, _))| histogram.len()).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
-    use collector::trace::Kind;
-
     use super::*;
     use crate::measure::histogram;
 
-    fn snapshot(values: &[u64], errors: u64) -> HopHistograms {
+    fn hops(service: &str, kind: Kind, values: &[u64], errors: u64) -> HopHistograms {
         let histogram = histogram(values.iter().copied());
-        HashMap::from([(("cache".into(), "GET /get/{key}".into(), Kind::Server), (histogram, errors))])
+        HashMap::from([((service.to_owned(), "GET /search".to_owned(), kind), (histogram, errors))])
     }
 
     #[test]
-    fn counts_spans_after_the_first_read_only() {
-        let hops = difference(&snapshot(&[1000, 9_000_000], 1), snapshot(&[1000, 9_000_000, 2000, 3000], 2));
-        assert_eq!((hops[0].count, hops[0].errors), (2, 1));
-        assert!(hops[0].latency_us.max < 3.01, "{hops:?}");
+    fn adds_the_spans_of_users_and_intruders() {
+        let users = hops("loadtest", Kind::Client, &[1000, 2000], 1);
+        let intruders = hops("loadtest", Kind::Client, &[9_000_000], 1);
+        let rows = of_run(users, intruders);
+        assert_eq!((rows.len(), rows[0].count), (1, 3));
+        assert_eq!((rows[0].errors, rows[0].refused), (1, 1), "an intended refusal is no error");
+        assert!(rows[0].latency_us.max > 8000.0, "{rows:?}");
     }
 
     #[test]
-    fn omits_operations_without_new_spans() {
-        assert!(difference(&snapshot(&[1000], 0), snapshot(&[1000], 0)).is_empty());
+    fn a_server_that_fails_for_an_intruder_has_an_error() {
+        let rows = of_run(HashMap::new(), hops("api_gateway", Kind::Server, &[1000], 1));
+        assert_eq!((rows[0].errors, rows[0].refused), (1, 0));
     }
 
     #[test]
-    fn counts_every_span_after_a_restart() {
-        let hops = difference(&snapshot(&[1000, 1000, 1000], 3), snapshot(&[5000], 0));
-        assert_eq!((hops[0].count, hops[0].errors), (1, 0));
+    fn requests_of_others_are_those_that_are_not_of_the_run() {
+        let mut all = hops(Role::Balancer.service_name(), Kind::Server, &[1; 30], 0);
+        all.extend(hops(Role::Gateway.service_name(), Kind::Server, &[1; 30], 0));
+        assert_eq!(entered(&all), 30);
+        let before = Entered { own: 5, all: 9 };
+        assert_eq!(Entered { own: 15, all: 30 }.others_since(before), Some(11));
+        assert_eq!(Entered { own: 26, all: 29 }.others_since(before), Some(0), "read one after the other");
+        assert_eq!(Entered { own: 1, all: 2 }.others_since(before), None, "the collector was restarted");
     }
 }

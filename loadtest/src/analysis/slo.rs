@@ -19,8 +19,16 @@ pub(crate) struct Slo {
     metric: Metric,
     comparison: Comparison,
     limit: f64,
-    /// Microseconds in the unit of the limit; 1 for counts.
-    unit: f64,
+    unit: Unit,
+}
+
+/// The unit of a limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Unit {
+    /// As given; empty for counts.
+    name: &'static str,
+    /// Microseconds in the unit; 1 for counts.
+    us: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,12 +48,14 @@ enum Count {
     Wrong,
     Failed,
     Late,
+    Overdue,
 }
 
 /// Metrics that exist for the whole run only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum RunMetric {
     Lost,
+    Unknown,
     Duplicate,
     Missing,
     LateShare,
@@ -70,17 +80,31 @@ const COMPARISONS: [(&str, Comparison); 5] = [
     ("<", Comparison::Less),
     (">", Comparison::More),
 ];
-const UNITS: [(&str, f64); 4] = [("ns", 1e-3), ("us", 1.0), ("ms", 1e3), ("s", 1e6)];
-const COUNTS: [(&str, Count); 6] = [
+const NO_UNIT: Unit = Unit { name: "", us: 1.0 };
+/// Every unit that a report prints, and how else it is written. The micro sign exists twice in Unicode.
+const UNITS: [(&str, f64); 9] = [
+    ("ns", 1e-3),
+    ("us", 1.0),
+    ("µs", 1.0),
+    ("μs", 1.0),
+    ("ms", 1e3),
+    ("s", 1e6),
+    ("min", 6e7),
+    ("m", 6e7),
+    ("h", 3.6e9),
+];
+const COUNTS: [(&str, Count); 7] = [
     ("due", Count::Due),
     ("sent", Count::Sent),
     ("verified", Count::Verified),
     ("wrong", Count::Wrong),
     ("failed", Count::Failed),
     ("late", Count::Late),
+    ("overdue", Count::Overdue),
 ];
-const RUN_METRICS: [(&str, RunMetric); 6] = [
+const RUN_METRICS: [(&str, RunMetric); 7] = [
     ("lost", RunMetric::Lost),
+    ("unknown", RunMetric::Unknown),
     ("duplicate", RunMetric::Duplicate),
     ("missing", RunMetric::Missing),
     ("late_share", RunMetric::LateShare),
@@ -111,7 +135,7 @@ pub(crate) enum ParseError {
     #[error("'{0}' is not a number")]
     Limit(String),
     /// A latency has no unit.
-    #[error("'{0}' needs a unit: ns, us, ms or s")]
+    #[error("'{0}' needs a unit: ns, us, µs, ms, s, min or h")]
     NoUnit(String),
     /// A count has a unit.
     #[error("'{0}' takes a number without a unit")]
@@ -169,9 +193,19 @@ fn metric_named(metric: &str) -> Result<Metric, ParseError> {
         .ok_or_else(|| ParseError::Metric(metric.to_owned()))
 }
 
-fn limit(text: &str, metric: Metric, metric_name: &str) -> Result<(f64, f64), ParseError> {
+fn limit(text: &str, metric: Metric, metric_name: &str) -> Result<(f64, Unit), ParseError> {
     let latency = matches!(metric, Metric::Percentile(_) | Metric::Max | Metric::Mean);
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    // Reports print long durations as two numbers, such as `2 min 5 s`.
+    if latency && let [big, big_unit, small, small_unit] = text.split_whitespace().collect::<Vec<_>>()[..] {
+        let (big, unit) = number_with_unit(&format!("{big}{big_unit}"), latency, metric_name)?;
+        let (small, small_unit) = number_with_unit(&format!("{small}{small_unit}"), latency, metric_name)?;
+        return Ok((big + small * small_unit.us / unit.us, unit));
+    }
+    number_with_unit(text, latency, metric_name)
+}
+
+fn number_with_unit(text: &str, latency: bool, metric_name: &str) -> Result<(f64, Unit), ParseError> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
     let number: f64 = digits
         .trim()
         .parse()
@@ -180,11 +214,23 @@ fn limit(text: &str, metric: Metric, metric_name: &str) -> Result<(f64, f64), Pa
         .ok_or_else(|| ParseError::Limit(text.to_owned()))?;
     let unit = &text[digits.len()..];
     match (UNITS.into_iter().find(|(name, _)| *name == unit), latency) {
-        (Some((_, unit)), true) => Ok((number, unit)),
+        (Some((name, us)), true) => Ok((number, Unit { name, us })),
         (None, true) => Err(ParseError::NoUnit(metric_name.to_owned())),
-        (None, false) if unit.is_empty() => Ok((number, 1.0)),
+        (None, false) if unit.is_empty() => Ok((number, NO_UNIT)),
         (_, false) => Err(ParseError::Unit(metric_name.to_owned())),
     }
+}
+
+/// The value of a metric.
+struct Measurement {
+    /// Infinite if requests without a verified reply decide it; `None` if nothing was measured.
+    value: Option<f64>,
+    /// Value over the verified replies alone, of a latency.
+    verified: Option<f64>,
+    /// Requests that the value is about, of a latency.
+    requests: u64,
+    /// Those of them without a verified reply.
+    unverified: u64,
 }
 
 impl fmt::Display for Slo {
@@ -194,9 +240,12 @@ impl fmt::Display for Slo {
 }
 
 impl Slo {
-    /// Evaluates the objective. Latencies exclude the warm-up; counts include it.
+    /// Evaluates the objective. Latencies exclude the warm-up; counts include it. A request without a verified reply counts
+    /// as infinitely slow: a system that refuses half of the requests quickly is not a fast one.
     pub(crate) fn evaluate(&self, run: &Run, measured: &Measured) -> schema::SloResult {
-        let value = self.value(run, measured).map(|value| value / self.unit);
+        let measurement = self.measure(run, measured);
+        let in_unit = |us: f64| us / self.unit.us;
+        let value = measurement.value.map(in_unit);
         let met = value.is_some_and(|value| match self.comparison {
             Comparison::Less => value < self.limit,
             Comparison::AtMost => value <= self.limit,
@@ -204,26 +253,58 @@ impl Slo {
             Comparison::AtLeast => value >= self.limit,
             Comparison::More => value > self.limit,
         });
-        schema::SloResult { expression: self.text.clone(), value, met }
+        schema::SloResult {
+            expression: self.text.clone(),
+            // JSON has no infinity.
+            value: value.filter(|value| value.is_finite()),
+            unit: self.unit.name.to_owned(),
+            verified_value: measurement.verified.map(in_unit),
+            requests: measurement.requests,
+            unverified: measurement.unverified,
+            met,
+        }
     }
 
-    fn value(&self, run: &Run, measured: &Measured) -> Option<f64> {
+    fn measure(&self, run: &Run, measured: &Measured) -> Measurement {
+        let plain =
+            |value: f64| Measurement { value: Some(value), verified: None, requests: 0, unverified: 0 };
         match self.metric {
-            Metric::Count(count) => Some(self.count(run, count) as f64),
-            Metric::Run(whole) => Some(whole_run(run, whole)),
+            Metric::Count(count) => plain(self.count(run, count) as f64),
+            Metric::Run(whole) => plain(whole_run(run, whole)),
             Metric::Percentile(_) | Metric::Max | Metric::Mean => self.latency_us(measured),
         }
     }
 
-    fn latency_us(&self, measured: &Measured) -> Option<f64> {
+    fn latency_us(&self, measured: &Measured) -> Measurement {
         let histogram = measured.latency(self.request);
+        let (verified, unverified) = (histogram.len(), measured.unverified(self.request));
+        let requests = verified + unverified;
         let summary = Summary::of(&histogram);
-        (!histogram.is_empty()).then(|| match self.metric {
-            Metric::Max => summary.max,
+        let at = |rank: u64| {
+            // Half a rank below, because the histogram rounds the product of both up.
+            let quantile = (rank as f64 - 0.5) / verified.max(1) as f64;
+            histogram.value_at_quantile(quantile) as f64 / 1e3
+        };
+        let of_all = match self.metric {
+            Metric::Percentile(percent) => {
+                let rank = rank(percent, requests);
+                if rank > verified { f64::INFINITY } else { at(rank) }
+            }
+            Metric::Max | Metric::Mean if unverified > 0 => f64::INFINITY,
             Metric::Mean => summary.mean,
-            Metric::Percentile(percent) => histogram.value_at_quantile(percent / 100.0) as f64 / 1e3,
-            Metric::Count(_) | Metric::Run(_) => 0.0,
-        })
+            _ => summary.max,
+        };
+        let of_verified = match self.metric {
+            Metric::Percentile(percent) => at(rank(percent, verified)),
+            Metric::Mean => summary.mean,
+            _ => summary.max,
+        };
+        Measurement {
+            value: (requests > 0).then_some(of_all),
+            verified: (verified > 0).then_some(of_verified),
+            requests,
+            unverified,
+        }
     }
 
     fn count(&self, run: &Run, count: Count) -> u64 {
@@ -234,15 +315,23 @@ impl Slo {
             Count::Wrong => row.wrong,
             Count::Failed => row.failed,
             Count::Late => row.late,
+            Count::Overdue => row.overdue,
         };
         let named = |row: &&Requests| self.request.is_none_or(|name| row.name == name.as_str());
         run.requests.iter().filter(named).map(of_row).sum()
     }
 }
 
+/// Returns the rank of a percentile among `count` values, from 1.
+fn rank(percent: f64, count: u64) -> u64 {
+    // Without the small difference, 99.9 % of 1000 would be a little more than 999.
+    ((percent / 100.0 * count as f64 - 1e-9).ceil() as u64).max(1)
+}
+
 fn whole_run(run: &Run, whole: RunMetric) -> f64 {
     match whole {
         RunMetric::Lost => run.bookings.lost as f64,
+        RunMetric::Unknown => run.bookings.unknown as f64,
         RunMetric::Duplicate => run.bookings.duplicate as f64,
         RunMetric::Missing => run.ledger.collected.missing as f64,
         RunMetric::LateShare => run.validity.late_share,

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use collector::blame::clock_skew::{ClockSkew, clock_skews};
 use collector::blame::critical_path::self_time;
-use collector::latency::Summary;
 use collector::otlp;
 use collector::trace::{Kind, Trace, TraceId};
 
-use super::blame::{self, Band, bands};
+use super::blame::{self, Band, bands, slow_users};
 use crate::bundle::schema::{Blame, HopSummary};
 use crate::collector_client::CollectorClient;
-use crate::measure::{Measured, histogram};
+use crate::measure::{Measured, summary};
 
 /// Maximum number of traces in the even sample.
 const SAMPLE: usize = 1000;
@@ -22,8 +22,10 @@ pub(crate) struct SelectedTraces {
     sample: Vec<TraceId>,
     /// Where the time went.
     pub(crate) blame: Vec<Blame>,
-    /// A request around the 99th percentile.
+    /// A user's request around the 99th percentile.
     pub(crate) slow: Option<Trace>,
+    /// How far the clocks of the processes are apart.
+    pub(crate) clock_skews: Vec<ClockSkew>,
 }
 
 /// Parses lines of OTLP JSON; skips lines that do not parse.
@@ -46,26 +48,27 @@ fn even_sample(measured: &Measured) -> Vec<TraceId> {
 impl SelectedTraces {
     /// Fetches the traces. If the collector has none, their time is unattributed.
     pub(crate) async fn fetch(collector: &CollectorClient, measured: &Measured) -> Self {
-        let bands = bands(measured);
+        let (bands, slow_band) = (bands(measured), slow_users(measured));
         let sample = even_sample(measured);
         let mut ids: BTreeSet<TraceId> = sample.iter().copied().collect();
-        ids.extend(bands.iter().flat_map(Band::traces));
+        ids.extend(bands.iter().chain(&slow_band).flat_map(Band::traces));
         ids.extend(measured.findings.iter().map(|finding| finding.trace));
         let lines = collector.traces(&ids.into_iter().collect::<Vec<_>>()).await.unwrap_or_default();
         let traces = parse(&lines);
-        let slow = bands
-            .iter()
-            .find(|band| band.is(99.0))
-            .and_then(|band| {
-                band.middle()
-                    .map(|sample| sample.trace)
-                    .into_iter()
-                    .chain(band.traces())
-                    .find_map(|id| traces.get(&id))
-            })
-            .cloned();
+        let slow = slow_band.as_ref().and_then(|band| {
+            let middle = band.middle().map(|sample| sample.trace);
+            middle.into_iter().chain(band.traces()).find_map(|id| traces.get(&id)).cloned()
+        });
         let blame = bands.iter().map(|band| blame::blame(band, &traces)).collect();
-        Self { traces, sample, blame, slow }
+        let clock_skews = clock_skews(traces.values());
+        Self { traces, sample, blame, slow, clock_skews }
+    }
+
+    /// Returns the analysis of a run whose traces cannot be read: their time is unattributed.
+    pub(crate) fn none(measured: &Measured) -> Self {
+        let traces = HashMap::new();
+        let blame = bands(measured).iter().map(|band| blame::blame(band, &traces)).collect();
+        Self { traces, sample: Vec::new(), blame, slow: None, clock_skews: Vec::new() }
     }
 
     /// Fills the self times of the hops table from the even sample.
@@ -78,7 +81,7 @@ impl SelectedTraces {
         }
         for hop in hops {
             let own = times.remove(&(hop.service.as_str(), hop.operation.as_str(), hop.kind));
-            hop.self_us = own.map(|own| Summary::of(&histogram(own.into_iter())));
+            hop.self_us = own.and_then(|own| summary(own.into_iter()));
         }
     }
 }

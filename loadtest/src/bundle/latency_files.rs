@@ -47,7 +47,7 @@ pub(crate) fn percentile_file(histogram: &Histogram<u64>) -> String {
     let _ = write!(
         text,
         "#[Mean    = {:12.6}, StdDeviation   = {:12.6}]\n#[Max     = {:12.6}, Total count    = {:12}]\n\
-         #[Unit    = milliseconds from the due instant]\n",
+         #[Unit    = milliseconds from the due instant, of verified replies]\n",
         milli(histogram.mean()),
         milli(histogram.stdev()),
         milli(histogram.max() as f64),
@@ -59,13 +59,13 @@ pub(crate) fn percentile_file(histogram: &Histogram<u64>) -> String {
 /// Writes HdrHistogram's interval log: one V2 DEFLATE histogram in nanoseconds for each second and request kind (tag).
 pub(crate) fn interval_log(measured: &Measured, zero: SystemTime) -> anyhow::Result<Vec<u8>> {
     let mut seconds: BTreeMap<(u64, RequestKind), Vec<u64>> = BTreeMap::new();
-    for sample in measured.phase(false) {
+    for sample in measured.verified() {
         seconds.entry((sample.due.as_secs(), sample.kind)).or_default().push(sample.latency_ns);
     }
     let (mut log, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
     let mut writer = IntervalLogWriterBuilder::new()
         .add_comment(
-            "Latency from the due instant in nanoseconds; a request belongs to the second in which it was due.",
+            "Latency of verified replies from the due instant in nanoseconds; a request belongs to the second in which it was due.",
         )
         .with_start_time(zero)
         .with_base_time(zero)
@@ -92,10 +92,10 @@ pub(crate) struct Bucket {
     traces: Vec<String>,
 }
 
-/// Returns, for each request kind, the trace ids of the slowest requests in each latency bucket.
+/// Returns, for each request kind, the trace ids of the slowest verified requests in each latency bucket.
 pub(crate) fn exemplars(measured: &Measured) -> BTreeMap<&'static str, Vec<Bucket>> {
     let mut buckets: BTreeMap<(RequestKind, u32), Vec<&Sample>> = BTreeMap::new();
-    for sample in measured.phase(false) {
+    for sample in measured.verified() {
         buckets.entry((sample.kind, sample.latency_ns.max(1).ilog2())).or_default().push(sample);
     }
     let mut by_kind: BTreeMap<&'static str, Vec<Bucket>> = BTreeMap::new();

@@ -17,8 +17,10 @@ mod sample;
 #[cfg(test)]
 pub(crate) use sample::sample;
 
-/// The schema that this build writes.
-pub(crate) const SCHEMA: u32 = 1;
+/// The schema that this build writes. In schema 1, latencies were of all replies, and nothing measured was 0.
+pub(crate) const SCHEMA: u32 = 2;
+/// The schemas that this build reads.
+pub(crate) const READABLE: std::ops::RangeInclusive<u32> = 1..=SCHEMA;
 
 /// The results of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +47,7 @@ pub(crate) struct Run {
     pub(crate) users: usize,
     /// Whether the run was stopped before the end of the plan; the figures cover the part that ran.
     pub(crate) interrupted: bool,
-    /// Whether every SLO was met, no reply wrong or failed, no booking lost, and the run not interrupted.
+    /// Whether every SLO was met, no reply wrong or failed, no booking lost or unknown, and the run not interrupted.
     pub(crate) passed: bool,
     /// One row for each request kind of each phase.
     pub(crate) requests: Vec<Requests>,
@@ -67,7 +69,7 @@ pub(crate) struct Run {
     pub(crate) slo: Vec<SloResult>,
     /// The first wrong and failed replies, with reasons.
     pub(crate) findings: Vec<Finding>,
-    /// A request around the 99th percentile whose trace is in the bundle.
+    /// A user's request around the 99th percentile whose trace is in the bundle.
     pub(crate) slow_trace: Option<TraceId>,
 }
 
@@ -112,10 +114,16 @@ pub(crate) struct Requests {
     pub(crate) failed: u64,
     /// Requests sent more than one millisecond after they were due.
     pub(crate) late: u64,
-    /// Latency from the due instant to the last byte of the reply.
-    pub(crate) latency_us: Summary,
-    /// Latency from the send to the last byte of the reply.
-    pub(crate) service_us: Summary,
+    /// Requests due before the run was interrupted, but never sent.
+    #[serde(default)]
+    pub(crate) overdue: u64,
+    /// Latency of verified replies, from the due instant to the last byte; absent without one.
+    pub(crate) latency_us: Option<Summary>,
+    /// Latency of verified replies, from the send to the last byte; absent without one.
+    pub(crate) service_us: Option<Summary>,
+    /// Time from the due instant to the wrong reply or the failure; absent without one.
+    #[serde(default)]
+    pub(crate) unverified_us: Option<Summary>,
 }
 
 /// One operation of one service.
@@ -129,8 +137,11 @@ pub(crate) struct HopSummary {
     pub(crate) kind: Kind,
     /// Number of spans.
     pub(crate) count: u64,
-    /// Number of failed spans.
+    /// Number of failed spans, without those in `refused`.
     pub(crate) errors: u64,
+    /// Number of calls that were refused as intended, because an intruder made them.
+    #[serde(default)]
+    pub(crate) refused: u64,
     /// Durations of all spans.
     pub(crate) latency_us: Summary,
     /// Durations minus awaited calls, from an even sample of traces.
@@ -168,10 +179,13 @@ pub(crate) struct BookingCounts {
     pub(crate) notified: u64,
     /// Repeated notifications.
     pub(crate) duplicate: u64,
-    /// Accepted bookings without a notification.
+    /// Accepted bookings that have no notification, as the system says.
     pub(crate) lost: u64,
-    /// Time from the booking's commit to its notification.
-    pub(crate) commit_to_notified_us: Summary,
+    /// Accepted bookings whose notification could not be observed, because the system did not answer or the wait was ended.
+    #[serde(default)]
+    pub(crate) unknown: u64,
+    /// Time from the booking's commit to its notification; absent without a notification.
+    pub(crate) commit_to_notified_us: Option<Summary>,
 }
 
 /// Every trace that was expected, complete or lost in a named row: the rows add up to `expected`.
@@ -183,6 +197,9 @@ pub(crate) struct RunLedger {
     /// Traces that the sampler did not record.
     #[serde(default)]
     pub(crate) sampled_out: u64,
+    /// Traces whose state could not be observed, because the collector did not answer or the wait was ended.
+    #[serde(default)]
+    pub(crate) unknown: u64,
 }
 
 /// Where the latency of the requests around one percentile went.
@@ -196,7 +213,8 @@ pub(crate) struct Blame {
     pub(crate) latency_us: f64,
     /// Number of traces averaged.
     pub(crate) traces: usize,
-    /// Shares of hops, of `generator` for the time before the request was sent, and of `unattributed`; largest first, sum 1.
+    /// Shares of hops, of `generator` and earlier replies for the time before the request was sent, and of `unattributed`;
+    /// largest first, sum 1.
     pub(crate) shares: Vec<Share>,
 }
 
@@ -205,8 +223,21 @@ pub(crate) struct Blame {
 pub(crate) struct SloResult {
     /// The expression as given.
     pub(crate) expression: String,
-    /// Measured value in the unit of the expression; absent if nothing was measured.
+    /// Measured value in the unit of the expression; absent if nothing was measured, or if requests without a verified reply,
+    /// which count as infinitely slow, decide it.
     pub(crate) value: Option<f64>,
+    /// Unit of the values; empty for counts.
+    #[serde(default)]
+    pub(crate) unit: String,
+    /// Value over the verified replies alone, of a latency.
+    #[serde(default)]
+    pub(crate) verified_value: Option<f64>,
+    /// Requests that the value is about, of a latency.
+    #[serde(default)]
+    pub(crate) requests: u64,
+    /// Those of them without a verified reply.
+    #[serde(default)]
+    pub(crate) unverified: u64,
     /// Whether the objective was met; false without a value.
     pub(crate) met: bool,
 }

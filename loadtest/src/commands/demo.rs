@@ -3,15 +3,14 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::bail;
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::stack_arguments::StackArgs;
 use super::{load, up};
 use crate::run::{self, Endpoints, RunOptions, TraceTrust};
 use crate::stack::{Addresses, Options, PortChoice, Stack};
-use crate::{stop, terminal};
+use crate::stop::{self, Interrupts};
+use crate::terminal;
 
 /// The arguments of `workbench demo`.
 #[derive(Debug, Args)]
@@ -31,24 +30,24 @@ impl Demo {
     }
 }
 
-/// Runs the demo. The first Ctrl-C ends the load early, with a report; the second one stops everything immediately.
+/// Runs the demo. The first Ctrl-C ends the load, a later one the waits; both with a report.
 pub(crate) fn demo(arguments: &Demo) -> anyhow::Result<ExitCode> {
     // Several threads, because the load generator runs in this process.
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments))
 }
 
 async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
-    let interrupted = stop::on_signal()?;
+    let interrupts = Interrupts::listen()?;
     let options = arguments.options();
     let start = Instant::now();
     terminal::notice("starting PostgreSQL and ten role processes");
     let mut stack = tokio::select! {
         started = Stack::start(&options) => started?,
-        () = interrupted.cancelled() => return Ok(ExitCode::FAILURE),
+        () = interrupts.stop.cancelled() => return Ok(ExitCode::from(stop::INTERRUPTED)),
     };
     let logs = stack.addresses().logs();
     terminal::notice(format_args!("ready after {:.1} s; logs: {logs}", start.elapsed().as_secs_f64()));
-    let done = load_stack(arguments, &mut stack, &interrupted).await;
+    let done = load_stack(arguments, &mut stack, &interrupts).await;
     let stopped = up::stop(stack).await;
     let code = done?;
     stopped.map(|()| code)
@@ -57,21 +56,17 @@ async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
 async fn load_stack(
     arguments: &Demo,
     stack: &mut Stack,
-    interrupted: &CancellationToken,
+    interrupts: &Interrupts,
 ) -> anyhow::Result<ExitCode> {
     let endpoints = endpoints(arguments, stack.addresses());
     let finished = tokio::select! {
-        finished = run::run(&arguments.options, &endpoints, interrupted) => finished?,
+        finished = run::run(&arguments.options, &endpoints, interrupts) => finished?,
         ended = stack.ended() => return Err(ended.into()),
-        again = stop::again(interrupted) => {
-            again?;
-            bail!("interrupted twice: no bundle was written");
-        }
     };
     let concluded = load::conclude(finished, arguments.options.json);
     if arguments.keep_up {
         terminal::notice(format_args!("\n{}\n\nPress Ctrl-C to stop the system.", stack.addresses()));
-        up::run_until_interrupted(stack, interrupted).await?;
+        up::run_until_interrupted(stack, &interrupts.stop).await?;
     }
     concluded
 }

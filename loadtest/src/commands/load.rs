@@ -1,12 +1,13 @@
 //! `workbench load`: loads a running system.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::Args;
 
 use crate::run::{self, Endpoints, FinishedRun, RunOptions};
-use crate::{report, stop, terminal};
+use crate::stop::{self, Interrupts};
+use crate::{report, terminal};
 
 /// The arguments of `workbench load`.
 #[derive(Clone, Debug, Args)]
@@ -17,37 +18,34 @@ pub(crate) struct Load {
     pub(crate) endpoints: Endpoints,
 }
 
-/// Runs the load. The first Ctrl-C ends the run early, with a report; the second one aborts it.
+/// Runs the load. The first Ctrl-C ends the load, a later one the waits for notifications and traces. Both report what ran.
 pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
-        let stop = stop::on_signal()?;
-        tokio::select! {
-            finished = run::run(&arguments.options, &arguments.endpoints, &stop) => finished,
-            again = stop::again(&stop) => Err(again.map_or_else(Into::into, |()| anyhow!("interrupted twice: no bundle was written"))),
-        }
+        let interrupts = Interrupts::listen()?;
+        run::run(&arguments.options, &arguments.endpoints, &interrupts).await
     })?;
     conclude(finished, arguments.options.json)
 }
 
 /// Prints the report, or `run.json`, whether or not the bundle was written. Returns exit status 0 if the run passed,
-/// otherwise 1.
+/// 130 if it was interrupted, otherwise 1.
 pub(crate) fn conclude(finished: FinishedRun, json: bool) -> anyhow::Result<ExitCode> {
-    let FinishedRun { bundle, saved } = finished;
-    let text = if json {
-        bundle.json()? + "\n"
-    } else {
-        let folder = match &saved {
-            Ok(()) => format!("\nbundle: {}\n", terminal::escaped(&bundle.folder.to_string_lossy())),
-            Err(_) => String::new(),
-        };
-        report::text(&bundle) + &folder
-    };
+    let FinishedRun { mut bundle, saved } = finished;
+    if saved.is_err() {
+        // The report does not name a folder that was not written.
+        bundle.folder = PathBuf::new();
+    }
+    let text = if json { bundle.json()? + "\n" } else { report::text(&bundle) };
     // The result of the run does not depend on who reads the report.
     if let Err(error) = terminal::print(&text) {
         let reason = terminal::os_reason(&error);
         terminal::notice(format_args!("error: cannot write the report to stdout: {reason}"));
     }
     saved?;
-    Ok(ExitCode::from(if bundle.run.passed { 0 } else { 1 }))
+    Ok(ExitCode::from(match bundle.run.passed {
+        true => 0,
+        false if bundle.run.interrupted => stop::INTERRUPTED,
+        false => 1,
+    }))
 }

@@ -71,7 +71,7 @@ pub(crate) async fn run_until_interrupted(
 
 /// Stops the processes in order; another Ctrl-C kills them.
 pub(crate) async fn stop(stack: Stack) -> anyhow::Result<()> {
-    let interrupted_again = stop::on_signal()?;
+    let interrupted_again = stop::on_next_signal()?;
     tokio::select! {
         stopped = stack.stop() => Ok(stopped?),
         () = interrupted_again.cancelled() => Ok(()),

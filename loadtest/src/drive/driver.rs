@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Dispatcher, DriveOutcome, DriveProgress, HEAD_START, Workload, lock, log_in, next_journey};
 use crate::measure::Measured;
 use crate::plan::Journey;
+use crate::stop::Interrupts;
 
 /// Rate at which goose starts users. Each user then waits for its own log-in time.
 const USERS_STARTED_A_SECOND: &str = "200";
@@ -30,16 +31,18 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts goose, whose users then log in one after another. `stop` ends the load early.
+    /// Starts goose, whose users then log in one after another. An interrupt ends the load early, another one the wait for
+    /// replies.
     pub(crate) fn start(
         workload: Workload,
-        stop: &CancellationToken,
+        interrupts: &Interrupts,
         progress: Arc<DriveProgress>,
     ) -> anyhow::Result<Self> {
         silence_goose();
         let users = workload.users();
         let journeys = workload.plan.len();
-        let dispatcher = Arc::new(Dispatcher::new(workload, stop.child_token(), progress)?);
+        let (stop, abandon) = (interrupts.stop.child_token(), interrupts.hurry.clone());
+        let dispatcher = Arc::new(Dispatcher::new(workload, stop, abandon, progress)?);
         let attack = configure(&dispatcher, users)?;
         let goose = tokio::spawn(async move { attack.execute().await.map(|_| ()) });
         Ok(Self { dispatcher, goose, journeys, zero: None })
@@ -57,6 +60,7 @@ impl Driver {
         let (zero, journeys) = (Instant::now() + HEAD_START, self.journeys);
         self.zero = Some(SystemTime::now() + HEAD_START);
         let completed = self.dispatcher.completed.subscribe();
+        let _ = self.dispatcher.progress.zero.set(zero);
         self.dispatcher.zero.send_replace(Some(zero));
         self.count(completed, journeys).await.map(drop)
     }
@@ -64,6 +68,7 @@ impl Driver {
     /// Ends waiting users, waits for the replies to requests that were sent, and returns the measurements.
     pub(crate) async fn finish(mut self, stop: &CancellationToken) -> anyhow::Result<DriveOutcome> {
         let interrupted = stop.is_cancelled();
+        let stopped = Instant::now();
         self.dispatcher.stop.cancel();
         let ended = loop {
             goose::trigger_killswitch("all planned journeys have run");
@@ -72,7 +77,15 @@ impl Driver {
             }
         };
         ended.context("goose panicked")?.context("goose failed")?;
-        Ok(outcome(&self.dispatcher, self.zero, interrupted))
+        let mut outcome = outcome(&self.dispatcher, self.zero, interrupted);
+        let progress = &self.dispatcher.progress;
+        if let Some(zero) = progress.zero.get() {
+            let until = stopped.saturating_duration_since(*zero);
+            for (_, kind) in lock(&progress.outstanding).due_by(until) {
+                *outcome.measured.overdue.entry(kind).or_default() += 1;
+            }
+        }
+        Ok(outcome)
     }
 
     /// Waits until `counter` reaches `target`. Returns `false` if the load was stopped first.

@@ -103,6 +103,11 @@ impl Expectation {
         }
     }
 
+    /// Returns whether a reply with this status is the refusal that the request is meant to get.
+    pub(crate) fn is_refused_with(&self, status: u16) -> bool {
+        matches!(self, Expectation::Refused { status: intended, .. } if *intended == status)
+    }
+
     /// Verifies a complete reply.
     pub(crate) fn judge(&self, status: u16, content_type: &str, body: &[u8]) -> Verdict {
         let refusal = matches!(self, Expectation::Refused { .. });

@@ -18,6 +18,8 @@ pub(super) struct Request {
     pub(super) bearer: Option<String>,
     pub(super) body: Body,
     pub(super) expect: Expectation,
+    /// Whether an intruder sends it.
+    pub(super) by_intruder: bool,
 }
 
 pub(super) enum Body {
@@ -54,8 +56,11 @@ impl Request {
                 bearer: None,
                 body: Body::None,
                 expect: Expectation::Bookings { student, booked },
+                by_intruder: false,
             },
-            Action::Intrude(intrusion) => return intrude(*intrusion, session, dispatcher),
+            Action::Intrude(intrusion) => {
+                return Request { by_intruder: true, ..intrude(*intrusion, session, dispatcher) };
+            }
         };
         request.with_token(session.token.to_string())
     }
@@ -67,17 +72,17 @@ impl Request {
 
 fn credentials(kind: RequestKind, username: String, password: &str, expect: Expectation) -> Request {
     let body = Body::Form([("username", username), ("password", password.to_owned())]);
-    Request { kind, path: "/token".into(), bearer: None, body, expect }
+    Request { kind, path: "/token".into(), bearer: None, body, expect, by_intruder: false }
 }
 
 fn search(kind: RequestKind, subject: &str, expect: Expectation) -> Request {
     let path = format!("/search?subject={}", utf8_percent_encode(subject, NON_ALPHANUMERIC));
-    Request { kind, path, bearer: None, body: Body::None, expect }
+    Request { kind, path, bearer: None, body: Body::None, expect, by_intruder: false }
 }
 
 fn book(kind: RequestKind, student: i64, tutor: i64, expect: Expectation) -> Request {
     let body = Body::Json(json!({ "student_id": student, "tutor_id": tutor }));
-    Request { kind, path: "/book".into(), bearer: None, body, expect }
+    Request { kind, path: "/book".into(), bearer: None, body, expect, by_intruder: false }
 }
 
 fn refused(status: u16, code: &'static str) -> Expectation {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use collector::trace::TraceId;
 use goose::prelude::*;
-use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
@@ -13,9 +12,9 @@ use system::api::SERVED_BY;
 use telemetry::client::{self, ClientSpan};
 
 use super::request::{Body, Request};
-use super::{Dispatcher, Session, lock};
+use super::{Delay, Dispatcher, Session, TraceGroups};
 use crate::drive::oracle::{Facts, Verdict};
-use crate::measure::{AcceptedBooking, DelayCause, Finding, Measured, Outcome, Sample};
+use crate::measure::{AcceptedBooking, Finding, LimitFailures, Measured, Outcome, Sample};
 
 /// The address that requests are sent to.
 pub(super) struct Target {
@@ -40,11 +39,18 @@ pub(super) struct Timing {
     /// Origin of the due instant in the sample.
     pub(super) epoch: Instant,
     pub(super) warm_up: bool,
-    pub(super) delay_cause: DelayCause,
+    pub(super) delay: Delay,
 }
 
 /// A complete reply, or the reason why there is none.
-type Reply = Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error>;
+type Reply = Result<(StatusCode, HeaderMap, Vec<u8>), NoReply>;
+
+/// Why a request has no reply.
+enum NoReply {
+    Failed(reqwest::Error),
+    /// The user of the generator did not wait for it.
+    Abandoned,
+}
 
 /// Sends the request immediately and verifies the reply. Fails only if goose cannot build the request.
 pub(super) async fn send(
@@ -55,9 +61,12 @@ pub(super) async fn send(
     timing: Timing,
 ) -> Result<Facts, Box<TransactionError>> {
     let sent = Instant::now();
-    let span = open_span(&dispatcher.target, &request);
+    let span = open_span(dispatcher, &request, timing.warm_up);
     let (trace, sampled) = identity(&span);
-    let reply = exchange(user, &span, &request).await?;
+    let reply = tokio::select! {
+        reply = exchange(user, &span, &request) => reply?,
+        () = dispatcher.abandon.cancelled() => Err(NoReply::Abandoned),
+    };
     let done = Instant::now();
     let verdict = conclude(span, &request, &reply);
 
@@ -65,28 +74,40 @@ pub(super) async fn send(
     let sample = Sample {
         kind: request.kind,
         warm_up: timing.warm_up,
+        by_intruder: request.by_intruder,
         outcome: outcome(&verdict),
-        delay_cause: timing.delay_cause,
+        delay_cause: timing.delay.cause,
         due: timing.due.saturating_duration_since(timing.epoch),
         late_ns: nanos(sent.saturating_duration_since(timing.due)),
+        blocked_ns: nanos(timing.delay.blocked),
         latency_ns: nanos(done.saturating_duration_since(timing.due)),
         service_ns: nanos(done - sent),
         trace,
         sampled,
     };
     if !timing.warm_up {
-        lock(&dispatcher.progress.latencies_ns).push(sample.latency_ns);
+        dispatcher.progress.replied(&sample);
         count_gateway(&mut measured, &reply);
+    }
+    if let Err(NoReply::Failed(error)) = &reply {
+        count_limit(&mut measured.limits, error);
     }
     measured.samples.push(sample);
     Ok(record(&mut measured, session, &request, timing.warm_up, trace, verdict))
 }
 
-fn open_span(target: &Target, request: &Request) -> ClientSpan {
+fn open_span(dispatcher: &Dispatcher, request: &Request, warm_up: bool) -> ClientSpan {
+    let (target, TraceGroups { warm_up: of_warm_up, users, intruders }) =
+        (&dispatcher.target, dispatcher.groups);
+    let group = match request.by_intruder {
+        _ if warm_up => of_warm_up,
+        true => intruders,
+        false => users,
+    };
     let (method, route) = request.kind.route().split_once(' ').unwrap_or(("GET", "/"));
     let url = format!("{}{}", target.base, request.path);
     let target = client::ClientRequest { method, route, host: &target.host, port: target.port, url: &url };
-    ClientSpan::start(&target, &Context::new())
+    ClientSpan::start_root(&target, group.0)
 }
 
 fn identity(span: &ClientSpan) -> (TraceId, bool) {
@@ -122,10 +143,10 @@ async fn exchange(
         .build();
     let response = match user.request(request).await?.response {
         Ok(response) => response,
-        Err(error) => return Ok(Err(error.without_url())),
+        Err(error) => return Ok(Err(NoReply::Failed(error.without_url()))),
     };
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.bytes().await.map_err(reqwest::Error::without_url);
+    let body = response.bytes().await.map_err(|error| NoReply::Failed(error.without_url()));
     Ok(body.map(|body| (status, headers, body.to_vec())))
 }
 
@@ -133,14 +154,22 @@ async fn exchange(
 fn conclude(span: ClientSpan, request: &Request, reply: &Reply) -> Verdict {
     match reply {
         Ok((status, headers, body)) => {
-            span.finish(*status, headers);
+            if request.expect.is_refused_with(status.as_u16()) {
+                span.finish_refused(*status, headers);
+            } else {
+                span.finish(*status, headers);
+            }
             let content_type =
                 headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             request.expect.judge(status.as_u16(), content_type, body)
         }
-        Err(error) => {
+        Err(NoReply::Failed(error)) => {
             span.fail(if error.is_timeout() { "timeout" } else { "connection" });
             Verdict::Failed(format!("no reply: {}", chain(error)))
+        }
+        Err(NoReply::Abandoned) => {
+            span.fail("abandoned");
+            Verdict::Failed("no reply before the run was ended".to_owned())
         }
     }
 }
@@ -154,6 +183,23 @@ fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     causes.join(": ")
+}
+
+/// Counts a request that failed at a limit of the generator's own process, and not of the system.
+fn count_limit(limits: &mut LimitFailures, error: &reqwest::Error) {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        match code.map(nix::errno::Errno::from_raw) {
+            Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE) => limits.descriptors += 1,
+            Some(nix::errno::Errno::EADDRNOTAVAIL) => limits.ports += 1,
+            _ => {}
+        }
+        if code.is_some() {
+            return;
+        }
+        cause = error.source();
+    }
 }
 
 fn outcome(verdict: &Verdict) -> Outcome {

@@ -1,18 +1,8 @@
 use super::*;
 
 fn sample(kind: RequestKind, due_ms: u64, latency_us: u64) -> Sample {
-    Sample {
-        kind,
-        warm_up: false,
-        outcome: Outcome::Verified,
-        delay_cause: DelayCause::Generator,
-        due: Duration::from_millis(due_ms),
-        late_ns: 0,
-        latency_ns: latency_us * 1000,
-        service_ns: latency_us * 1000,
-        trace: TraceId(u128::from(due_ms) + 1),
-        sampled: true,
-    }
+    let trace = TraceId(u128::from(due_ms) + 1);
+    Sample { trace, ..super::sample(kind, Duration::from_millis(due_ms), latency_us * 1000) }
 }
 
 fn measured() -> Measured {
@@ -49,4 +39,23 @@ fn merging_keeps_every_sample_and_limits_the_findings() {
     let mut all = user.clone();
     all.merge(user);
     assert_eq!((all.samples.len(), all.findings.len(), all.gateways["api_gateway_1"]), (6000, 20, 4));
+}
+
+#[test]
+fn latencies_are_of_verified_replies_and_the_others_are_counted() {
+    let mut measured = measured();
+    for outcome in [Outcome::Wrong, Outcome::Failed] {
+        measured.samples.push(Sample { outcome, ..sample(RequestKind::Search, 1, 5) });
+    }
+    measured.overdue.insert(RequestKind::Book, 4);
+    assert_eq!((measured.latency(None).len(), measured.unverified(None)), (3000, 6));
+    assert!(measured.latency(None).min() > 99_000, "a refusal in 5 µs is no fast reply");
+    assert_eq!(measured.unverified(Some(RequestKind::Search)), 2);
+    assert_eq!(measured.unverified(Some(RequestKind::Book)), 4);
+}
+
+#[test]
+fn nothing_measured_has_no_summary() {
+    assert_eq!(summary(std::iter::empty()), None);
+    assert!(summary([1000].into_iter()).is_some_and(|summary| summary.max >= 1.0));
 }

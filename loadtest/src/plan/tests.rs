@@ -160,3 +160,20 @@ fn concurrency_counts_overlapping_journeys() {
     assert_eq!(concurrency(&at(&[0, 10, 20]), Journey::Book, reply), 3);
     assert_eq!(concurrency(&at(&[0, 10, 20]), Journey::Browse, reply), 0);
 }
+
+#[test]
+fn rejects_plans_that_take_too_much_memory_or_too_many_log_ins() {
+    let log_in = Duration::from_millis(40);
+    let huge = spec(Profile::Steady, 1e6, 3000.0, 1).check_requests(None, log_in).unwrap_err().to_string();
+    for part in ["3000000000 requests", "1200000 MB", "3000000 requests and 10 min 0 s", "h", "--duration"] {
+        assert!(huge.contains(part), "{part}: {huge}");
+    }
+    let short = spec(Profile::Steady, 1e6, 1.0, 1);
+    assert_eq!(short.check_requests(None, log_in), Ok(()), "the number of requests is within the bound");
+    let short = short.check_users(400_000, log_in).unwrap_err().to_string();
+    for part in ["1000000 requests with 400000 log-ins", "400 MB", "4 h 26 min of log-ins before the load"] {
+        assert!(short.contains(part), "{part}: {short}");
+    }
+    let usual = spec(Profile::Steady, 1000.0, 3000.0, 1);
+    assert_eq!((usual.check_requests(None, log_in), usual.check_users(1000, log_in)), (Ok(()), Ok(())));
+}

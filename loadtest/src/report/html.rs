@@ -8,7 +8,9 @@ use plots::{COLOURS, blame, percentiles, plot, script};
 pub(crate) use plots::{Curve, curves};
 
 use super::waterfall::Waterfall;
-use super::{grouped, percent, time};
+use super::{grouped, latency_of, percent, slo_value, time, time_of, verdict};
+use collector::latency::Summary;
+
 use crate::bundle::Bundle;
 use crate::bundle::schema::{Phase, Run};
 
@@ -31,7 +33,9 @@ pub(crate) fn html(bundle: &Bundle, curves: &[Curve]) -> String {
     page.push_str("<h2>Latency by percentile</h2>\n");
     page.push_str(&plot("percentiles", percentiles(curves)));
     requests(&mut page, run);
-    page.push_str("<h2>Where the time went</h2>\n<p>All requests, from the instant each was due.</p>\n");
+    page.push_str(
+        "<h2>Where the time went</h2>\n<p>All verified requests, from the instant each was due.</p>\n",
+    );
     page.push_str(&plot("blame", blame(&run.blame)));
     hops(&mut page, run);
     facts(&mut page, run);
@@ -46,15 +50,8 @@ macro_rules! add {
 }
 
 fn head(page: &mut String, run: &Run) {
-    let verdict = if run.passed { "passed" } else { "failed" };
-    add!(
-        page,
-        "<p class=\"{verdict}\"><strong>{verdict}</strong>: {} wrong, {} failed, {} bookings lost. {}</p>",
-        run.total(|row| row.wrong),
-        run.total(|row| row.failed),
-        run.bookings.lost,
-        if run.interrupted { "Interrupted: the figures cover the part that ran." } else { "" }
-    );
+    let class = if run.passed { "passed" } else { "failed" };
+    add!(page, "<p class=\"{class}\"><strong>{}</strong></p>", escape(&verdict(run)));
     let git = run.git.as_deref().unwrap_or("no commit");
     add!(
         page,
@@ -74,8 +71,8 @@ fn head(page: &mut String, run: &Run) {
             "Objectives",
             &["expression", "value", ""],
             run.slo.iter().map(|slo| {
-                let value = slo.value.map_or("nothing measured".into(), |value| format!("{value:.3}"));
-                vec![slo.expression.clone(), value, if slo.met { "met" } else { "missed" }.to_owned()]
+                let met = if slo.met { "met" } else { "missed" };
+                vec![slo.expression.clone(), slo_value(slo), met.to_owned()]
             }),
         );
     }
@@ -87,14 +84,14 @@ fn requests(page: &mut String, run: &Run) {
     ];
     table(
         page,
-        "Requests",
+        &format!("Requests, {}", latency_of(run)),
         &columns,
         run.requests.iter().map(|row| {
             let warm_up = if row.phase == Phase::WarmUp { " (warm-up)" } else { "" };
             let counts =
                 [row.due, row.sent, row.verified, row.wrong, row.failed, row.late].map(|n| n.to_string());
-            let l = &row.latency_us;
-            let times = [l.p50, l.p90, l.p99, l.p999, l.max].map(time);
+            let figures: [fn(&Summary) -> f64; 5] = [|s| s.p50, |s| s.p90, |s| s.p99, |s| s.p999, |s| s.max];
+            let times = figures.map(|figure| time_of(row.latency_us.as_ref(), figure));
             [format!("{}{warm_up}", row.name)].into_iter().chain(counts).chain(times).collect()
         }),
     );
@@ -119,6 +116,7 @@ fn hops(page: &mut String, run: &Run) {
         "kind",
         "count",
         "errors",
+        "refused as intended",
         "p50",
         "p90",
         "p99",
@@ -135,7 +133,7 @@ fn hops(page: &mut String, run: &Run) {
             let own = hop.self_us.map_or(["-".into(), "-".into()], |own| [time(own.p50), time(own.p99)]);
             [hop.service.clone(), hop.operation.clone(), hop.kind.as_str().to_owned()]
                 .into_iter()
-                .chain([hop.count.to_string(), hop.errors.to_string()])
+                .chain([hop.count, hop.errors, hop.refused].map(|count| count.to_string()))
                 .chain([l.p50, l.p90, l.p99, l.p999].map(time))
                 .chain(own)
                 .collect()
@@ -156,6 +154,7 @@ fn facts(page: &mut String, run: &Run) {
     rows.extend([
         ("orphaned".to_owned(), ledger.orphaned),
         ("missing".to_owned(), ledger.missing),
+        ("unknown".to_owned(), run.ledger.unknown),
         ("expected".to_owned(), ledger.expected),
     ]);
     table(
@@ -172,8 +171,9 @@ fn facts(page: &mut String, run: &Run) {
         ("bookings notified", bookings.notified.to_string()),
         ("repeated notifications", bookings.duplicate.to_string()),
         ("bookings lost", bookings.lost.to_string()),
-        ("commit to notified, p50", time(bookings.commit_to_notified_us.p50)),
-        ("commit to notified, p99", time(bookings.commit_to_notified_us.p99)),
+        ("bookings unknown", bookings.unknown.to_string()),
+        ("commit to notified, p50", time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p50)),
+        ("commit to notified, p99", time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p99)),
         ("cache hits", format!("{} of {} ({})", cache.hits, cache.hits + cache.misses, percent(cache.ratio))),
     ];
     let served =
@@ -188,7 +188,7 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
     let waterfall = Waterfall::of(trace);
     add!(
         page,
-        "<h2>A slow request</h2>\n<p>Around p99: trace {id}. Dark bars are on the critical path, pale ones are not.</p>"
+        "<h2>A slow request</h2>\n<p>Around p99 of the users' requests: trace {id}. Dark bars are on the critical path, pale ones are not.</p>"
     );
     add!(page, "<table class=\"waterfall\">");
     let services: Vec<&str> = {
@@ -213,7 +213,11 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
             time(row.duration_us),
             at(row.start_us),
             at(row.duration_us),
-            if row.error { "var(--bad)" } else { COLOURS[colour % COLOURS.len()] },
+            if row.error && !waterfall.intended_refusal {
+                "var(--bad)"
+            } else {
+                COLOURS[colour % COLOURS.len()]
+            },
             if row.path_us > 0.0 { 1.0 } else { 0.35 },
         );
     }

@@ -95,3 +95,68 @@ fn shares_its_palette_with_the_pages_of_the_collector() {
         assert!(pages.contains(property), "{property}");
     }
 }
+
+#[test]
+fn a_run_that_was_interrupted_says_so_last() {
+    let mut bundle = bundle();
+    bundle.run.interrupted = true;
+    bundle.folder = PathBuf::from("runs/one");
+    let report = text(&bundle);
+    let last = report.lines().last().unwrap();
+    assert!(last.starts_with("INTERRUPTED after 20.0 s: 8 of 8 requests were sent, 1 wrong"), "{last}");
+    assert!(
+        last.ends_with("the run has neither passed nor failed") && !report.contains("FAILED  "),
+        "{report}"
+    );
+    assert!(report.contains("\nbundle: runs/one\n"), "{report}");
+    assert!(html(&bundle, &[]).contains("INTERRUPTED after 20.0 s"));
+}
+
+#[test]
+fn nothing_measured_is_no_zero() {
+    let mut bundle = bundle();
+    bundle.run.requests[2].latency_us = None;
+    bundle.run.bookings.commit_to_notified_us = None;
+    (bundle.run.bookings.notified, bundle.run.bookings.unknown) = (0, 1);
+    for report in [text(&bundle), html(&bundle, &[])] {
+        assert!(!report.contains("0 s<") && !report.contains("p50 0 s"), "{report}");
+    }
+    let report = text(&bundle);
+    assert!(report.contains("0 lost, 1 unknown; commit to notified p50 -, p99 -"), "{report}");
+    assert!(report.contains("     1        -        -        -        -        -\n"), "{report}");
+}
+
+#[test]
+fn an_objective_shows_its_unit_and_the_requests_without_a_verified_reply() {
+    let slo = |value, verified_value, unverified| SloResult {
+        expression: "p99<20ms".into(),
+        value,
+        unit: "ms".into(),
+        verified_value,
+        requests: 130,
+        unverified,
+        met: false,
+    };
+    assert_eq!(slo_value(&slo(Some(21.5), Some(21.5), 0)), "21.500 ms");
+    assert_eq!(
+        slo_value(&slo(None, Some(1.25), 106)),
+        "∞: 106 of 130 requests have no verified reply; 1.250 ms over the others"
+    );
+    assert_eq!(
+        slo_value(&slo(Some(3.0), Some(2.0), 1)),
+        "3.000 ms; 1 of 130 requests have no verified reply"
+    );
+    assert_eq!(slo_value(&slo(None, None, 0)), "nothing measured");
+}
+
+#[test]
+fn intended_refusals_are_not_shown_as_failures() {
+    let mut bundle = with_slow_trace();
+    let trace = bundle.slow.as_mut().unwrap();
+    trace.spans[1].status.code = collector::trace::StatusCode::Error;
+    assert!(text(&bundle).contains(" failed\n"));
+    let intended = Attribute { key: telemetry::contract::INTENDED_REFUSAL.into(), value: Value::Bool(true) };
+    bundle.slow.as_mut().unwrap().spans[0].attributes.push(intended);
+    let report = text(&bundle);
+    assert!(report.contains("refused as intended\n") && !report.contains(" failed\n"), "{report}");
+}

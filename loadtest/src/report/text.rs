@@ -2,14 +2,21 @@
 //!
 //! Considered: comfy-table. The tables here need no wrapping or borders, and their layout is part of the report's snapshot.
 
+/// Appends one line. Names, reasons and messages come from other programs, so their control characters are escaped.
+macro_rules! line {
+    ($out:expr, $($arguments:tt)*) => { $crate::report::text::push_line($out, &format!($($arguments)*)) };
+}
+
 mod table;
+mod validity;
 
 use collector::latency::Summary;
 use collector::ledger::LedgerRow;
 use table::{Align, Table};
+use validity::validity;
 
 use super::waterfall::Waterfall;
-use super::{grouped, percent, time};
+use super::{grouped, latency_of, percent, slo_value, time, time_of, verdict};
 use crate::bundle::Bundle;
 use crate::bundle::schema::{Blame, Phase, Run, ShareKind};
 use crate::terminal::escaped;
@@ -34,13 +41,13 @@ pub(crate) fn text(bundle: &Bundle) -> String {
     }
     slow_request(&mut out, bundle);
     findings(&mut out, run);
-    verdict(&mut out, run);
+    validity(&mut out, &run.validity);
+    objectives(&mut out, run);
+    if !bundle.folder.as_os_str().is_empty() {
+        line!(&mut out, "bundle: {}", bundle.folder.display());
+    }
+    line!(&mut out, "{}", verdict(run));
     out
-}
-
-/// Appends one line. Names, reasons and messages come from other programs, so their control characters are escaped.
-macro_rules! line {
-    ($out:expr, $($arguments:tt)*) => { push_line($out, &format!($($arguments)*)) };
 }
 
 /// Appends `line`, escaped apart from line feeds at its start.
@@ -61,7 +68,7 @@ fn head(out: &mut String, run: &Run) {
 }
 
 fn requests(out: &mut String, run: &Run) {
-    line!(out, "\nREQUESTS, latency from the instant each was due to the last byte of its reply");
+    line!(out, "\nREQUESTS, {} from the instant each was due to the last byte", latency_of(run));
     let mut table = Table::new(
         "request|due|sent|verified|wrong|failed|late|p50|p90|p99|p99.9|max",
         [Align::Left].into_iter().chain([Align::Right; 11]),
@@ -71,23 +78,45 @@ fn requests(out: &mut String, run: &Run) {
             if row.phase == Phase::WarmUp { format!("{} (warm-up)", row.name) } else { row.name.clone() };
         let counts =
             [row.due, row.sent, row.verified, row.wrong, row.failed, row.late].map(|n| n.to_string());
-        table.row([name].into_iter().chain(counts).chain(latencies(&row.latency_us)));
+        table.row([name].into_iter().chain(counts).chain(latencies(row.latency_us.as_ref())));
     }
     out.push_str(&table.render());
+    for row in &run.requests {
+        if let Some(times) = &row.unverified_us {
+            let count = row.wrong + row.failed;
+            let [p50, p99] = [times.p50, times.p99].map(time);
+            line!(
+                out,
+                "  not verified: {count} of {} {}, after {p50} (p50), {p99} (p99)",
+                row.sent,
+                row.name
+            );
+        }
+        if row.overdue > 0 {
+            line!(
+                out,
+                "  overdue: {} {} were due before the interruption and not sent",
+                row.overdue,
+                row.name
+            );
+        }
+    }
 }
 
-fn latencies(summary: &Summary) -> [String; 5] {
-    [summary.p50, summary.p90, summary.p99, summary.p999, summary.max].map(time)
+fn latencies(summary: Option<&Summary>) -> [String; 5] {
+    let figures: [fn(&Summary) -> f64; 5] = [|s| s.p50, |s| s.p90, |s| s.p99, |s| s.p999, |s| s.max];
+    figures.map(|figure| time_of(summary, figure))
 }
 
 fn hops(out: &mut String, run: &Run) {
     line!(
         out,
-        "\nHOPS, in the order of the request path; self: duration minus awaited calls, from a sample of traces"
+        "\nHOPS of this run, in the order of the request path; refused: as intended, for intruders; \
+         self: duration minus awaited calls, from a sample of traces"
     );
     let mut table = Table::new(
-        "service|operation|kind|count|errors|p50|p90|p99|p99.9|max|self p50|self p99",
-        [Align::Left; 3].into_iter().chain([Align::Right; 9]),
+        "service|operation|kind|count|errors|refused|p50|p90|p99|p99.9|max|self p50|self p99",
+        [Align::Left; 3].into_iter().chain([Align::Right; 10]),
     );
     let mut last = "";
     for hop in &run.hops {
@@ -95,8 +124,8 @@ fn hops(out: &mut String, run: &Run) {
         last = &hop.service;
         let own = hop.self_us.map_or(["-".into(), "-".into()], |own| [time(own.p50), time(own.p99)]);
         let names = [service.to_owned(), hop.operation.clone(), hop.kind.as_str().to_owned()];
-        let counts = [hop.count.to_string(), hop.errors.to_string()];
-        table.row(names.into_iter().chain(counts).chain(latencies(&hop.latency_us)).chain(own));
+        let counts = [hop.count, hop.errors, hop.refused].map(|count| count.to_string());
+        table.row(names.into_iter().chain(counts).chain(latencies(Some(&hop.latency_us))).chain(own));
     }
     out.push_str(&table.render());
 }
@@ -110,14 +139,18 @@ fn facts(out: &mut String, run: &Run) {
     let bookings = &run.bookings;
     line!(
         out,
-        "BOOKINGS   {} accepted, {} notified, {} duplicate, {} lost; commit to notified p50 {}, p99 {}",
+        "BOOKINGS   {} accepted, {} notified, {} duplicate, {} lost, {} unknown; commit to notified p50 {}, p99 {}",
         bookings.accepted,
         bookings.notified,
         bookings.duplicate,
         bookings.lost,
-        time(bookings.commit_to_notified_us.p50),
-        time(bookings.commit_to_notified_us.p99),
+        bookings.unknown,
+        time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p50),
+        time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p99),
     );
+    if bookings.unknown > 0 {
+        line!(out, "           unknown: the system did not answer when the notifications were counted");
+    }
     let ledger = &run.ledger.collected;
     let complete = ledger.complete as f64 / ledger.expected.max(1) as f64;
     line!(
@@ -135,6 +168,9 @@ fn facts(out: &mut String, run: &Run) {
     if !ledger.evicted_by_reason.is_empty() {
         let reasons = ledger.evicted_by_reason.iter().map(|(reason, count)| format!("{reason} {count}"));
         line!(out, "           evicted: {}", reasons.collect::<Vec<_>>().join(", "));
+    }
+    if run.ledger.unknown > 0 {
+        line!(out, "           unknown {}: the collector did not answer", run.ledger.unknown);
     }
     for loss in ledger.examples.iter().take(3) {
         line!(out, "           {} {}: {}", loss.trace_id, row_name(loss.row), loss.why);
@@ -154,7 +190,7 @@ fn row_name(row: LedgerRow) -> &'static str {
 fn blamed(out: &mut String, blame: &Blame) {
     line!(
         out,
-        "\nWHERE THE TIME WENT at p{} of all requests, {} ({} {})",
+        "\nWHERE THE TIME WENT at p{} of all verified requests, {} ({} {})",
         blame.percentile,
         time(blame.latency_us),
         blame.traces,
@@ -192,10 +228,16 @@ fn blamed(out: &mut String, blame: &Blame) {
 fn slow_request(out: &mut String, bundle: &Bundle) {
     let Some(id) = bundle.run.slow_trace else { return };
     let Some(trace) = &bundle.slow else {
-        line!(out, "\nA SLOW REQUEST, around p99: trace {id}, which is not in the bundle's traces.jsonl.zst");
+        line!(
+            out,
+            "\nA SLOW REQUEST, around p99 of the users' requests: trace {id}, which is not in the bundle's traces.jsonl.zst"
+        );
         return;
     };
-    line!(out, "\nA SLOW REQUEST, around p99: trace {id}; █ spans that make up its latency, ░ others");
+    line!(
+        out,
+        "\nA SLOW REQUEST, around p99 of the users' requests: trace {id}; █ spans that make up its latency, ░ others"
+    );
     let waterfall = Waterfall::of(trace);
     let scale = BAR as f64 / waterfall.length_us;
     for row in waterfall.rows.iter().take(MAX_ROWS) {
@@ -203,7 +245,11 @@ fn slow_request(out: &mut String, bundle: &Bundle) {
         let width = ((row.duration_us * scale).round() as usize).clamp(1, BAR - start);
         let bar = if row.path_us > 0.0 { "█" } else { "░" }.repeat(width);
         let name = format!("{}{} {}", "  ".repeat(row.depth), row.service, row.operation);
-        let failed = if row.error { " failed" } else { "" };
+        let failed = match (row.error, waterfall.intended_refusal) {
+            (true, true) => " refused as intended",
+            (true, false) => " failed",
+            (false, _) => "",
+        };
         line!(
             out,
             "  {:<58} {:>8}  {}{bar}{}{failed}",
@@ -237,31 +283,9 @@ fn findings(out: &mut String, run: &Run) {
     }
 }
 
-fn verdict(out: &mut String, run: &Run) {
-    line!(out, "\nVALIDITY   {}", run.validity.verdict);
-    let pressure = run.validity.cpu_pressure.map_or("unknown".into(), percent);
-    line!(
-        out,
-        "           late {}, CPU pressure {pressure}, longest pause {}",
-        percent(run.validity.late_share),
-        time(run.validity.hiccup_max_us)
-    );
+fn objectives(out: &mut String, run: &Run) {
     for slo in &run.slo {
-        let value = slo.value.map_or("nothing measured".into(), |value| format!("{value:.3}"));
-        line!(
-            out,
-            "SLO        {:<30} {:<7} ({value})",
-            slo.expression,
-            if slo.met { "met" } else { "MISSED" }
-        );
+        let met = if slo.met { "met" } else { "MISSED" };
+        line!(out, "SLO        {:<30} {met:<7} ({})", slo.expression, slo_value(slo));
     }
-    let (wrong, failed) = (run.total(|row| row.wrong), run.total(|row| row.failed));
-    line!(
-        out,
-        "{}     {wrong} wrong, {failed} failed, {} bookings lost, {} of {} SLOs met",
-        if run.passed { "PASSED" } else { "FAILED" },
-        run.bookings.lost,
-        run.slo.iter().filter(|slo| slo.met).count(),
-        run.slo.len()
-    );
 }

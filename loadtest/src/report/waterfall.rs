@@ -2,7 +2,8 @@
 
 use collector::blame::critical_path::critical_path;
 use collector::blame::waterfall;
-use collector::trace::Trace;
+use collector::trace::{Trace, Value};
+use telemetry::contract;
 
 /// One span.
 #[derive(Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub(super) struct Waterfall {
     pub(super) rows: Vec<Row>,
     /// Time from the first start to the last end, at least 1 ns.
     pub(super) length_us: f64,
+    /// Whether the request was meant to be refused, and was.
+    pub(super) intended_refusal: bool,
 }
 
 impl Waterfall {
@@ -53,6 +56,9 @@ impl Waterfall {
             }
         };
         let rows = waterfall::rows(trace).into_iter().map(row).collect();
-        Waterfall { rows, length_us: (end.saturating_sub(start)).max(1) as f64 / 1e3 }
+        let root = trace.root().map(|root| &trace.spans[root]);
+        let intended_refusal =
+            root.is_some_and(|root| root.attribute(contract::INTENDED_REFUSAL) == Some(&Value::Bool(true)));
+        Waterfall { rows, length_us: (end.saturating_sub(start)).max(1) as f64 / 1e3, intended_refusal }
     }
 }

@@ -10,6 +10,9 @@ use crate::analysis::slo::Slo;
 use crate::http_client::{otlp_grpc_url, server_url};
 use crate::plan::Profile;
 
+/// Maximum of `--rate`.
+const MAX_RATE: f64 = 1e6;
+
 /// The load and its objectives.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunOptions {
@@ -25,7 +28,8 @@ pub(crate) struct RunOptions {
     /// Seed of the plan: equal seeds send the same requests at the same instants
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Objective, such as 'p99<50ms', 'GET /search:p99.9<80ms' or 'late_share<0.05'; may be repeated
+    /// Objective, such as 'p99<50ms', 'GET /search:p99.9<80ms' or 'late_share<0.05'; may be repeated. Requests without a
+    /// verified reply count as infinitely slow
     #[arg(long, value_name = "EXPR", num_args = 1..)]
     pub(crate) slo: Vec<Slo>,
     /// Number of goose users; derived from the plan by default
@@ -65,8 +69,8 @@ pub(crate) struct Endpoints {
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e6 => Ok(rate),
-        _ => Err("expected a positive number of requests per second".into()),
+        Ok(rate) if rate > 0.0 && rate <= MAX_RATE => Ok(rate),
+        _ => Err(format!("expected a positive number of requests per second, at most {MAX_RATE}")),
     }
 }
 
@@ -99,8 +103,8 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert_eq!(rate("0.5"), Ok(0.5));
-        for bad in ["0", "-1", "NaN", "inf", "many"] {
-            assert!(rate(bad).is_err(), "{bad}");
+        for bad in ["0", "-1", "NaN", "inf", "many", "1000001"] {
+            assert!(rate(bad).is_err_and(|error| error.contains("at most 1000000")), "{bad}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Progress on stderr: a bar on a terminal, otherwise one line every five seconds.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use collector::ledger::Ledger;
@@ -10,7 +10,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
 use crate::drive::DriveProgress;
-use crate::measure::histogram;
 use crate::terminal;
 
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
@@ -76,19 +75,15 @@ async fn tick(bar: ProgressBar, lines: bool, figures: Arc<DriveProgress>) {
     every.tick().await;
     loop {
         every.tick().await;
-        let latencies =
-            std::mem::take(&mut *figures.latencies_ns.lock().unwrap_or_else(PoisonError::into_inner));
-        let rate = latencies.len() as f64 / since.elapsed().as_secs_f64();
+        let replies = figures.take();
+        let rate = replies.count as f64 / since.elapsed().as_secs_f64();
         since = Instant::now();
-        bar.inc(latencies.len() as u64);
-        let message = if bar.position() == 0 {
+        bar.inc(replies.count);
+        let message = replies.message(rate).unwrap_or_else(|| {
             let (done, users) =
                 (figures.logged_in.load(Ordering::Relaxed), figures.users.load(Ordering::Relaxed));
             format!("{done} of {users} users logged in")
-        } else {
-            let p99 = histogram(latencies.into_iter()).value_at_quantile(0.99);
-            format!("{rate:.0}/s  p99 {:.1} ms", p99 as f64 / 1e6)
-        };
+        });
         if lines {
             let length = bar.length().unwrap_or_default();
             terminal::notice(format_args!("{}/{length} requests  {message}", bar.position()));

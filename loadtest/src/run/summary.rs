@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use collector::latency::Summary;
 use collector::trace::Kind;
 use system::role::Role;
 
@@ -13,8 +12,7 @@ use crate::bundle::schema::{
     self, Cache, Finding, HopSummary, Host, InstanceReplies, Phase, Requests, Run, SCHEMA,
 };
 use crate::drive::Workload;
-use crate::measure::{Measured, Outcome, RequestKind, Sample, histogram};
-use crate::plan::{Action, Intrusion};
+use crate::measure::{Measured, Outcome, RequestKind, Sample, summary};
 
 /// Services in the order of the request path; any other service comes last.
 const PATH: [&str; 8] = [
@@ -45,21 +43,9 @@ impl Due {
 pub(super) fn due(workload: &Workload) -> Due {
     let mut schedule = BTreeMap::new();
     for step in workload.plan.iter().flat_map(|journey| &journey.steps) {
-        *schedule.entry(kind(&step.action)).or_default() += 1;
+        *schedule.entry(RequestKind::of(&step.action)).or_default() += 1;
     }
     Due { schedule, users: workload.users().iter().sum() }
-}
-
-/// Returns the kind under which an action is counted.
-fn kind(action: &Action) -> RequestKind {
-    match action {
-        Action::Search { .. } | Action::Intrude(Intrusion::SqlInSubject) => RequestKind::Search,
-        Action::Book { .. } => RequestKind::Book,
-        Action::Bookings => RequestKind::Bookings,
-        Action::Intrude(Intrusion::WrongPassword | Intrusion::UnknownUser) => RequestKind::RefusedLogIn,
-        Action::Intrude(Intrusion::OtherStudent { .. }) => RequestKind::RefusedBook,
-        Action::Intrude(_) => RequestKind::RefusedSearch,
-    }
 }
 
 /// Assembles `run.json` and evaluates the objectives.
@@ -109,7 +95,8 @@ pub(super) fn summarize(
     run
 }
 
-/// Returns whether the run passed. Lost traces do not fail a run; wrong or failed replies and lost bookings do.
+/// Returns whether the run passed. Lost traces do not fail a run; wrong or failed replies and bookings that are lost or
+/// unknown do.
 fn passed(run: &Run) -> bool {
     let wrong_or_failed = run.total(|row| row.wrong + row.failed);
     let all_sent = run.total(|row| row.sent) == run.total(|row| row.due);
@@ -117,6 +104,7 @@ fn passed(run: &Run) -> bool {
         && all_sent
         && wrong_or_failed == 0
         && run.bookings.lost == 0
+        && run.bookings.unknown == 0
         && run.slo.iter().all(|slo| slo.met)
 }
 
@@ -132,7 +120,10 @@ fn row(measured: &Measured, name: RequestKind, phase: Phase, due: u64) -> Reques
     let samples: Vec<&Sample> =
         measured.phase(phase == Phase::WarmUp).filter(|sample| sample.kind == name).collect();
     let count = |of: &dyn Fn(&Sample) -> bool| samples.iter().filter(|sample| of(sample)).count() as u64;
-    let summary = |of: fn(&Sample) -> u64| Summary::of(&histogram(samples.iter().map(|sample| of(sample))));
+    let of_those = |verified: bool, of: fn(&Sample) -> u64| {
+        summary(samples.iter().filter(|sample| sample.verified() == verified).map(|sample| of(sample)))
+    };
+    let overdue = measured.overdue.get(&name).filter(|_| phase == Phase::Schedule);
     Requests {
         name: name.as_str().to_owned(),
         phase,
@@ -142,8 +133,10 @@ fn row(measured: &Measured, name: RequestKind, phase: Phase, due: u64) -> Reques
         wrong: count(&|sample| sample.outcome == Outcome::Wrong),
         failed: count(&|sample| sample.outcome == Outcome::Failed),
         late: count(&Sample::late),
-        latency_us: summary(|sample| sample.latency_ns),
-        service_us: summary(|sample| sample.service_ns),
+        overdue: overdue.copied().unwrap_or_default(),
+        latency_us: of_those(true, |sample| sample.latency_ns),
+        service_us: of_those(true, |sample| sample.service_ns),
+        unverified_us: of_those(false, |sample| sample.latency_ns),
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub(crate) use api::Api;
 pub(crate) use collector::Collector;
-pub(crate) use load::{Load, sum};
+pub(crate) use load::{FinishedLoad, Load, RunningLoad, sum};
 pub(crate) use machine::ExclusiveMachine;
 pub(crate) use role::RoleProcess;
 pub(crate) use stack::{Addresses, Stack};

@@ -5,7 +5,7 @@ use collector::trace::{Attribute, Kind, Resource, Span, SpanId, Value};
 use telemetry::contract;
 
 use super::*;
-use crate::measure::{DelayCause, Outcome};
+use crate::measure::Outcome;
 
 fn attribute_of(key: &str, value: &str) -> Attribute {
     Attribute { key: key.into(), value: Value::String(value.into()) }
@@ -53,18 +53,8 @@ fn trace() -> Trace {
 }
 
 fn sample(trace: u128, latency_ns: u64, late_ns: u64) -> Sample {
-    Sample {
-        kind: RequestKind::Search,
-        warm_up: false,
-        outcome: Outcome::Verified,
-        delay_cause: DelayCause::Generator,
-        due: Duration::ZERO,
-        late_ns,
-        latency_ns,
-        service_ns: latency_ns - late_ns,
-        trace: TraceId(trace),
-        sampled: true,
-    }
+    let bare = crate::measure::sample(RequestKind::Search, Duration::ZERO, latency_ns);
+    Sample { late_ns, service_ns: latency_ns - late_ns, trace: TraceId(trace), ..bare }
 }
 
 fn share(blame: &Blame, hop: &str, kind: ShareKind) -> f64 {
@@ -122,4 +112,39 @@ fn without_requests_there_are_no_bands_and_one_request_is_in_every_band() {
     assert!(bands(&Measured::default()).is_empty());
     let measured = Measured { samples: vec![sample(1, 1000, 0)], ..Measured::default() };
     assert!(bands(&measured).iter().all(|band| band.samples.len() == 1));
+}
+
+#[test]
+fn waiting_for_earlier_replies_is_a_hop_of_its_own() {
+    for (delay_cause, hop) in [
+        (DelayCause::PreviousReply, "previous reply of the journey"),
+        (DelayCause::BusyUsers, "replies to earlier journeys"),
+    ] {
+        let late = Sample { delay_cause, blocked_ns: 300, ..sample(1, 1000, 400) };
+        let measured = Measured { samples: vec![late], ..Measured::default() };
+        let blame = blame(&bands(&measured)[0], &HashMap::new());
+        assert_eq!(share(&blame, hop, ShareKind::Wait), 0.3, "{blame:?}");
+        assert_eq!(share(&blame, "generator", ShareKind::Wait), 0.1, "sent late after the reply: {blame:?}");
+    }
+}
+
+#[test]
+fn bands_consist_of_verified_replies_and_the_slow_example_is_a_users() {
+    let slow = |trace, by_intruder, outcome| Sample { by_intruder, outcome, ..sample(trace, 9_000_000, 0) };
+    let mut samples: Vec<Sample> = (1..=10).map(|n| sample(n, 1000, 0)).collect();
+    samples.extend([
+        slow(11, true, Outcome::Verified),
+        slow(12, false, Outcome::Failed),
+        slow(13, false, Outcome::Wrong),
+    ]);
+    let measured = Measured { samples, ..Measured::default() };
+    assert_eq!(bands(&measured)[2].traces().collect::<Vec<_>>(), [TraceId(11)], "the verified maximum");
+    let slow = slow_users(&measured).unwrap();
+    assert_eq!((slow.latency_ns, slow.middle().unwrap().trace), (1000, TraceId(10)));
+    let none = Measured { samples: vec![slow_sample_of_an_intruder()], ..Measured::default() };
+    assert!(slow_users(&none).is_none());
+}
+
+fn slow_sample_of_an_intruder() -> Sample {
+    Sample { by_intruder: true, ..sample(1, 9_000_000, 0) }
 }

@@ -6,21 +6,10 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use collector::trace::TraceId;
 
 use super::*;
-use crate::measure::{DelayCause, Outcome};
 
 fn sample(kind: RequestKind, due_ms: u64, latency_us: u64) -> Sample {
-    Sample {
-        kind,
-        warm_up: false,
-        outcome: Outcome::Verified,
-        delay_cause: DelayCause::Generator,
-        due: Duration::from_millis(due_ms),
-        late_ns: 0,
-        latency_ns: latency_us * 1000,
-        service_ns: latency_us * 1000,
-        trace: TraceId(u128::from(due_ms) + 1),
-        sampled: true,
-    }
+    let trace = TraceId(u128::from(due_ms) + 1);
+    Sample { trace, ..crate::measure::sample(kind, Duration::from_millis(due_ms), latency_us * 1000) }
 }
 
 fn measured() -> Measured {

@@ -1,6 +1,7 @@
 //! A sample run for tests.
 
 use chrono::DateTime;
+use collector::blame::clock_skew::ClockSkew;
 
 use super::*;
 
@@ -16,8 +17,10 @@ pub(crate) fn sample() -> Run {
         wrong,
         failed: 0,
         late: 1,
-        latency_us: summary,
-        service_us: summary,
+        overdue: 0,
+        latency_us: Some(summary),
+        service_us: Some(summary),
+        unverified_us: (wrong > 0).then_some(summary),
     };
     Run {
         schema: SCHEMA,
@@ -49,17 +52,31 @@ pub(crate) fn sample() -> Run {
             notified: 1,
             duplicate: 0,
             lost: 0,
-            commit_to_notified_us: summary,
+            unknown: 0,
+            commit_to_notified_us: Some(summary),
         },
         ledger: RunLedger {
             collected: Ledger { expected: 8, complete: 7, missing: 1, ..Ledger::default() },
             sampled_out: 0,
+            unknown: 0,
         },
         blame: vec![blame()],
         validity: validity(),
-        slo: vec![SloResult { expression: "p99<1ms".into(), value: Some(3.0), met: false }],
+        slo: vec![slo()],
         findings: vec![finding()],
         slow_trace: None,
+    }
+}
+
+fn slo() -> SloResult {
+    SloResult {
+        expression: "p99<1ms".into(),
+        value: None,
+        unit: "ms".into(),
+        verified_value: Some(3.0),
+        requests: 3,
+        unverified: 1,
+        met: false,
     }
 }
 
@@ -70,6 +87,7 @@ fn hop(summary: Summary) -> HopSummary {
         kind: Kind::Server,
         count: 2,
         errors: 0,
+        refused: 1,
         latency_us: summary,
         self_us: Some(summary),
     }
@@ -90,9 +108,25 @@ fn validity() -> Validity {
     Validity {
         generator_saturated: false,
         late_share: 0.02,
+        waited_share: 0.01,
         cpu_pressure: None,
         hiccup_max_us: 900.0,
+        clock_skew_us: Some(20.0),
+        clock_skew_uncertainty_us: Some(50.0),
+        clock_skews: vec![clock_skew()],
+        other_load: Some(0),
+        descriptor_limit: Some(1024),
         verdict: "valid".into(),
+    }
+}
+
+fn clock_skew() -> ClockSkew {
+    ClockSkew {
+        client: "loadtest".into(),
+        server: "load_balancer".into(),
+        calls: 100,
+        skew_us: -20.0,
+        uncertainty_us: 50.0,
     }
 }
 
@@ -108,4 +142,30 @@ fn finding() -> Finding {
 #[test]
 fn run_json_matches_the_snapshot() {
     insta::assert_json_snapshot!("run_json", sample());
+}
+
+#[test]
+fn reads_runs_of_the_first_schema() {
+    let mut run = serde_json::to_value(sample()).unwrap();
+    run["schema"] = 1.into();
+    for (part, names) in [
+        ("/requests/0", &["overdue", "unverified_us"][..]),
+        ("/hops/0", &["refused"]),
+        ("/bookings", &["unknown"]),
+        ("/ledger", &["unknown"]),
+        (
+            "/validity",
+            &["waited_share", "clock_skew_us", "clock_skew_uncertainty_us", "clock_skews", "other_load"],
+        ),
+        ("/validity", &["descriptor_limit"]),
+        ("/slo/0", &["unit", "verified_value", "requests", "unverified"]),
+    ] {
+        let part = run.pointer_mut(part).and_then(serde_json::Value::as_object_mut).unwrap();
+        names.iter().for_each(|name| assert!(part.remove(*name).is_some(), "{name}"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("run.json"), run.to_string()).unwrap();
+    let old = crate::bundle::Bundle::read(folder.path()).unwrap().run;
+    assert_eq!((old.schema, old.requests[0].latency_us), (1, sample().requests[0].latency_us));
+    assert!(READABLE.contains(&1) && !READABLE.contains(&3));
 }

@@ -57,6 +57,18 @@ impl Load {
         FinishedLoad { finished: finish(child), out: self.out }
     }
 
+    /// Limits the number of file descriptors that the load may open, softly or for good.
+    pub(crate) fn with_descriptors(mut self, limit: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]);
+        shell.arg(self.command.get_program()).args(self.command.get_args()).stdin(Stdio::null());
+        for (name, _) in self.command.get_envs().filter(|(_, value)| value.is_none()) {
+            shell.env_remove(name);
+        }
+        self.command = shell;
+        self
+    }
+
     /// Runs the load to its end.
     pub(crate) fn run(mut self) -> FinishedLoad {
         FinishedLoad { finished: run(&mut self.command), out: self.out }
@@ -76,9 +88,16 @@ pub(crate) struct RunningLoad {
 }
 
 impl RunningLoad {
-    /// SIGINT, as from Ctrl-C.
-    pub(crate) fn interrupt(&self) {
-        send_signal(pid_of(&self.child), Signal::SIGINT);
+    /// Sends a signal. The load may have ended meanwhile, but its process is not reaped before [`finish`](Self::finish).
+    pub(crate) fn signal(&self, signal: Signal) {
+        send_signal(pid_of(&self.child), signal);
+    }
+
+    /// Whether its telemetry has started, which it does after it has begun to listen for signals.
+    pub(crate) fn has_threads(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.any(|name| name.contains("span"))
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

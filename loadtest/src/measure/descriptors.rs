@@ -1,0 +1,14 @@
+//! The number of file descriptors that the generator may open: one for each connection.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the soft limit to the hard one, and returns the limit; `None` if the system does not report it.
+///
+/// The soft limit is often 1024 for the sake of programs that use `select`. None of ours does.
+pub(crate) fn raise_limit() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Some(hard),
+        Err(_) => Some(soft),
+    }
+}
