@@ -13,6 +13,7 @@ mod snapshot;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -21,6 +22,7 @@ use axum::routing::get;
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tower::util::MapResponseLayer;
+use tower_http::timeout::TimeoutLayer;
 
 use crate::base_path::BasePath;
 use crate::forward::Forward;
@@ -38,6 +40,9 @@ use error_bodies::with_error_bodies;
 pub use listeners::Listeners;
 pub use settings::{RenamedVariables, Settings};
 pub use snapshot::Snapshot;
+
+/// Maximum time to receive a query, its body included, and to begin the reply.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An error that prevents a collector from running.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +170,7 @@ fn query(
         response
     });
     let query = mount(base, api, pages)
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, QUERY_TIMEOUT))
         .layer(count_busy)
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
@@ -184,3 +190,6 @@ fn mount(base: &BasePath, api: Router, pages: Router) -> Router {
     // `nest` would not match the base path with a `/` at its end.
     server::measured(api.route("/", to_base)).nest_service(base, below_base)
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,8 @@ impl Snapshot {
         let receiver = Arc::new(Receiver::new(Arc::clone(&self.0), 0));
         let ui = super::open_jaeger_ui(settings)?;
         let router = super::query(&self.0, &receiver, ui, settings, &shutdown);
-        Ok(server::serve(query, router, shutdown).await?)
+        server::serve(query, router, shutdown).await?;
+        tracing::info!("collector stopped");
+        Ok(())
     }
 }

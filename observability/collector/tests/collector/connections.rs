@@ -1,5 +1,7 @@
 //! The bound on connections to each port.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -15,9 +17,12 @@ async fn connections_to_the_receivers_leave_the_query_port_reachable() {
         }
     }
     // Counted by the process, so that other tests may add to it.
-    while collector.metric(r#"connection_problems_total{reason="limit_reached"}"#).await < 2 {
-        tokio::task::yield_now().await;
-    }
+    let limits_reached = async {
+        while collector.metric(r#"connection_problems_total{reason="limit_reached"}"#).await < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), limits_reached).await.expect("both ports are full");
     assert_eq!(collector.get("/api/services").await.json()["data"], json!([]));
     drop(silent);
     collector.accept("web", json!([span(1, 1, 0, SERVER)])).await;
