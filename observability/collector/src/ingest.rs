@@ -4,6 +4,7 @@
 //! could lose. Only forwarding is asynchronous; it drops and counts spans on its own.
 
 mod exporter_losses;
+mod repaired_message;
 mod message;
 mod snapshot;
 
@@ -15,6 +16,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
 use crate::forward::Forward;
 use crate::latency::{self, GroupHops, Hop, Latencies, Measurement, Series, SeriesKey};
+use crate::otlp;
+use crate::otlp::repair::Repairs;
 use crate::otlp::wire::Malformed;
 use crate::store::{ExemplarChange, Inserted, SpanBatch, Store};
 use crate::trace::{Kind, TraceGroup};
@@ -53,6 +56,8 @@ pub(crate) struct IngestCounters {
     pub(crate) grpc_spans: Counter,
     pub(crate) http_spans: Counter,
     pub(crate) rejected_spans: Counter,
+    pub(crate) repaired_strings: Counter,
+    pub(crate) cut_parts: Counter,
 }
 
 pub(crate) type Counter = prometheus_client::metrics::counter::Counter;
@@ -78,11 +83,11 @@ impl Ingest {
         transport: Transport,
     ) -> Result<Option<ExportTracePartialSuccess>, Malformed> {
         let mut spans = 0;
-        let read = message::read(message, SpanBatch::with_capacity(message.len()), |batch| {
+        let read = message::read(message, |batch| {
             self.store_and_measure(batch);
             spans += batch.len() as u64;
         });
-        let ReadOutcome { reports, rejected } = read?;
+        let ReadOutcome { reports, rejected, repairs } = read?;
         for report in reports {
             self.losses().record(report);
         }
@@ -92,12 +97,29 @@ impl Ingest {
         };
         by_transport.inc_by(spans);
         if let Some(forward) = &self.forward {
-            forward.offer(message, spans);
+            if repairs == Repairs::default() {
+                forward.offer(message, spans);
+            } else {
+                forward.offer(&message::repaired(message), spans);
+            }
         }
+        self.count_repairs(repairs);
         let Some((rejected, why)) = rejected else { return Ok(None) };
         self.counts.rejected_spans.inc_by(rejected);
         let error_message = format!("{rejected} spans rejected; the first one: {why}");
         Ok(Some(ExportTracePartialSuccess { rejected_spans: rejected as i64, error_message }))
+    }
+
+    /// Converts a message from JSON to protobuf, and counts what was repaired.
+    pub(crate) fn json_to_protobuf(&self, json: &[u8]) -> serde_json::Result<Bytes> {
+        let (message, repairs) = otlp::json_to_protobuf(json)?;
+        self.count_repairs(repairs);
+        Ok(message)
+    }
+
+    fn count_repairs(&self, Repairs { strings, cuts }: Repairs) {
+        self.counts.repaired_strings.inc_by(strings);
+        self.counts.cut_parts.inc_by(cuts);
     }
 
     /// Returns all known services, sorted, including those without a histogram.

@@ -6,9 +6,10 @@
 
 mod recent_ids;
 mod search_terms;
+mod encoded;
 pub(crate) mod validate;
-mod resource_scopes;
 mod span_batch;
+mod resource_scopes;
 mod operations;
 mod retention;
 mod bloom_filters;
@@ -25,9 +26,9 @@ use foldhash::fast::RandomState;
 
 use crate::trace::{Kind, Trace, TraceId};
 
+pub(crate) use encoded::Encoded;
 pub(crate) use query::Query;
 pub(crate) use recent_ids::{RecentIds, RecentIdsSnapshot};
-pub(crate) use resource_scopes::Encoded;
 pub(crate) use retention::{EvictionReason, ExemplarChange, RetentionClass};
 pub(crate) use search_terms::SearchTerms;
 pub(crate) use span_batch::SpanBatch;
@@ -138,14 +139,13 @@ impl Store {
     pub(crate) fn insert(&self, batch: &SpanBatch<'_>) -> Inserted {
         let mut inserted = Inserted::default();
         let mut inner = self.lock();
-        for group in batch.non_empty_groups() {
-            let resource_scope =
-                inner.resource_scopes.intern(&group.resource_scope, group.service, &group.terms);
+        let resource_scopes = inner.resource_scopes.intern(batch);
+        for (group, resource_scope) in batch.non_empty_groups().zip(&resource_scopes) {
             for position in group.spans.clone() {
                 let span = &batch.spans[position];
                 inner.operations.record(group.service, span.header.name, span.header.kind);
                 let (body, terms) = (&batch.bodies[span.body.clone()], &batch.terms.0[span.terms.clone()]);
-                match inner.insert(&resource_scope, span, body, terms, self.largest_trace) {
+                match inner.insert(resource_scope, span, body, terms, self.largest_trace) {
                     Insertion::New => {}
                     Insertion::Duplicate => inserted.duplicate.push(position),
                     Insertion::Late => inserted.late.push(position),
@@ -311,7 +311,7 @@ impl Inner {
         self.stats.spans += 1;
         self.retention.add_bytes(entry.reasons, bytes - before);
         if span.header.error && !entry.reasons.error {
-            let operation = search_terms::term(&resource_scope.service, span.header.name);
+            let operation = search_terms::term(&resource_scope.resource.service, span.header.name);
             self.retention.add_error(
                 (id, entry.sequence, bytes + TRACE_OVERHEAD),
                 &mut entry.reasons,
@@ -355,7 +355,7 @@ impl Inner {
         let (bytes, reason) =
             (entry.bytes() + TRACE_OVERHEAD, reason.unwrap_or(entry.reasons.eviction_reason()));
         self.by_arrival.remove(&entry.sequence);
-        self.resource_scopes.trace_evicted();
+        self.resource_scopes.trace_evicted(entry.resource_scopes_bytes());
         self.retention.remove((id, entry.sequence, bytes), entry.reasons);
         self.stats.bytes -= bytes;
         self.stats.spans -= u64::from(entry.spans());

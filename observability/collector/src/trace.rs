@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 pub use hierarchy::{Hierarchy, Parent};
 pub use id::{ParseIdError, SpanId, TraceGroup, TraceId};
-pub use span::{Attribute, Event, Kind, Link, Resource, Scope, Span, Status, StatusCode, Value};
+pub use span::{Attribute, EntityRef, Event, Kind, Link, Resource, Scope, Span, Status, StatusCode, Value};
 pub(crate) use span::{EMPTY_SERVICE, EMPTY_SPAN_NAME, MISSING_SERVICE, SERVICE_OF_WRONG_TYPE};
 
 /// The spans of one trace, in the order of arrival.

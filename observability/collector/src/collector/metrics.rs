@@ -67,6 +67,16 @@ impl Source {
             "Invalid spans rejected from accepted messages",
             counts.rejected_spans.get(),
         )?;
+        out.counter(
+            "repaired_strings",
+            "Strings in which U+FFFD replaced invalid UTF-8 or half a surrogate pair",
+            counts.repaired_strings.get(),
+        )?;
+        out.counter(
+            "cut_parts",
+            "Values, attributes, events, links and list items cut because of their depth or number",
+            counts.cut_parts.get(),
+        )?;
         self.refusal_metrics(out)?;
         out.gauge(
             "inflight_bytes",

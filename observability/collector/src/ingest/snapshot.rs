@@ -11,7 +11,7 @@ use super::exporter_losses::{ExporterLosses, LossesSnapshot};
 use super::{Ingest, message};
 use crate::latency::{self, Latencies};
 use crate::otlp;
-use crate::store::{SpanBatch, Store, StoreSnapshot};
+use crate::store::{Store, StoreSnapshot};
 
 /// Version of the JSON file; other versions are rejected.
 const SCHEMA: u32 = 1;
@@ -116,8 +116,8 @@ fn load(store: &Store, mut traces: impl BufRead) -> Result<(), OpenError> {
             break;
         }
         let invalid = |why: &dyn std::fmt::Display| OpenError::Line { number, why: why.to_string() };
-        let message = otlp::json_to_protobuf(&line).map_err(|error| invalid(&error))?;
-        let read = message::read(&message, SpanBatch::for_restore(), |batch| drop(store.insert(batch)));
+        let (message, _) = otlp::json_to_protobuf(&line).map_err(|error| invalid(&error))?;
+        let read = message::read(&message, |batch| drop(store.insert(batch)));
         if let Some((_, why)) = read.map_err(|error| invalid(&error))?.rejected {
             return Err(invalid(&why));
         }

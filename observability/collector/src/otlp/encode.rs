@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
 use opentelemetry_proto::tonic::common::v1::{
-    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList,
+    AnyValue, ArrayValue, EntityRef as ProtoEntityRef, InstrumentationScope, KeyValue, KeyValueList,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, span,
 };
 
-use crate::trace::{Attribute, Event, Link, Scope, Span, SpanId, Trace, Value};
+use crate::trace::{Attribute, EntityRef, Event, Link, Scope, Span, SpanId, Trace, Value};
 
 /// Groups adjacent spans by resource and by scope.
 pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
@@ -19,7 +19,7 @@ pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
         resource: Some(ProtoResource {
             attributes: attributes(&spans[0].resource.attributes),
             dropped_attributes_count: spans[0].resource.dropped_attributes,
-            entity_refs: Vec::new(),
+            entity_refs: spans[0].resource.entity_refs.iter().map(entity_ref).collect(),
         }),
         scope_spans: spans.chunk_by(|a, b| is_same(&a.scope, &b.scope)).map(scope_spans).collect(),
         schema_url: spans[0].resource.schema_url.clone(),
@@ -66,6 +66,15 @@ fn span(span: &Span) -> ProtoSpan {
         links: span.links.iter().map(link).collect(),
         dropped_links_count: span.dropped[2],
         status: Some(ProtoStatus { message: span.status.message.clone(), code: span.status.code as i32 }),
+    }
+}
+
+fn entity_ref(EntityRef { schema_url, kind, id_keys, description_keys }: &EntityRef) -> ProtoEntityRef {
+    ProtoEntityRef {
+        schema_url: schema_url.clone(),
+        r#type: kind.clone(),
+        id_keys: id_keys.clone(),
+        description_keys: description_keys.clone(),
     }
 }
 

@@ -1,55 +1,112 @@
 //! One element of `resourceSpans`: the spans of one resource, as they appear in files and messages.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use opentelemetry_proto::tonic::trace::v1 as proto;
-use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span};
-use serde::{Deserialize, Serialize};
+use prost::Message as _;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
+use super::encoded::{push_bytes, push_nested};
+use super::from_json;
+use super::repair::Repairs;
+use super::schema::RESOURCE_SPANS;
+use super::to_json::Json;
+use super::unicode::repaired_json;
+use super::wire::{Field, Fields};
 use crate::trace::{Trace, TraceId};
 
 /// The spans of one resource. Serializes as OTLP JSON. Spans without valid ids are kept, so that the receiver can reject them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ResourceSpans(proto::ResourceSpans);
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourceSpans {
+    /// The encoded message.
+    encoded: Vec<u8>,
+}
 
 impl ResourceSpans {
     /// Returns the spans of a trace grouped by resource, in the order of the spans.
     pub fn of(trace: &Trace) -> impl Iterator<Item = Self> {
-        super::resource_spans(trace).into_iter().map(Self)
+        super::resource_spans(trace).into_iter().map(|group| Self { encoded: group.encode_to_vec() })
     }
 
     /// Returns the number of spans.
     pub fn spans(&self) -> usize {
-        self.0.scope_spans.iter().map(|of_scope| of_scope.spans.len()).sum()
+        self.scope_spans().map(|scope_spans| elements(scope_spans).count()).sum()
     }
 
     /// Returns the ids of the traces that the spans belong to.
     pub fn traces(&self) -> BTreeSet<TraceId> {
-        let spans = self.0.scope_spans.iter().flat_map(|of_scope| &of_scope.spans);
-        spans.filter_map(|Span { trace_id, .. }| TraceId::from_bytes(trace_id)).collect()
+        let trace_id = |span| {
+            let ids = fields(span).filter(|(number, _)| *number == 1);
+            ids.last().and_then(|(_, id)| TraceId::from_bytes(id.bytes().ok()?))
+        };
+        self.scope_spans().flat_map(elements).filter_map(trace_id).collect()
     }
 
     /// Splits the spans into two halves, for a message that would be too long.
     pub fn halves(self) -> [Self; 2] {
         let mut missing = self.spans() / 2;
-        let with = |scope_spans| proto::ResourceSpans {
-            resource: self.0.resource.clone(),
-            scope_spans,
-            schema_url: self.0.schema_url.clone(),
-        };
-        let [mut first, mut second] = [Vec::new(), Vec::new()];
-        for of_scope in &self.0.scope_spans {
-            let (here, there) = of_scope.spans.split_at(missing.min(of_scope.spans.len()));
+        let mut halves = [(); 2].map(|()| {
+            let mut encoded = Vec::new();
+            others(&self.encoded, &mut encoded);
+            Self { encoded }
+        });
+        for scope_spans in self.scope_spans() {
+            let spans: Vec<_> = elements(scope_spans).collect();
+            let (here, there) = spans.split_at(missing.min(spans.len()));
             missing -= here.len();
-            for (list, spans) in [(&mut first, here), (&mut second, there)] {
-                if !spans.is_empty() {
-                    let (scope, schema_url) = (of_scope.scope.clone(), of_scope.schema_url.clone());
-                    list.push(ScopeSpans { scope, spans: spans.to_vec(), schema_url });
+            for (half, spans) in halves.iter_mut().zip([here, there]) {
+                if spans.is_empty() {
+                    continue;
                 }
+                push_nested(&mut half.encoded, 2, |out| {
+                    others(scope_spans, out);
+                    spans.iter().for_each(|span| push_bytes(out, 2, span));
+                });
             }
         }
-        [Self(with(first)), Self(with(second))]
+        halves
+    }
+
+    fn scope_spans(&self) -> impl Iterator<Item = &[u8]> {
+        elements(&self.encoded)
+    }
+}
+
+/// Returns the fields of a message.
+fn fields(message: &[u8]) -> impl Iterator<Item = (u32, Field<'_>)> {
+    let mut fields = Fields(message);
+    // Only well-formed messages are kept.
+    std::iter::from_fn(move || fields.next().ok().flatten())
+}
+
+/// Returns the members of `ResourceSpans` or `ScopeSpans`.
+fn elements(group: &[u8]) -> impl Iterator<Item = &[u8]> {
+    fields(group).filter_map(|(number, field)| if number == 2 { field.bytes().ok() } else { None })
+}
+
+/// Appends the fields of `ResourceSpans` or `ScopeSpans` other than the members.
+fn others(group: &[u8], out: &mut Vec<u8>) {
+    for (number, field) in fields(group) {
+        if let (1 | 3, Field::Bytes(bytes)) = (number, field) {
+            push_bytes(out, number, bytes);
+        }
+    }
+}
+
+impl Serialize for ResourceSpans {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Json { message: &RESOURCE_SPANS, encoded: &self.encoded }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceSpans {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let (json, _): (Cow<'_, str>, _) = repaired_json(json.get().as_bytes());
+        let encoded = from_json::message(&RESOURCE_SPANS, &json, &mut Repairs::default());
+        Ok(Self { encoded: encoded.map_err(D::Error::custom)? })
     }
 }
 
@@ -65,7 +122,9 @@ mod tests {
         let mut whole: Vec<_> = ResourceSpans::of(&trace).collect();
         // Each span has its own scope; moves all of them into the first element.
         for other in whole.split_off(1) {
-            whole[0].0.scope_spans.extend(other.0.scope_spans);
+            for scope_spans in other.scope_spans() {
+                push_bytes(&mut whole[0].encoded, 2, scope_spans);
+            }
         }
         let halves = whole.remove(0).halves();
         assert_eq!(halves.each_ref().map(ResourceSpans::spans), [2, 3]);

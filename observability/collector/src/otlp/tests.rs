@@ -8,7 +8,12 @@ use super::*;
 use crate::fixture::{attribute, span as plain_span};
 use crate::ingest::{Ingest, Transport};
 use crate::store::{Lookup, Query};
-use crate::trace::{Event, Link, Resource, Scope, Span, SpanId, Status, StatusCode, TraceId, Value};
+use crate::trace::{EntityRef, Event, Link, Resource, Scope, SpanId, Status, StatusCode, TraceId, Value};
+
+use random::any_trace;
+
+mod random;
+mod round_trips;
 
 /// A trace that sets every field of OTLP.
 fn full_trace() -> Trace {
@@ -26,6 +31,12 @@ fn full_trace() -> Trace {
         attributes: vec![attribute("service.name", Value::String("shop".to_owned()))],
         dropped_attributes: 1,
         schema_url: "https://opentelemetry.io/schemas/1.44.0".to_owned(),
+        entity_refs: vec![EntityRef {
+            schema_url: "entity schema".to_owned(),
+            kind: "service".to_owned(),
+            id_keys: vec!["service.name".to_owned(), String::new()],
+            description_keys: vec!["service.version".to_owned()],
+        }],
     });
     let scope = Arc::new(Scope {
         name: "library".to_owned(),
@@ -106,63 +117,8 @@ fn parses_json_of_other_writers_and_rejects_the_rest() {
     }
 }
 
-fn any_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Empty),
-        ".{0,8}".prop_map(Value::String),
-        any::<bool>().prop_map(Value::Bool),
-        any::<i64>().prop_map(Value::Int),
-        prop::num::f64::NORMAL.prop_map(Value::Double),
-        prop::collection::vec(any::<u8>(), 0..8).prop_map(Value::Bytes),
-    ];
-    leaf.prop_recursive(3, 12, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-            prop::collection::vec((".{0,4}", inner), 0..4).prop_map(|map| Value::Map(
-                map.into_iter().map(|(key, value)| attribute(&key, value)).collect()
-            )),
-        ]
-    })
-}
-
-type Pairs = Vec<(String, Value)>;
-type AnySpan = (u64, u64, (u64, u64), String, Pairs, Pairs);
-
-fn any_trace() -> impl Strategy<Value = Trace> {
-    let attributes = || prop::collection::vec((".{0,4}", any_value()), 0..4);
-    let any_span = (1..u64::MAX, any::<u64>(), any::<(u64, u64)>(), ".{0,8}", attributes(), attributes());
-    prop::collection::vec(any_span, 1..6).prop_map(|spans| {
-        let list =
-            |pairs: Pairs| pairs.into_iter().map(|(key, value)| attribute(&key, value)).collect::<Vec<_>>();
-        let make = |(id, parent, (start, end), name, attributes, event): AnySpan| Span {
-            name,
-            attributes: list(attributes),
-            events: vec![Event {
-                time_ns: start,
-                name: String::new(),
-                attributes: list(event),
-                dropped_attributes: 0,
-            }],
-            ..plain_span((id, parent, start, end))
-        };
-        Trace { spans: spans.into_iter().map(make).collect() }
-    })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_trace_survives_json_and_the_store(trace in any_trace()) {
-        let line = to_json_line(&trace).unwrap();
-        prop_assert_eq!(&from_json_line(&line).unwrap(), &trace);
-        let ingest = Ingest::new(64 << 20, None);
-        ingest.accept(&json_to_protobuf(line.as_bytes()).unwrap(), Transport::Http).unwrap();
-        match ingest.store.get(TraceId(1)) {
-            Lookup::Stored(stored) => prop_assert_eq!(stored, trace),
-            other => prop_assert!(false, "{:?}", other),
-        }
-    }
 
     #[test]
     fn damaged_messages_break_nothing(
@@ -199,7 +155,7 @@ proptest! {
             damaged.truncate(at);
         }
         let ingest = Ingest::new(1 << 20, None);
-        let accepted = json_to_protobuf(&damaged).map(|message| ingest.accept(&message, Transport::Http));
+        let accepted = ingest.json_to_protobuf(&damaged).map(|message| ingest.accept(&message, Transport::Http));
         // JSON of the right structure converts to a well-formed message, even if its spans are invalid.
         prop_assert!(!matches!(accepted, Ok(Err(_))), "{:?}", accepted);
         let kept = ingest.store.ids().into_iter().filter(|id| matches!(ingest.store.get(*id), Lookup::Stored(_)));

@@ -41,10 +41,23 @@ impl Formatter for GoNumbers {
     }
 }
 
+/// Returns ProtoJSON's name of a number that is not finite; `None` for any other.
+pub(crate) fn not_finite(number: f64) -> Option<&'static str> {
+    match number {
+        _ if number.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => None,
+    }
+}
+
 /// Formats a number as Go's JSON encoder does: with an exponent below 1e-6 and from 1e21 on.
 fn double(number: f64) -> String {
+    if let Some(name) = not_finite(number) {
+        return name.to_owned();
+    }
     let size = number.abs();
-    if size != 0.0 && size.is_finite() && !(1e-6..1e21).contains(&size) {
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
         let text = format!("{number:e}");
         if size >= 1.0 { text.replacen('e', "e+", 1) } else { text }
     } else {
@@ -52,14 +65,14 @@ fn double(number: f64) -> String {
     }
 }
 
-/// Returns plain JSON. A number that is not finite becomes `null`, since JSON has no notation for it.
+/// Returns plain JSON. A number that is not finite becomes its name, since JSON has no notation for it.
 fn as_json(value: &Value) -> Json {
     match value {
         Value::Empty => Json::Null,
         Value::String(text) => json!(text),
         Value::Bool(flag) => json!(flag),
         Value::Int(number) => json!(number),
-        Value::Double(number) => json!(number),
+        Value::Double(number) => not_finite(*number).map_or_else(|| json!(number), |name| json!(name)),
         Value::Bytes(bytes) => json!(STANDARD.encode(bytes)),
         Value::Array(list) => list.iter().map(as_json).collect(),
         Value::Map(map) => {
@@ -88,7 +101,7 @@ mod tests {
         let double = Value::Double;
         let numbers = vec![double(1.0), double(2.5), double(1e16), double(1e21), double(1e-7), double(-0.0)];
         let list = Value::Array([numbers, vec![Value::Int(7), double(f64::NAN)]].concat());
-        let text = "[1,2.5,10000000000000000,1e+21,1e-7,-0,7,null]";
+        let text = "[1,2.5,10000000000000000,1e+21,1e-7,-0,7,\"NaN\"]";
         assert_eq!(as_text(&list), text);
         let map = Value::Map(vec![Attribute { key: "é\"".to_owned(), value: list }]);
         assert_eq!(as_text(&map), format!("{{\"é\\\"\":{text}}}"));

@@ -32,11 +32,17 @@ impl ResourceScopeSections {
         let budget = MarkupBudget::new(MAX_BYTES);
         let has_details = |scope: &&Arc<Scope>| !scope.attributes.is_empty() || scope.dropped_attributes > 0;
         let resource = |resource: &Resource| {
-            let Resource { attributes, dropped_attributes, schema_url } = resource;
+            let Resource { attributes, dropped_attributes, schema_url, entity_refs } = resource;
             html! {
                 h3 { (resource_name(resource)) }
                 (attributes::table(&budget, &html! {}, attributes, *dropped_attributes))
                 @if !schema_url.is_empty() { p.hint { "Schema " (budget.value(schema_url)) } }
+                @for entity in entity_refs {
+                    p.hint {
+                        "Entity " (budget.value(&entity.kind)) " identified by "
+                        (budget.value(&entity.id_keys.join(", ")))
+                    }
+                }
             }
         };
         let scope = |scope: &Scope| {

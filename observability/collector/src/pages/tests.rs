@@ -47,7 +47,7 @@ impl Browser {
         let message = json!({ "resourceSpans": [{
             "resource": { "attributes": resource }, "scopeSpans": [{ "scope": scope, "spans": spans }],
         }] });
-        let message = crate::otlp::json_to_protobuf(message.to_string().as_bytes()).unwrap();
+        let (message, _) = crate::otlp::json_to_protobuf(message.to_string().as_bytes()).unwrap();
         self.ingest.accept(&message, Transport::Http).unwrap();
     }
 

@@ -11,7 +11,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use opentelemetry_proto::tonic::trace::v1::TracesData;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -21,7 +20,7 @@ use super::streaming::{self, LazySeq, QueryError, ResponseWriter};
 use crate::ingest::Ingest;
 use crate::latency::GroupHops;
 use crate::ledger::Ledger;
-use crate::otlp::resource_spans;
+use crate::otlp::TraceJson;
 use crate::store::{Lookup, RetentionClass};
 use crate::trace::{TraceGroup, TraceId};
 
@@ -193,7 +192,7 @@ fn without_duplicates(mut traces: Vec<TraceId>) -> Vec<TraceId> {
 fn write_lines(ingest: &Ingest, ids: Vec<TraceId>, body: &mut ResponseWriter) -> Result<(), QueryError> {
     for id in ids {
         if let Lookup::Stored(trace) = ingest.store.get(id) {
-            body.json(&TracesData { resource_spans: resource_spans(&trace) })?;
+            body.json(&TraceJson(&trace))?;
             body.write_all(b"\n")?;
         }
     }

@@ -111,7 +111,9 @@ impl Receiver {
             }
             if export.format == Format::Json && export.signal == Signal::Traces {
                 memory.permit(export.body.len())?;
-                export.body = crate::otlp::json_to_protobuf(&export.body)
+                export.body = receiver
+                    .ingest
+                    .json_to_protobuf(&export.body)
                     .map_err(|error| Refusal::NotOtlp { signal: export.signal, error: error.to_string() })?;
                 export.format = Format::Protobuf;
             }

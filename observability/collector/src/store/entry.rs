@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::trace::v1::Span as ProtoSpan;
-use prost::Message as _;
-
 use super::bloom_filters::BloomFilters;
-use super::resource_scopes::{self, ResourceScope};
+use super::resource_scopes::ResourceScope;
 use super::retention::KeepReasons;
 use super::validate::SpanHeader;
 use crate::otlp;
@@ -92,9 +89,13 @@ impl Entry {
     ) {
         let known = self.resource_scopes.iter().position(|other| Arc::ptr_eq(other, resource_scope));
         let index = known.unwrap_or_else(|| {
+            let ResourceScope { resource, terms, size, .. } = &**resource_scope;
+            let is_known = self.resource_scopes.iter().any(|other| Arc::ptr_eq(&other.resource, resource));
+            let new_resource = Some(resource).filter(|_| !is_known);
             self.resource_scopes.push(Arc::clone(resource_scope));
-            self.resource_scopes_bytes += resource_scopes::cost(resource_scope.bytes);
-            for term in &resource_scope.terms {
+            self.resource_scopes_bytes += size.stored();
+            self.resource_scopes_bytes += new_resource.map_or(0, |resource| resource.size.stored());
+            for term in terms.iter().chain(new_resource.iter().flat_map(|resource| &resource.terms)) {
                 self.filters.add(*term);
             }
             self.resource_scopes.len() - 1
@@ -141,6 +142,11 @@ impl Entry {
         self.bytes() > largest
             || self.resource_scopes_bytes > largest.saturating_mul(MAX_RESOURCE_SCOPES_FACTOR)
             || decoded > largest.saturating_mul(MAX_DECODED_FACTOR)
+    }
+
+    /// Returns the size of its resources and scopes.
+    pub(super) fn resource_scopes_bytes(&self) -> usize {
+        self.resource_scopes_bytes
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -193,7 +199,7 @@ impl Entry {
             };
             last = Some(record.resource_scope);
             if std::mem::replace(&mut written[record.resource_scope as usize], true) {
-                repeated += resource_scope.bytes;
+                repeated += resource_scope.resource.size.encoded + resource_scope.size.encoded;
             }
         }
         repeated
@@ -202,16 +208,15 @@ impl Entry {
     /// Decodes the span of a record. It was validated on arrival, so decoding does not fail.
     pub(super) fn span(&self, id: TraceId, record: &Record<'_>) -> Option<Span> {
         let resource_scope = self.resource_scope(record)?;
-        let mut proto = ProtoSpan::decode(record.body).ok()?;
-        proto.start_time_unix_nano = record.start_ns;
-        proto.end_time_unix_nano = record.end_ns;
-        let parent = (record.parent != 0).then_some(SpanId(record.parent));
-        Some(otlp::span(
-            proto,
-            (id, SpanId(record.span_id), parent),
-            &resource_scope.resource,
-            &resource_scope.scope,
-        ))
+        let body = otlp::span(record.body, &resource_scope.resource.resource, &resource_scope.scope).ok()?;
+        Some(Span {
+            trace_id: id,
+            span_id: SpanId(record.span_id),
+            parent: (record.parent != 0).then_some(SpanId(record.parent)),
+            start_ns: record.start_ns,
+            end_ns: record.end_ns,
+            ..body
+        })
     }
 }
 

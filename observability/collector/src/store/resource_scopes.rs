@@ -4,124 +4,129 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
-use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint};
 
+use super::encoded::Size;
+use super::span_batch::SpanBatch;
 use crate::otlp;
+use crate::otlp::wire::{Fields, Malformed};
 use crate::trace::{Resource, Scope};
-
-/// Estimated size of the decoded form, as a multiple of the encoded size.
-const DECODED_FACTOR: usize = 6;
-
-/// Estimated bytes per entry beside the encoded and decoded forms.
-const OVERHEAD: usize = 512;
 
 /// Minimum number of evicted traces between two sweeps for unused entries.
 const MIN_EVICTIONS_PER_SWEEP: usize = 16;
 
-/// An encoded resource or scope with the schema URL that belongs to it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Encoded<'m> {
-    pub(crate) message: &'m [u8],
-    pub(crate) schema: &'m str,
+/// A resource, decoded.
+#[derive(Debug)]
+pub(super) struct StoredResource {
+    pub(super) service: Box<str>,
+    pub(super) resource: Arc<Resource>,
+    pub(super) terms: Vec<u64>,
+    pub(super) size: Size,
 }
 
 /// A resource and a scope, decoded.
 #[derive(Debug)]
 pub(super) struct ResourceScope {
-    pub(super) service: Box<str>,
-    pub(super) resource: Arc<Resource>,
+    pub(super) resource: Arc<StoredResource>,
     pub(super) scope: Arc<Scope>,
+    /// Search terms of the scope.
     pub(super) terms: Vec<u64>,
-    /// Size of the encoded form.
-    pub(super) bytes: usize,
-}
-
-/// The encoded form, used as the key: every part is length-delimited, so equal bytes mean equal contents.
-#[derive(Clone, PartialEq, prost::Message)]
-struct ResourceScopeKey {
-    #[prost(message, optional, tag = "1")]
-    resource: Option<ProtoResource>,
-    #[prost(string, tag = "2")]
-    resource_schema: String,
-    #[prost(message, optional, tag = "3")]
-    scope: Option<InstrumentationScope>,
-    #[prost(string, tag = "4")]
-    scope_schema: String,
-}
-
-/// Returns an encoded [`ResourceScopeKey`], assembled from encoded parts.
-pub(super) fn key(resource: Encoded<'_>, scope: Encoded<'_>) -> Vec<u8> {
-    let parts = [resource.message, resource.schema.as_bytes(), scope.message, scope.schema.as_bytes()];
-    let mut key = Vec::with_capacity(parts.iter().map(|part| part.len() + 6).sum());
-    for (tag, part) in (1..).zip(parts) {
-        encode_key(tag, WireType::LengthDelimited, &mut key);
-        encode_varint(part.len() as u64, &mut key);
-        key.extend_from_slice(part);
-    }
-    key
+    /// Size of the scope.
+    pub(super) size: Size,
 }
 
 /// The table of all resources and scopes.
 #[derive(Debug, Default)]
 pub(super) struct ResourceScopes {
-    known: HashMap<Vec<u8>, Arc<ResourceScope>, RandomState>,
+    known: HashMap<Vec<u8>, ScopesOfResource, RandomState>,
+    /// Number of pairs of a resource and a scope.
+    pairs: usize,
     bytes: usize,
-    /// Traces evicted since the last sweep for unused entries.
+    /// Traces evicted since the last sweep for unused entries, and the size of the entries that they referred to.
     evicted_traces: usize,
+    evicted_bytes: usize,
+}
+
+#[derive(Debug)]
+struct ScopesOfResource {
+    resource: Arc<StoredResource>,
+    scopes: HashMap<Vec<u8>, Arc<ResourceScope>, RandomState>,
 }
 
 impl ResourceScopes {
-    /// Returns the service of every entry, with duplicates.
+    /// Returns the service of every resource, with duplicates.
     pub(super) fn services(&self) -> impl Iterator<Item = &str> {
-        self.known.values().map(|resource_scope| &*resource_scope.service)
+        self.known.values().map(|known| &*known.resource.service)
     }
 
-    /// Returns the entry for this key; inserts it if it is new.
-    pub(super) fn intern(&mut self, key: &[u8], service: &str, terms: &[u64]) -> Arc<ResourceScope> {
-        if let Some(known) = self.known.get(key) {
-            return Arc::clone(known);
+    /// Returns the entry of each group with spans; inserts those that are new.
+    pub(super) fn intern(&mut self, batch: &SpanBatch<'_>) -> Vec<Arc<ResourceScope>> {
+        let mut entries = Vec::new();
+        for (pending, groups) in batch.by_resource() {
+            if !self.known.contains_key(&pending.key) {
+                self.bytes += pending.size.stored();
+                let resource = Arc::new(StoredResource {
+                    service: pending.service.into(),
+                    // Validated, so decoding does not fail.
+                    resource: Arc::new(decoded(&pending.key, otlp::resource)),
+                    terms: pending.terms.clone(),
+                    size: pending.size,
+                });
+                let scopes = HashMap::default();
+                self.known.insert(pending.key.clone(), ScopesOfResource { resource, scopes });
+            }
+            let Some(known) = self.known.get_mut(&pending.key) else { continue };
+            for group in groups {
+                let entry = known.scopes.get(&group.scope_key).map(Arc::clone).unwrap_or_else(|| {
+                    let entry = Arc::new(ResourceScope {
+                        resource: Arc::clone(&known.resource),
+                        scope: Arc::new(decoded(&group.scope_key, otlp::scope)),
+                        terms: group.terms.clone(),
+                        size: group.size,
+                    });
+                    self.bytes += group.size.stored();
+                    self.pairs += 1;
+                    known.scopes.insert(group.scope_key.clone(), Arc::clone(&entry));
+                    entry
+                });
+                entries.push(entry);
+            }
         }
-        // Both parts were validated, so decoding does not fail.
-        let ResourceScopeKey { resource, resource_schema, scope, scope_schema } =
-            ResourceScopeKey::decode(key).unwrap_or_default();
-        let decoded = Arc::new(ResourceScope {
-            service: service.into(),
-            resource: Arc::new(otlp::resource(resource.unwrap_or_default(), resource_schema)),
-            scope: Arc::new(otlp::scope(scope.unwrap_or_default(), scope_schema)),
-            terms: terms.to_vec(),
-            bytes: key.len(),
-        });
-        self.bytes += cost(key.len());
-        self.known.insert(key.to_vec(), Arc::clone(&decoded));
-        decoded
+        entries
     }
 
-    /// Notes that a trace was evicted, and with it possibly the last reference to an entry.
-    pub(super) fn trace_evicted(&mut self) {
+    /// Notes that a trace was evicted, and with it possibly the last reference to entries of this size.
+    pub(super) fn trace_evicted(&mut self, bytes: usize) {
         self.evicted_traces += 1;
+        self.evicted_bytes += bytes;
     }
 
     /// Removes unused entries when the table takes more than `max_bytes`. A sweep visits all entries, so it runs only after
     /// enough evictions to be worth it.
     pub(super) fn sweep_above(&mut self, max_bytes: usize) {
-        if self.bytes > max_bytes && self.evicted_traces > MIN_EVICTIONS_PER_SWEEP + self.known.len() / 8 {
+        let may_be_worth_it =
+            self.evicted_traces > MIN_EVICTIONS_PER_SWEEP + self.pairs / 8 || self.evicted_bytes > max_bytes;
+        if self.bytes > max_bytes && may_be_worth_it {
             self.remove_unused();
         }
     }
 
     /// Removes the entries that no stored trace refers to.
     pub(super) fn remove_unused(&mut self) {
-        self.evicted_traces = 0;
-        let bytes = &mut self.bytes;
-        self.known.retain(|key, resource_scope| {
-            let used = Arc::strong_count(resource_scope) > 1;
-            if !used {
-                *bytes -= cost(key.len());
+        (self.evicted_traces, self.evicted_bytes) = (0, 0);
+        let Self { known, pairs, bytes, .. } = self;
+        known.retain(|_, ScopesOfResource { resource, scopes }| {
+            scopes.retain(|_, entry| {
+                let used = Arc::strong_count(entry) > 1;
+                if !used {
+                    *pairs -= 1;
+                    *bytes -= entry.size.stored();
+                }
+                used
+            });
+            if scopes.is_empty() {
+                *bytes -= resource.size.stored();
             }
-            used
+            !scopes.is_empty()
         });
     }
 
@@ -131,7 +136,13 @@ impl ResourceScopes {
     }
 }
 
-/// Returns the estimated size of an entry whose encoded form has `bytes`.
-pub(super) fn cost(bytes: usize) -> usize {
-    bytes * (1 + DECODED_FACTOR) + OVERHEAD
+/// Decodes the resource or scope of a key.
+fn decoded<T: Default>(key: &[u8], decode: fn(&[u8], &[u8]) -> Result<T, Malformed>) -> T {
+    let (mut message, mut schema) = (&[][..], &[][..]);
+    let mut fields = Fields(key);
+    while let Ok(Some((number, field))) = fields.next() {
+        let part = if number == 1 { &mut message } else { &mut schema };
+        *part = field.bytes().unwrap_or_default();
+    }
+    decode(message, schema).unwrap_or_default()
 }

@@ -108,7 +108,9 @@ impl Inner {
 fn may_match(query: &Query, entry: &Entry, record: &Record<'_>) -> bool {
     query.is_within(record.start_ns, record.end_ns)
         && query.service.as_deref().is_none_or(|service| {
-            entry.resource_scope(record).is_some_and(|resource_scope| *resource_scope.service == *service)
+            entry
+                .resource_scope(record)
+                .is_some_and(|resource_scope| *resource_scope.resource.service == *service)
         })
 }
 
@@ -143,7 +145,7 @@ fn count_calls(id: TraceId, entry: &Entry, start_ns: &RangeInclusive<u64>, calls
     for record in entry.records().filter(|record| record.parent != 0 && start_ns.contains(&record.start_ns)) {
         let parent = find(record.parent).and_then(|parent| entry.resource_scope(&parent));
         if let (Some(parent), Some(child)) = (parent, entry.resource_scope(&record)) {
-            count(calls, &parent.service, &child.service);
+            count(calls, &parent.resource.service, &child.resource.service);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::resource_scopes::{self, Encoded};
+use super::encoded::{Encoded, Size};
 use super::search_terms::SearchTerms;
-use super::validate::{self, Invalid, MAX_RESOURCES_PER_MESSAGE_BYTES, SpanHeader};
+use super::validate::{self, Invalid, SpanHeader};
 use crate::trace::MISSING_SERVICE;
 
 /// Limits of one batch. The store holds its lock for a whole batch, so these bound how long queries wait.
@@ -18,10 +18,11 @@ pub(crate) struct SpanBatch<'m> {
     pub(super) bodies: Vec<u8>,
     pub(super) terms: SearchTerms,
     pub(super) spans: Vec<PendingSpan<'m>>,
-    pub(super) groups: Vec<SpanGroup<'m>>,
-    /// Bytes of the groups' resources and scopes, and their maximum.
-    resource_bytes: usize,
-    max_resource_bytes: usize,
+    groups: Vec<SpanGroup<'m>>,
+    resources: Vec<PendingResource<'m>>,
+    /// The last resource of the message: its position in `resources`, or why it is invalid. A resource may have any number
+    /// of scopes, but is validated once.
+    last_resource: Option<(Encoded<'m>, Result<usize, Invalid>)>,
 }
 
 /// One span: its header, and where its body and its search terms lie in the batch.
@@ -32,51 +33,73 @@ pub(super) struct PendingSpan<'m> {
     pub(super) terms: Range<usize>,
 }
 
+/// A resource of one or more groups.
+#[derive(Debug)]
+pub(super) struct PendingResource<'m> {
+    pub(super) key: Vec<u8>,
+    pub(super) service: &'m str,
+    pub(super) terms: Vec<u64>,
+    pub(super) size: Size,
+}
+
 /// Spans that share a resource and a scope.
 #[derive(Debug)]
 pub(super) struct SpanGroup<'m> {
-    /// Key of the resource and scope.
-    pub(super) resource_scope: Vec<u8>,
+    /// Position of the resource.
+    resource: usize,
     pub(super) service: &'m str,
+    pub(super) scope_key: Vec<u8>,
     scope: &'m str,
+    /// Search terms of the scope.
     pub(super) terms: Vec<u64>,
+    /// Size of the scope.
+    pub(super) size: Size,
     pub(super) spans: Range<usize>,
 }
 
 impl<'m> SpanBatch<'m> {
     /// Returns an empty batch with capacity for a message of `bytes`.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        let bodies = Vec::with_capacity(bytes.min(MAX_BYTES));
-        Self { bodies, max_resource_bytes: MAX_RESOURCES_PER_MESSAGE_BYTES, ..Self::default() }
-    }
-
-    /// Returns an empty batch for spans from a collector's own file, which may repeat resources and scopes more often than
-    /// a sender may.
-    pub(crate) fn for_restore() -> Self {
-        Self { max_resource_bytes: usize::MAX, ..Self::default() }
+        Self { bodies: Vec::with_capacity(bytes.min(MAX_BYTES)), ..Self::default() }
     }
 
     /// Begins the group of one resource and scope. Fails without a change if one of them is invalid.
     pub(crate) fn begin_group(&mut self, resource: Encoded<'m>, scope: Encoded<'m>) -> Result<(), Invalid> {
-        self.resource_bytes += resource.message.len() + scope.message.len();
-        if self.resource_bytes > self.max_resource_bytes {
-            return Err(Invalid::ResourcesTooLarge);
-        }
+        let resource = self.resource(resource)?;
         let mut terms = SearchTerms::default();
-        let service = validate::resource(resource.message, &mut terms)?;
-        let name = validate::scope(scope.message, &mut terms)?;
-        terms.service(service);
+        let (name, parts) = validate::scope(scope, &mut terms)?;
         let spans = self.spans.len();
         // One message can contain millions of groups whose spans were all rejected.
         self.groups.pop_if(|last| last.spans.is_empty());
         self.groups.push(SpanGroup {
-            resource_scope: resource_scopes::key(resource, scope),
-            service,
+            resource,
+            service: self.resources[resource].service,
+            scope_key: scope.key(),
             scope: name,
             terms: terms.0,
+            size: Size { encoded: scope.message.len(), parts },
             spans: spans..spans,
         });
         Ok(())
+    }
+
+    /// Returns the position of a resource. Adds it if it is not the last one.
+    fn resource(&mut self, encoded: Encoded<'m>) -> Result<usize, Invalid> {
+        if let Some((_, known)) = self.last_resource.filter(|(last, _)| last.is(&encoded)) {
+            return known;
+        }
+        let mut terms = SearchTerms::default();
+        let validated = validate::resource(encoded, &mut terms).map(|(service, parts)| {
+            terms.service(service);
+            // Removes resources whose spans were all rejected.
+            self.groups.pop_if(|last| last.spans.is_empty());
+            self.resources.truncate(self.groups.last().map_or(0, |last| last.resource + 1));
+            let size = Size { encoded: encoded.message.len(), parts };
+            self.resources.push(PendingResource { key: encoded.key(), service, terms: terms.0, size });
+            self.resources.len() - 1
+        });
+        self.last_resource = Some((encoded, validated));
+        validated
     }
 
     /// Adds a span to the current group. Fails without a change if the span is invalid.
@@ -105,9 +128,15 @@ impl<'m> SpanBatch<'m> {
         self.bodies.clear();
         self.terms.0.clear();
         self.spans.clear();
-        let last = self.groups.pop();
+        let Some(last) = self.groups.pop() else { return };
         self.groups.clear();
-        self.groups.extend(last.map(|group| SpanGroup { spans: 0..0, ..group }));
+        self.resources.drain(..last.resource);
+        self.resources.truncate(1);
+        // The current group's spans are valid, so its resource is the last one.
+        if let Some((_, Ok(position))) = &mut self.last_resource {
+            *position = 0;
+        }
+        self.groups.push(SpanGroup { resource: 0, spans: 0..0, ..last });
     }
 
     /// Returns the scope name of the current group.
@@ -132,6 +161,19 @@ impl<'m> SpanBatch<'m> {
         self.non_empty_groups().map(|group| {
             let spans = group.spans.clone();
             (group.service, spans.map(|position| (position, &self.spans[position].header)))
+        })
+    }
+
+    /// Returns each resource that has spans, with its groups.
+    pub(super) fn by_resource(
+        &self,
+    ) -> impl Iterator<Item = (&PendingResource<'m>, impl Iterator<Item = &SpanGroup<'m>>)> {
+        let by_resource = self.groups.chunk_by(|a, b| a.resource == b.resource);
+        by_resource.filter_map(|groups| {
+            let resource = &self.resources[groups[0].resource];
+            let mut non_empty = groups.iter().filter(|group| !group.spans.is_empty()).peekable();
+            non_empty.peek()?;
+            Some((resource, non_empty))
         })
     }
 

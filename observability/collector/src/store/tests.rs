@@ -18,7 +18,7 @@ fn insert_spans(store: &Store, max_bytes: usize, service: &str, spans: &[Span]) 
     let (resource, spans): (_, Vec<_>) =
         (resource(service).encode_to_vec(), spans.iter().map(Span::encode_to_vec).collect());
     let mut batch = SpanBatch::with_capacity(0);
-    batch.begin_group(Encoded { message: &resource, schema: "" }, Encoded::default()).unwrap();
+    batch.begin_group(Encoded { message: &resource, schema: b"" }, Encoded::default()).unwrap();
     spans.iter().for_each(|span| batch.push(span).unwrap());
     let Inserted { duplicate, .. } = store.insert(&batch);
     assert!(!store.evict_to_fit(&[], max_bytes));
@@ -293,7 +293,7 @@ fn does_not_store_a_resource_without_spans() {
     let resources: Vec<Vec<u8>> = (0..3).map(|n| resource(&format!("service {n}")).encode_to_vec()).collect();
     let mut batch = SpanBatch::with_capacity(0);
     for message in &resources {
-        batch.begin_group(Encoded { message, schema: "" }, Encoded::default()).unwrap();
+        batch.begin_group(Encoded { message, schema: b"" }, Encoded::default()).unwrap();
         batch.push(b"no span").unwrap_err();
     }
     assert_eq!(batch.non_empty_groups().count(), 0);

@@ -1,29 +1,16 @@
 //! Validates spans, resources and scopes without decoding them, so that they can be stored in encoded form, and an invalid
 //! span is rejected individually.
 //!
-//! The depth of values and the number of parts are bounded as well: a part of 2 bytes on the wire takes about 70 bytes
-//! when decoded.
+//! The depth of values and the number of parts are bounded as well.
 
+use super::encoded::Encoded;
 use super::search_terms::SearchTerms;
-use crate::otlp::text;
-use crate::otlp::wire::{Fields, Malformed};
+use crate::otlp::wire::{Field, Fields, Malformed};
+use crate::otlp::{MAX_DEPTH, MAX_PARTS, text};
 use crate::trace::{
     EMPTY_SERVICE, EMPTY_SPAN_NAME, Kind, MISSING_SERVICE, SERVICE_OF_WRONG_TYPE, SpanId, StatusCode,
     TraceId, Value,
 };
-
-/// Maximum nesting of lists and maps. In JSON a map takes 4 levels and a span 10; JSON parsers stop at 128.
-pub(crate) const MAX_DEPTH: usize = 24;
-
-/// Maximum number of attributes, events, links and list items of one span, resource or scope.
-pub(crate) const MAX_PARTS: usize = 20_000;
-
-/// Maximum size of one resource or scope. It is shared by many spans, so it is not charged to each of them.
-pub(crate) const MAX_RESOURCE_BYTES: usize = 64 << 10;
-
-/// Maximum size of all resources and scopes of one message, counted once for each group of spans: a resource is encoded
-/// once, but may have any number of scopes.
-pub(crate) const MAX_RESOURCES_PER_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Reason for rejecting a span, a resource or a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +23,13 @@ pub(crate) enum Invalid {
     TooDeep,
     #[error("more than {MAX_PARTS} attributes, events, links and list items")]
     TooManyParts,
-    #[error("resources and scopes of the message exceed {MAX_RESOURCES_PER_MESSAGE_BYTES} bytes in total")]
-    ResourcesTooLarge,
-    #[error("resource or scope is longer than {MAX_RESOURCE_BYTES} bytes")]
-    ResourceTooLarge,
+}
+
+impl Invalid {
+    /// Returns whether [`crate::otlp::repair`] makes the span, resource or scope valid, unless it is also malformed.
+    pub(crate) fn is_repairable(self) -> bool {
+        matches!(self, Self::Malformed(Malformed::NotUtf8) | Self::TooDeep | Self::TooManyParts)
+    }
 }
 
 /// The fields of a span that are read without decoding it.
@@ -106,9 +96,13 @@ pub(crate) fn span<'m>(
     Ok(SpanHeader { trace_id, span_id, parent, name, kind, start_ns, end_ns, error, parts })
 }
 
-/// Validates a resource. Returns the name of its service, as [`Resource::service`](crate::trace::Resource::service) does.
-pub(crate) fn resource<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<&'m str, Invalid> {
-    check_resource_length(message)?;
+/// Validates a resource. Returns the name of its service, as [`Resource::service`](crate::trace::Resource::service) does, and
+/// the number of its parts.
+pub(crate) fn resource<'m>(
+    Encoded { message, schema }: Encoded<'m>,
+    terms: &mut SearchTerms,
+) -> Result<(&'m str, usize), Invalid> {
+    Field::Bytes(schema).text()?;
     let mut walk = Walk { terms, parts: 0 };
     let mut service = None;
     let mut fields = Fields(message);
@@ -127,17 +121,21 @@ pub(crate) fn resource<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result
             _ => {}
         }
     }
-    Ok(match service {
+    let service = match service {
         None => MISSING_SERVICE,
         Some(None) => SERVICE_OF_WRONG_TYPE,
         Some(Some("")) => EMPTY_SERVICE,
         Some(Some(name)) => name,
-    })
+    };
+    Ok((service, walk.parts))
 }
 
-/// Validates a scope. Returns its name.
-pub(crate) fn scope<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<&'m str, Invalid> {
-    check_resource_length(message)?;
+/// Validates a scope. Returns its name and the number of its parts.
+pub(crate) fn scope<'m>(
+    Encoded { message, schema }: Encoded<'m>,
+    terms: &mut SearchTerms,
+) -> Result<(&'m str, usize), Invalid> {
+    Field::Bytes(schema).text()?;
     let (mut name, mut version) = ("", "");
     let mut walk = Walk { terms, parts: 0 };
     let mut fields = Fields(message);
@@ -150,12 +148,9 @@ pub(crate) fn scope<'m>(message: &'m [u8], terms: &mut SearchTerms) -> Result<&'
             _ => {}
         }
     }
+    let parts = walk.parts;
     terms.scope(name, version);
-    Ok(name)
-}
-
-fn check_resource_length(message: &[u8]) -> Result<(), Invalid> {
-    if message.len() > MAX_RESOURCE_BYTES { Err(Invalid::ResourceTooLarge) } else { Ok(()) }
+    Ok((name, parts))
 }
 
 /// Returns the value if the attribute is `service.name`; `Some(None)` if that is not a text.
@@ -242,9 +237,13 @@ impl Walk<'_> {
         self.part()?;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
-            if (1..=4).contains(&number) {
-                self.part()?;
-                field.text()?;
+            match number {
+                1 | 2 => drop(field.text()?),
+                3 | 4 => {
+                    self.part()?;
+                    field.text()?;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -281,9 +280,6 @@ impl Walk<'_> {
     }
 
     fn any_value<'m>(&mut self, message: &'m [u8], depth: usize) -> Result<Leaf<'m>, Invalid> {
-        if depth > MAX_DEPTH {
-            return Err(Invalid::TooDeep);
-        }
         let mut value = Leaf::None;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
@@ -303,6 +299,7 @@ impl Walk<'_> {
     }
 
     fn list<'m>(&mut self, message: &[u8], depth: usize) -> Result<Leaf<'m>, Invalid> {
+        check_depth(depth)?;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
@@ -314,6 +311,7 @@ impl Walk<'_> {
     }
 
     fn map<'m>(&mut self, message: &[u8], depth: usize) -> Result<Leaf<'m>, Invalid> {
+        check_depth(depth)?;
         let mut fields = Fields(message);
         while let Some((number, field)) = fields.next()? {
             if number == 1 {
@@ -322,6 +320,10 @@ impl Walk<'_> {
         }
         Ok(Leaf::Compound)
     }
+}
+
+fn check_depth(depth: usize) -> Result<(), Invalid> {
+    if depth < MAX_DEPTH { Ok(()) } else { Err(Invalid::TooDeep) }
 }
 
 /// A value whose text is cheap to compute; `Compound` represents bytes, lists and maps.

@@ -128,6 +128,21 @@ pub struct Resource {
     pub dropped_attributes: u32,
     /// Schema URL of the attributes; often empty.
     pub schema_url: String,
+    /// Entities that the attributes describe.
+    pub entity_refs: Vec<EntityRef>,
+}
+
+/// An entity that takes part in a resource, such as the service or the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EntityRef {
+    /// Schema URL of the entity; often empty.
+    pub schema_url: String,
+    /// OTLP's `type`, such as `service`.
+    pub kind: String,
+    /// Keys of the resource's attributes that identify the entity.
+    pub id_keys: Vec<String>,
+    /// Keys of the resource's attributes that describe the entity.
+    pub description_keys: Vec<String>,
 }
 
 /// The instrumentation scope that produced a span, usually a library.

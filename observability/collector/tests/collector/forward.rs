@@ -14,6 +14,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::EntityRef;
+use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Code, Request, Response, Status};
@@ -34,6 +36,32 @@ async fn forwards_all_spans() {
     assert_eq!(at_first, at_second);
     assert_eq!(at_second["data"][0]["spans"].as_array().map(Vec::len), Some(2));
     assert_eq!(second.metric(r#"collector_received_spans_total{transport="grpc"}"#).await, 100);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn forwards_repaired_spans_and_entities() {
+    let second = Collector::start().await;
+    let first = Collector::with(64 << 20, Some(format!("http://{}", second.grpc))).await;
+    let mut message =
+        protobuf(&export("shop", "test", json!([span(1, 1, 0, SERVER), span(1, 2, 1, CLIENT)])));
+    let resource = message.resource_spans[0].resource.as_mut().unwrap();
+    resource.entity_refs = vec![EntityRef { r#type: "service".to_owned(), ..EntityRef::default() }];
+    let mut message = message.encode_to_vec();
+    let at = message.windows(11).position(|window| window == b"operation 2").unwrap();
+    message[at] = 0xff;
+    first.otlp(&[("content-type", "application/x-protobuf")], message).await;
+    first.wait_for_metric("collector_forwarded_spans_total", 2).await;
+    let path = &format!("/api/v3/traces/{}", hex(1));
+    let (at_first, at_second) = (first.get(path).await.json(), second.get(path).await.json());
+    let resource_spans = &at_second["result"]["resourceSpans"][0];
+    assert_eq!(resource_spans["resource"]["entityRefs"], json!([{ "type": "service" }]));
+    let mut names: Vec<_> = resource_spans["scopeSpans"][0]["spans"].as_array().unwrap().iter().collect();
+    names.sort_by_key(|span| span["spanId"].to_string());
+    assert_eq!((&names[0]["name"], &names[1]["name"]), (&json!("operation 1"), &json!("\u{fffd}peration 2")));
+    assert_eq!(at_first["result"]["resourceSpans"][0]["resource"], resource_spans["resource"]);
+    assert_eq!(second.metric("collector_repaired_strings_total").await, 0, "it was repaired before");
     first.stop().await;
     second.stop().await;
 }

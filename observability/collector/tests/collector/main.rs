@@ -18,6 +18,7 @@ mod groups;
 mod grpc_client;
 mod jaeger;
 mod ledger;
+mod lenient;
 mod log;
 mod odd_spans;
 mod overload;

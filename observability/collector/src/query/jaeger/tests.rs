@@ -26,7 +26,7 @@ pub(super) const ANSWER: &str = r#"{"data":[{"traceID":"5b8efff798038103d269b633
 
 pub(super) fn router_with(message: &Value) -> Router {
     let ingest = Arc::new(Ingest::new(1 << 20, None));
-    let message = crate::otlp::json_to_protobuf(message.to_string().as_bytes()).unwrap();
+    let (message, _) = crate::otlp::json_to_protobuf(message.to_string().as_bytes()).unwrap();
     ingest.accept(&message, Transport::Http).unwrap();
     router(ingest, Adjuster::default())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, RawQuery, Request, State};
 use axum::http::StatusCode;
@@ -163,9 +164,12 @@ async fn transform(RawQuery(query): RawQuery, request: Request) -> Reply {
     let pretty = is_pretty(&Parameters::parse(query.as_deref())?);
     // Before the body is received.
     let permit = streaming::acquire_or_busy(&UPLOAD_PERMITS, 1).await.map_err(ApiError::from)?;
-    let file = String::from_request(request, &()).await;
+    let file = Bytes::from_request(request, &()).await;
     let file =
         file.map_err(|rejection| ApiError { status: rejection.status(), message: rejection.body_text() })?;
+    // One string that is not UTF-8 does not spoil the file.
+    let file = String::from_utf8(file.into())
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     let work = move |body: &mut ResponseWriter| {
         let _permit = permit;
         StructuredResponse::new(ui_traces(decode(&file)?.into_iter())).write(pretty, body)

@@ -1,11 +1,15 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValueList,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message as _;
 
 use super::*;
 use crate::fixture::{proto_attribute as attribute, proto_span, proto_text as text};
+use crate::otlp::repair::{self, Repairs};
 
 fn plain() -> Span {
     let ids = (u128::from_be_bytes([1; 16]), u64::from_be_bytes([2; 8]));
@@ -100,7 +104,52 @@ fn rejects_invalid_utf_8_in_every_field() {
         message[at] = 0xff;
         assert_eq!(verdict_of(&message), Some(Invalid::Malformed(Malformed::NotUtf8)), "{number}");
         assert!(Span::decode(message.as_slice()).is_err(), "{number}: prost agrees");
+        let mut repairs = Repairs::default();
+        let repaired = repair::span(&message, &mut repairs).unwrap();
+        assert_eq!((verdict_of(&repaired), repairs), (None, Repairs { strings: 1, cuts: 0 }), "{number}");
+        assert!(
+            format!("{:?}", Span::decode(repaired.as_slice()).unwrap()).contains("\u{fffd}ARK"),
+            "{number}"
+        );
+        let unchanged = good.encode_to_vec();
+        assert_eq!(repair::span(&unchanged, &mut repairs), Ok(unchanged), "{number}");
     }
+}
+
+#[test]
+fn repairs_invalid_utf_8_in_resources_scopes_and_schemas() {
+    let entity = EntityRef { r#type: "MARK".to_owned(), ..EntityRef::default() };
+    let id = EntityRef { id_keys: vec!["MARK".to_owned()], ..EntityRef::default() };
+    let resources = [
+        Resource { attributes: vec![attribute("MARK", text(""))], ..Resource::default() },
+        Resource { entity_refs: vec![entity], ..Resource::default() },
+        Resource { entity_refs: vec![id], ..Resource::default() },
+    ];
+    let scopes = [
+        InstrumentationScope { name: "MARK".to_owned(), ..InstrumentationScope::default() },
+        InstrumentationScope { version: "MARK".to_owned(), ..InstrumentationScope::default() },
+    ];
+    let is_valid = |message: &[u8], is_resource| {
+        let (encoded, mut terms) = (Encoded { message, schema: b"" }, SearchTerms::default());
+        if is_resource { resource(encoded, &mut terms).is_ok() } else { scope(encoded, &mut terms).is_ok() }
+    };
+    let resources = resources.iter().map(|resource| (resource.encode_to_vec(), true));
+    for (mut message, is_resource) in
+        resources.chain(scopes.iter().map(|scope| (scope.encode_to_vec(), false)))
+    {
+        assert!(is_valid(&message, is_resource));
+        let at = message.windows(4).position(|window| window == b"MARK").unwrap();
+        message[at] = 0xff;
+        assert!(!is_valid(&message, is_resource));
+        let mut repairs = Repairs::default();
+        let repair = if is_resource { repair::resource } else { repair::scope };
+        assert!(is_valid(&repair(&message, &mut repairs).unwrap(), is_resource));
+        assert_eq!(repairs.strings, 1);
+    }
+    let schema = Encoded { message: b"", schema: b"\xff" };
+    let invalid = Invalid::Malformed(Malformed::NotUtf8);
+    assert_eq!(resource(schema, &mut SearchTerms::default()), Err(invalid));
+    assert_eq!(scope(schema, &mut SearchTerms::default()), Err(invalid));
 }
 
 #[test]
@@ -117,9 +166,62 @@ fn rejects_values_that_are_too_deep_or_have_too_many_parts() {
     let wide = |parts| Span { events: vec![Event::default(); parts], ..plain() };
     assert_eq!(verdict(&wide(MAX_PARTS)), None);
     assert_eq!(verdict(&wide(MAX_PARTS + 1)), Some(Invalid::TooManyParts));
-    let long = vec![0; MAX_RESOURCE_BYTES + 1];
-    assert_eq!(resource(&long, &mut SearchTerms::default()), Err(Invalid::ResourceTooLarge));
-    assert_eq!(scope(&long, &mut SearchTerms::default()), Err(Invalid::ResourceTooLarge));
+}
+
+/// Returns the repaired form of a span, which must be valid, and the number of cuts.
+fn repaired(span: &Span) -> (Span, u64) {
+    let mut repairs = Repairs::default();
+    let message = repair::span(&span.encode_to_vec(), &mut repairs).unwrap();
+    assert_eq!(verdict_of(&message), None);
+    (Span::decode(message.as_slice()).unwrap(), repairs.cuts)
+}
+
+#[test]
+fn cuts_and_marks_parts_beyond_the_maximum_number() {
+    let (cut, count) = repaired(&Span {
+        attributes: vec![attribute("k", ProtoValue::IntValue(1)); 15_000],
+        dropped_attributes_count: 7,
+        events: vec![Event::default(); 15_000],
+        links: vec![Link::default(); 3],
+        dropped_links_count: u32::MAX,
+        ..plain()
+    });
+    assert_eq!((cut.attributes.len(), cut.dropped_attributes_count), (15_000, 7));
+    assert_eq!(cut.events.len() + cut.dropped_events_count as usize, 15_000);
+    assert_eq!((cut.links.len(), cut.dropped_links_count), (0, u32::MAX));
+    assert_eq!(count, u64::from(cut.dropped_events_count) + 3);
+    assert!((4000..5000).contains(&cut.events.len()), "{}", cut.events.len());
+
+    let items = vec![AnyValue::default(); 30_000];
+    let (cut, count) = repaired(&Span {
+        attributes: vec![attribute("list", ProtoValue::ArrayValue(ArrayValue { values: items }))],
+        ..plain()
+    });
+    let Some(ProtoValue::ArrayValue(list)) = cut.attributes[0].value.clone().unwrap().value else { panic!() };
+    assert_eq!(list.values.last().unwrap().value, Some(text(&format!("(cut: {count} more)"))));
+    assert_eq!(list.values.len() as u64 - 1 + count, 30_000);
+
+    let entries = vec![attribute("k", text("v")); 30_000];
+    let map = ProtoValue::KvlistValue(KeyValueList { values: entries });
+    let (cut, count) = repaired(&Span { attributes: vec![attribute("map", map)], ..plain() });
+    let Some(ProtoValue::KvlistValue(map)) = cut.attributes[0].value.clone().unwrap().value else { panic!() };
+    assert_eq!(map.values.last(), Some(&attribute("(cut)", text(&format!("{count} more")))));
+}
+
+#[test]
+fn replaces_values_that_are_nested_too_deep() {
+    let mut value = text("core");
+    for _ in 0..MAX_DEPTH + 5 {
+        value = ProtoValue::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(value) }] });
+    }
+    let mut repairs = Repairs::default();
+    let message = Span { attributes: vec![attribute("deep", value)], ..plain() }.encode_to_vec();
+    let repaired = repair::span(&message, &mut repairs).unwrap();
+    assert_eq!((verdict_of(&repaired), repairs.cuts), (None, 1));
+    let decoded = crate::otlp::span(&repaired, &Default::default(), &Default::default()).unwrap();
+    let shown = format!("{:?}", decoded.attributes[0].value);
+    assert_eq!(shown.matches("Array").count(), MAX_DEPTH, "{shown}");
+    assert!(shown.contains("(cut: nested more than 64 levels deep)"), "{shown}");
 }
 
 #[test]
@@ -134,7 +236,7 @@ fn values_of_the_maximum_depth_survive_a_round_trip() {
     let trace = crate::trace::Trace { spans: vec![span] };
     let line = crate::otlp::to_json_line(&trace).unwrap();
     assert_eq!(crate::otlp::from_json_line(&line).unwrap(), trace);
-    let message = crate::otlp::json_to_protobuf(line.as_bytes()).unwrap();
+    let (message, _) = crate::otlp::json_to_protobuf(line.as_bytes()).unwrap();
     let ingest = crate::ingest::Ingest::new(1 << 20, None);
     assert_eq!(ingest.accept(&message, crate::ingest::Transport::Grpc).unwrap(), None, "ingest accepts it");
 }

@@ -78,7 +78,7 @@ pub(super) fn search_storage(query: Option<storage::TraceQueryParameters>) -> Re
     Conditions {
         service: query.service_name,
         operation: query.operation_name,
-        tags: otlp::attributes(query.attributes).into_iter().map(text).collect(),
+        tags: otlp::attributes(&query.attributes).into_iter().map(text).collect(),
         start_min: query.start_time_min,
         start_max: query.start_time_max,
         duration_min: query.duration_min,

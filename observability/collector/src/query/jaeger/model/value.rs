@@ -4,7 +4,7 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use crate::otlp::text::as_text;
+use crate::otlp::text::{as_text, not_finite};
 use crate::trace::{Attribute, Value};
 
 /// Integers that a JavaScript number represents exactly.
@@ -65,7 +65,10 @@ fn int64<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> 
 
 /// JSON has no NaN and no infinities.
 fn float64<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if number.is_finite() { serializer.serialize_f64(*number) } else { serializer.collect_str(number) }
+    match not_finite(*number) {
+        None => serializer.serialize_f64(*number),
+        Some(name) => serializer.serialize_str(name),
+    }
 }
 
 fn binary<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

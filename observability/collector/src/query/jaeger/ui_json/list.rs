@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
-use crate::store::validate::MAX_PARTS;
+use crate::otlp::MAX_PARTS;
 
 /// A list with at most [`MAX_PARTS`] elements, the limit of a stored span, which bounds the memory that a file takes.
 pub(super) struct BoundedList<T>(pub(super) Vec<T>);

@@ -52,7 +52,7 @@ async fn lists_names_that_are_long_in_total() {
         let of_service =
             json!({ "resource": { "attributes": [attribute] }, "scopeSpans": [{ "spans": spans }] });
         let message = json!({ "resourceSpans": [of_service] }).to_string();
-        let message = crate::otlp::json_to_protobuf(message.as_bytes()).unwrap();
+        let (message, _) = crate::otlp::json_to_protobuf(message.as_bytes()).unwrap();
         assert_eq!(ingest.accept(&message, Transport::Http).unwrap(), None);
     };
     let span = |number: u64| json!({ "traceId": ID, "spanId": format!("{number:016x}"), "name": name(number, 4000) });
@@ -176,7 +176,7 @@ async fn raw_traces_are_not_adjusted() {
 async fn returns_a_span_once_that_was_received_twice() {
     let ingest = Arc::new(Ingest::new(1 << 20, None));
     for _ in 0..2 {
-        let message = crate::otlp::json_to_protobuf(MESSAGE.as_bytes()).unwrap();
+        let (message, _) = crate::otlp::json_to_protobuf(MESSAGE.as_bytes()).unwrap();
         ingest.accept(&message, Transport::Grpc).unwrap();
     }
     let (_, reply) = get(&router(ingest, Adjuster::default()), &format!("/api/traces/{ID}")).await;
@@ -264,7 +264,6 @@ async fn transform_rejects_what_is_not_otlp_json() {
         "[[]]",
         "{",
         "not json",
-        "{}",
         r#"{"resourceSpans":7}"#,
         r#"{"resourceSpans":[7]}"#,
         r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"xyz"}]}]}]}"#,
@@ -274,6 +273,14 @@ async fn transform_rejects_what_is_not_otlp_json() {
         assert_eq!((status, &reply["errors"][0]["code"]), (400, &json!(400)), "{:.50} {reply}", body);
     }
     assert_eq!(transform(vec![0xff, 0xfe]).await.0, 400);
+    assert_eq!(transform("{}".to_owned()).await.1["data"], json!([]), "a message without spans");
+    let span = r#"{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"MARK"}"#;
+    let message = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+    let mut cut = message.replace("MARK", r"\ud83dMARK").into_bytes();
+    let at = cut.windows(4).position(|window| window == b"MARK").unwrap();
+    cut[at] = 0xff;
+    let (_, reply) = transform(cut).await;
+    assert_eq!(reply["data"][0]["spans"][0]["operationName"], "\u{fffd}\u{fffd}ARK");
     let (status, reply) = transform(vec![b' '; crate::otlp::MAX_MESSAGE + 1]).await;
     assert_eq!((status, &reply["errors"][0]["code"]), (413, &json!(413)));
 }
