@@ -5,7 +5,7 @@ mod visit;
 
 use std::io::{self, BufRead, Read as _};
 
-use collector::otlp::ResourceSpans;
+use collector::otlp::{RepairedJson, ResourceSpans};
 use serde::de::{DeserializeSeed as _, IgnoredAny};
 
 use visit::Document;
@@ -38,7 +38,8 @@ pub(super) enum ReadError {
 pub(super) type PartSink<'a> = &'a mut dyn FnMut(DocumentPart) -> anyhow::Result<()>;
 
 /// Passes all parts of a file to `each`, in order.
-pub(super) fn read(mut text: impl BufRead, each: PartSink<'_>) -> Result<(), ReadError> {
+pub(super) fn read(text: impl BufRead, each: PartSink<'_>) -> Result<(), ReadError> {
+    let mut text = RepairedJson::new(text);
     let (mut line, mut number, mut is_first) = (Vec::new(), 0, true);
     loop {
         line.clear();

@@ -43,8 +43,8 @@ struct Reply {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PartialSuccess {
-    rejected_spans: JsonInteger,
-    error_message: String,
+    rejected_spans: Option<JsonInteger>,
+    error_message: Option<String>,
 }
 
 /// A 64-bit integer. Protobuf's JSON encodes it as a string, some receivers as a number.
@@ -53,12 +53,6 @@ struct PartialSuccess {
 enum JsonInteger {
     Number(usize),
     Text(String),
-}
-
-impl Default for JsonInteger {
-    fn default() -> Self {
-        Self::Number(0)
-    }
 }
 
 impl Receiver {
@@ -109,10 +103,11 @@ impl Receiver {
         };
         let partial = reply.partial_success.unwrap_or_default();
         let rejected = match partial.rejected_spans {
-            JsonInteger::Number(number) => number,
-            JsonInteger::Text(text) => text.parse().with_context(not_otlp)?,
+            None => 0,
+            Some(JsonInteger::Number(number)) => number,
+            Some(JsonInteger::Text(text)) => text.parse().with_context(not_otlp)?,
         };
-        Ok(SendResult { spans, rejected, reason: partial.error_message })
+        Ok(SendResult { spans, rejected, reason: partial.error_message.unwrap_or_default() })
     }
 
     fn no_reply(&self, error: reqwest::Error) -> anyhow::Error {

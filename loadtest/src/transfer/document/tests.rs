@@ -83,6 +83,45 @@ fn errors_name_the_line() {
 }
 
 #[test]
+fn keeps_spans_whose_text_is_not_unicode() {
+    let (line, trace) =
+        (otlp().replace(r#""x""#, r#""cut \ud83d MARK""#), ui(1).replace(r#""x""#, r#""cut \ud83d MARK""#));
+    for text in [format!("{line}\n{line}\n"), format!("[\n{trace}\n]"), format!("{{\"data\":\n[{trace}]}}")] {
+        let mut names = Vec::new();
+        let bytes = text.replace("MARK", "\u{0}").into_bytes();
+        let bytes: Vec<u8> = bytes.into_iter().map(|byte| if byte == 0 { 0xff } else { byte }).collect();
+        let read = read(&*bytes, &mut |part| {
+            if let DocumentPart::Spans(resource_spans) = part {
+                names.push(
+                    serde_json::to_value(&resource_spans)?["scopeSpans"][0]["spans"][0]["name"].clone(),
+                );
+            }
+            Ok(())
+        });
+        read.unwrap();
+        assert!(!names.is_empty() && names.iter().all(|name| name == "cut \u{fffd} \u{fffd}"), "{names:?}");
+    }
+}
+
+#[test]
+fn reads_what_other_writers_leave_out() {
+    for (text, expected) in [
+        ("{\"resourceSpans\":null}", vec![0]),
+        ("{\"resource_spans\":[{\"scope_spans\":[{\"spans\":[{}]}]},{}]}", vec![1, 0, 0]),
+        (
+            include_str!("../../../../observability/collector/tests/cases/82f-empty-arrayValue.jsonl"),
+            vec![1, 0],
+        ),
+        (
+            include_str!("../../../../observability/collector/tests/cases/82o-lone-surrogate.jsonl"),
+            vec![1, 0],
+        ),
+    ] {
+        assert_eq!(parts(text), Ok(expected), "{text}");
+    }
+}
+
+#[test]
 fn reports_a_truncated_source() {
     struct Broken;
     impl Read for Broken {

@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for Document<'_> {
         let mut has_traces = false;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "resourceSpans" => map.next_value_seed(ResourceSpansList(self.0))?,
+                "resourceSpans" | "resource_spans" => map.next_value_seed(ResourceSpansList(self.0))?,
                 "data" => map.next_value_seed(UiTraces(self.0))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -64,7 +64,7 @@ impl<'de> DeserializeSeed<'de> for ResourceSpansList<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -73,6 +73,10 @@ impl<'de> Visitor<'de> for ResourceSpansList<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of spans by their resources")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
