@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn bookings_are_unknown_and_not_lost_when_nothing_answers() {
-        let (http, target) = (reqwest::Client::new(), target_without_listener());
+        let (http, target) = (crate::http_client::builder().build().unwrap(), target_without_listener());
         let tokens = BTreeMap::from([(1, Arc::from("token")), (2, Arc::from("token"))]);
         let check = Check { http: &http, target: &target, tokens: &tokens, headers: HeaderMap::new() };
         let mut bookings = accepted(&[1, 2, 2]);
