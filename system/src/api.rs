@@ -124,7 +124,7 @@ pub struct Bookings {
 /// Body of the booking role's `POST /users/find`, which the gateways call at log-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserQuery {
-    /// What a person typed as user name.
+    /// User name as entered.
     pub username: String,
 }
 

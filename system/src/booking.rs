@@ -182,7 +182,8 @@ async fn bookings(State(desk): State<Arc<BookingDesk>>, uri: Uri) -> Result<axum
     Ok(axum::Json(Bookings { bookings }))
 }
 
-/// The name travels in the body: people type passwords as user names, and logs and spans contain the path.
+/// Returns the user of a name. The name is in the body, because logs and spans contain the path, and people enter passwords
+/// as user names by mistake.
 async fn user(
     State(desk): State<Arc<BookingDesk>>,
     Json(UserQuery { username }): Json<UserQuery>,

@@ -178,8 +178,8 @@ pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, P
     telemetry::database::acquire(pool.acquire()).await.map_err(|error| problem(&error))
 }
 
-/// Reads the rows of `statement`, whose SQL is `text`. Repeats the read once if the connection is lost: the server closed it,
-/// perhaps long ago.
+/// Reads the rows of `statement`, whose SQL is `text`. Repeats the read once if the connection was lost, because the server may
+/// have closed it while it was idle.
 pub(crate) async fn read<T>(
     pool: &PgPool,
     summary: &'static str,
@@ -202,14 +202,15 @@ where
     result.map_err(|error| problem(&error))
 }
 
-/// Takes a connection that the server answers on. Closes those that it does not: when one was lost, others probably were.
+/// Takes a connection that responds to a ping, and closes those that do not: a server that closed one connection has probably
+/// closed others.
 async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
     for _ in 0..MAX_CONNECTIONS {
         let mut connection = acquire(pool).await?;
         if connection.ping().await.is_ok() {
             return Ok(connection);
         }
-        // The connection is gone anyway.
+        // An error only means that the server has closed the connection.
         let _ = connection.close().await;
     }
     acquire(pool).await

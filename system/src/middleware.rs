@@ -5,7 +5,7 @@
 //! 1. Balancer only: CORS. Answers preflight requests by itself, so they have no span and no log line.
 //!    Gateway only: `x-served-by`, on every response, errors and timeouts included.
 //! 2. [`server::traced`]: the SERVER span, the duration metric and the log line. Outside the deadline, so that a request
-//!    that is cut off is recorded with the status that its caller gets. Balancer and frontend, which strangers reach, use
+//!    that is cut off is recorded with the status that its caller gets. Balancer and frontend, which anyone can call, use
 //!    [`server::traced_if`] instead. Routes that are polled use [`server::logged`], without a span: a poll belongs to no
 //!    request.
 //! 3. The deadline: answers 408 if the body has not arrived, otherwise 504, and drops the handler, which cancels the calls
@@ -35,7 +35,7 @@ pub(crate) fn requests(routes: Router, limit: Duration) -> Router {
     server::traced(bounded(routes, limit, limit))
 }
 
-/// Puts the same layers around `routes` that strangers reach. Continues only the traces of callers for which `trusts`
+/// Puts the same layers around `routes` that anyone can call. Continues only the traces of callers for which `trusts`
 /// returns true.
 pub(crate) fn public_requests(
     routes: Router,

@@ -179,8 +179,8 @@ impl Peer {
         self.send(Call { is_lookup: true, ..Call::get(route, path) }).await
     }
 
-    /// Sends a `POST` with a JSON body that only reads: a 404 is no error of the span, and a broken call is retried. For what
-    /// must not stand in a URL, because logs and spans contain it.
+    /// Sends a `POST` with a JSON body that only reads: a 404 is no error of the span, and a broken call is retried. For
+    /// values that must not appear in logs and spans, which contain URLs.
     pub(crate) async fn look_up_with<T: Serialize>(
         &self,
         path: &'static str,

@@ -1,6 +1,7 @@
-//! Search: the gateways call it for the tutors of a subject, and for the subjects, that the cache does not have.
+//! Search: the gateways call it for the tutors of a subject and for the list of subjects, unless the cache has them.
 //!
-//! Answers with one query, in a fixed order; that of the tutors is indexed. Answers 503 if the database is not available.
+//! Each request is one query with a fixed order; the query for tutors uses an index. Answers 503 if the database
+//! is not available.
 
 use axum::extract::State;
 use axum::http::Uri;

@@ -1,7 +1,7 @@
 //! The callers whose trace context is continued.
 //!
-//! The trace of any other caller is a new one. Otherwise a stranger could add spans to a trace whose id is known, until the
-//! collector evicts it as too large, or send `sampled=0` and leave no trace.
+//! Requests of other callers start a new trace. Otherwise a stranger could add spans to a trace whose id is known, until the
+//! collector evicts it as too large, or hide a request by `sampled=0`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;

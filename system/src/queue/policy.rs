@@ -1,4 +1,5 @@
-//! The lease policy of the queue, without sockets or a clock: capacity in tasks and bytes, order, leases, expiry, acknowledgements.
+//! The lease policy of the queue, without sockets or a clock: capacity in tasks and bytes, order, leases, expiry,
+//! acknowledgements.
 //!
 //! A task is always in exactly one state: waiting, delayed or leased. Only an acknowledgement removes it.
 
