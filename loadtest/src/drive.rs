@@ -70,7 +70,7 @@ pub(crate) struct Workload {
     pub(crate) groups: TraceGroups,
 }
 
-/// The groups of a run's traces, which tell them from those of all other load.
+/// The groups of a run's traces, by which the collector separates them from all other load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TraceGroups {
     /// Log-ins before time zero.

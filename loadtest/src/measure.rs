@@ -245,7 +245,8 @@ impl Measured {
         self.samples.iter().filter(move |sample| sample.warm_up == warm_up)
     }
 
-    /// Returns the scheduled requests whose replies were verified. Only they have a latency that says how fast the system is.
+    /// Returns the scheduled requests whose replies were verified. Latencies leave out all others: a
+    /// refusal can be faster than any verified reply.
     pub(crate) fn verified(&self) -> impl Iterator<Item = &Sample> {
         self.phase(false).filter(|sample| sample.verified())
     }
@@ -265,7 +266,7 @@ impl Measured {
     }
 }
 
-/// Summarizes nanoseconds in microseconds; `None` if there are none, because nothing measured is not 0.
+/// Summarizes values in nanoseconds as microseconds; `None` without values, because 0 would read as a measurement.
 pub(crate) fn summary(values: impl Iterator<Item = u64>) -> Option<Summary> {
     let histogram = histogram(values);
     (!histogram.is_empty()).then(|| Summary::of(&histogram))

@@ -22,7 +22,7 @@ use catalogue::Catalogue;
 const MAX_REQUESTS: f64 = 3e6;
 /// Memory of the generator for each request, in bytes.
 const BYTES_PER_REQUEST: f64 = 400.0;
-/// Maximum duration of the log-ins before the load. They expire an hour after they were made, and a load lasts up to 50 minutes.
+/// Maximum duration of the log-ins before the load. A token expires after one hour, and a load lasts up to 50 minutes.
 const MAX_WARM_UP: Duration = Duration::from_secs(600);
 /// Seconds between the starts of two bursts in [`Profile::Burst`].
 const BURST_PERIOD_S: f64 = 5.0;

@@ -38,7 +38,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of requests to the collector and of the booking check.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time that each request to the collector may take after the run was told to end its waits.
+/// Maximum duration of each request to the collector once [`Interrupts::hurry`] is cancelled.
 const HURRY_GRACE: Duration = Duration::from_secs(3);
 
 /// A run that has ended.

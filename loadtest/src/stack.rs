@@ -118,7 +118,7 @@ pub(crate) struct Options {
 pub(crate) enum PortChoice {
     /// Default ports of the roles.
     Default,
-    /// Twelve consecutive ports.
+    /// Thirteen consecutive ports.
     Base(u16),
     /// Free ports.
     Free,

@@ -1,7 +1,7 @@
 //! Text for people on stdout and stderr.
 //!
 //! `println!` and `eprintln!` panic when a pipe is closed or a disk is full, and pass escape sequences on to the terminal.
-//! The functions of this module do neither; the lints `print_stdout` and `print_stderr` keep the macros out of this crate.
+//! The functions of this module do neither; the lints `print_stdout` and `print_stderr` forbid the macros in this crate.
 
 mod error_text;
 mod escape;

@@ -2,8 +2,8 @@
 //!
 //! The requests are those with a verified reply. The latency counts from the due instant and has three parts: the time before
 //! the send, which belongs to earlier replies or to the generator; the critical path of the trace, whose segments belong to
-//! hops; and the rest, which no span covers. A share is a sum of
-//! nanoseconds over the selected requests divided by the sum of their latencies, so the shares sum to one.
+//! hops; and the rest, which no span covers. A share is a sum of nanoseconds over the selected requests divided by the sum of
+//! their latencies, so the shares sum to one.
 
 use std::collections::HashMap;
 

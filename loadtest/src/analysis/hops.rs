@@ -12,7 +12,7 @@ use crate::collector_client::HopHistograms;
 
 /// Returns the spans of users' and of intruders' requests together, unsorted and without self times.
 ///
-/// A call that fails for an intruder was refused, as intended. A server that fails does so for nobody's benefit.
+/// The failed calls (CLIENT spans) of intruders are intended refusals. A failed SERVER span is an error for any caller.
 pub(crate) fn of_run(users: HopHistograms, intruders: HopHistograms) -> Vec<HopSummary> {
     let mut rows: BTreeMap<_, (Histogram<u64>, u64, u64)> = BTreeMap::new();
     for (key, (histogram, errors)) in users {

@@ -225,11 +225,11 @@ fn number_with_unit(text: &str, latency: bool, metric_name: &str) -> Result<(f64
 struct Measurement {
     /// Infinite if requests without a verified reply decide it; `None` if nothing was measured.
     value: Option<f64>,
-    /// Value over the verified replies alone, of a latency.
+    /// Latency of the verified replies alone; `None` for other metrics.
     verified: Option<f64>,
-    /// Requests that the value is about, of a latency.
+    /// Number of requests that a latency covers; 0 for other metrics.
     requests: u64,
-    /// Those of them without a verified reply.
+    /// Number of these requests without a verified reply.
     unverified: u64,
 }
 

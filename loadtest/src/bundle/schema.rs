@@ -17,7 +17,8 @@ mod sample;
 #[cfg(test)]
 pub(crate) use sample::sample;
 
-/// The schema that this build writes. In schema 1, latencies were of all replies, and nothing measured was 0.
+/// The schema that this build writes. Schema 1 has the latencies of all replies, and 0 without a
+/// measurement.
 pub(crate) const SCHEMA: u32 = 2;
 /// The schemas that this build reads.
 pub(crate) const READABLE: std::ops::RangeInclusive<u32> = 1..=SCHEMA;
@@ -179,7 +180,7 @@ pub(crate) struct BookingCounts {
     pub(crate) notified: u64,
     /// Repeated notifications.
     pub(crate) duplicate: u64,
-    /// Accepted bookings that have no notification, as the system says.
+    /// Accepted bookings that have no notification according to the system's last reply.
     pub(crate) lost: u64,
     /// Accepted bookings whose notification could not be observed, because the system did not answer or the wait was ended.
     #[serde(default)]
@@ -229,13 +230,13 @@ pub(crate) struct SloResult {
     /// Unit of the values; empty for counts.
     #[serde(default)]
     pub(crate) unit: String,
-    /// Value over the verified replies alone, of a latency.
+    /// Latency of the verified replies alone; absent for other metrics.
     #[serde(default)]
     pub(crate) verified_value: Option<f64>,
-    /// Requests that the value is about, of a latency.
+    /// Number of requests that a latency covers; 0 for other metrics.
     #[serde(default)]
     pub(crate) requests: u64,
-    /// Those of them without a verified reply.
+    /// Number of these requests without a verified reply.
     #[serde(default)]
     pub(crate) unverified: u64,
     /// Whether the objective was met; false without a value.

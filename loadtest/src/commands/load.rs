@@ -37,7 +37,7 @@ pub(crate) fn conclude(finished: FinishedRun, json: bool) -> anyhow::Result<Exit
         bundle.folder = PathBuf::new();
     }
     let text = if json { bundle.json()? + "\n" } else { report::text(&bundle) };
-    // The result of the run does not depend on who reads the report.
+    // A closed or full stdout does not change the result of the run.
     if let Err(error) = terminal::print(&text) {
         let reason = terminal::os_reason(&error);
         terminal::notice(format_args!("error: cannot write the report to stdout: {reason}"));

@@ -1,7 +1,8 @@
 //! `workbench secrets`: writes the secrets that the roles of a system share to a folder.
 //!
-//! `jwt_secret` signs the tokens of every gateway; `trace_secret` proves to the balancer that the load generator may continue
-//! its traces; `pgpass` is PostgreSQL's password file for any server. Only the owner can read the files. Existing files are kept, so that a restarted system keeps its secrets.
+//! `jwt_secret` signs the tokens of every gateway. With `trace_secret`, the balancer continues the traces of the load generator.
+//! `pgpass` is PostgreSQL's password file for any server. Only the owner can read the files. Existing files are kept, so that a
+//! restarted system keeps its secrets.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;

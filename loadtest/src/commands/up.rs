@@ -48,7 +48,7 @@ pub(crate) async fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
         let (seconds, addresses) = (start.elapsed().as_secs_f64(), stack.addresses());
         format!("ready after {seconds:.1} s\n\n{addresses}\n\nPress Ctrl-C to stop the system.\n")
     };
-    // The system runs even if nobody reads its addresses.
+    // A closed or full stdout does not stop the system.
     if let Err(error) = terminal::print(&text) {
         let reason = terminal::os_reason(&error);
         terminal::notice(format_args!("error: cannot write the addresses to stdout: {reason}"));

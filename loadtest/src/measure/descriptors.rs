@@ -4,7 +4,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Raises the soft limit to the hard one, and returns the limit; `None` if the system does not report it.
 ///
-/// The soft limit is often 1024 for the sake of programs that use `select`. None of ours does.
+/// The soft limit is often 1024, because `select` supports no higher descriptor. The workbench does not use `select`.
 pub(crate) fn raise_limit() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {

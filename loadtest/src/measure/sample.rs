@@ -1,4 +1,4 @@
-//! A sample for tests.
+//! One sample, for tests.
 
 use super::*;
 

@@ -227,7 +227,7 @@ mod tests {
         assert!((delay.max - 40_000.0).abs() < 50.0, "{counts:?}");
     }
 
-    /// A target that nothing listens at.
+    /// The URL of a port without a listener.
     fn target_without_listener() -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())

@@ -1,4 +1,4 @@
-//! Tells the spans of a run from those of all other load at the same collector.
+//! Separates the spans of a run from those of all other load at the same collector.
 
 use anyhow::Context as _;
 
@@ -39,7 +39,7 @@ pub(super) async fn fetch(
 }
 
 async fn entered(collector: &CollectorClient, groups: TraceGroups) -> anyhow::Result<Entered> {
-    // In this order: a span that arrives in between counts as the run's own, and not as another's.
+    // In this order: a span that arrives between the reads counts as one of the run, never as one of others.
     let all = hops::entered(&collector.hops().await?);
     let mut own = 0;
     for group in groups.all() {

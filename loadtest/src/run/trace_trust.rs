@@ -1,6 +1,6 @@
 //! Proves to the balancer that it may continue the traces of this process, and checks that it does.
 //!
-//! A balancer starts a trace of its own for a caller that it does not trust. The report could then explain no request.
+//! A balancer starts a new trace for a caller that it does not trust. The report would then have no spans of the system.
 
 use std::fs;
 use std::path::PathBuf;

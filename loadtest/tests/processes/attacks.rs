@@ -1,4 +1,4 @@
-//! Requests that are meant to do harm: large headers, floods, secrets in the wrong field.
+//! Hostile requests and mistakes: large headers, floods, a password in the field of the user name.
 
 use futures::StreamExt as _;
 use reqwest::{Method, StatusCode};

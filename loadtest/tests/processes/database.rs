@@ -1,4 +1,4 @@
-//! The system while its database misbehaves.
+//! The system while its database ends sessions or holds a lock.
 
 use std::time::{Duration, Instant};
 

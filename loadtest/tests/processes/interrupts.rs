@@ -77,7 +77,7 @@ fn a_signal_before_the_load_begins_leaves_nothing() {
     let stack = Stack::start_small();
     stack.signal("load_balancer", Signal::SIGSTOP);
     let load = Load::of(&stack, &["--tutors", "2", "--students", "2"]).start();
-    // The handler is installed long before, but not at once.
+    // The signal handlers are installed before the telemetry starts.
     eventually("the load waits for the balancer", || load.has_threads());
     load.signal(Signal::SIGTERM);
     let loaded = load.finish();

@@ -1,4 +1,4 @@
-//! Two loads at once against one system: each reports its own spans, and that the other was there.
+//! Two loads at once against one system: each reports only its own spans, and the other as other load.
 
 use serde_json::Value;
 

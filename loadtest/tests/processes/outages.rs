@@ -1,4 +1,4 @@
-//! Loads whose target stops answering: what could not be observed is unknown, and what waited is not called fast.
+//! Loads whose target stops responding: unobserved bookings and traces are unknown, and waiting requests count as slow.
 
 use std::time::{Duration, Instant};
 

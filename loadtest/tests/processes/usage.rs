@@ -46,7 +46,7 @@ fn rejects_invalid_settings() {
 }
 
 #[test]
-fn rejects_settings_without_sense() {
+fn rejects_values_out_of_range_unusable_paths_and_renamed_variables() {
     for (role, variable, value, message) in [
         ("collector", "COLLECTOR_JAEGER_UI", "/nonexistent", "/nonexistent/index.html is not readable"),
         (

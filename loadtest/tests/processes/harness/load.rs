@@ -93,7 +93,7 @@ impl RunningLoad {
         send_signal(pid_of(&self.child), signal);
     }
 
-    /// Whether its telemetry has started, which it does after it has begun to listen for signals.
+    /// Whether the telemetry thread runs. It starts after the signal handlers are installed.
     pub(crate) fn has_threads(&self) -> bool {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let mut names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
