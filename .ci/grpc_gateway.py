@@ -3,8 +3,8 @@
 
 usage: grpc_gateway.py LISTEN_PORT GRPC_ADDRESS QUERY_URL DESCRIPTORS
 
-Checks written for the HTTP API can so be run against `jaeger.api_v3.QueryService`. DESCRIPTORS is the file descriptor set of
-the services. Needs grpcio, protobuf and opentelemetry-proto.
+Runs checks written for the HTTP API against `jaeger.api_v3.QueryService`. DESCRIPTORS is the file descriptor set of the
+services. Needs grpcio, protobuf and opentelemetry-proto.
 """
 import base64
 import http.server
