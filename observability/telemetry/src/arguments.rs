@@ -194,6 +194,7 @@ mod tests {
             "{error}"
         );
     }
+
     #[test]
     fn an_empty_variable_counts_as_unset_unless_it_has_a_meaning() {
         // Cargo sets this variable, which is empty, for the tests that it runs.

@@ -64,9 +64,9 @@
 //! - Exporting spans never blocks a request. The queue is bounded to a number of spans and to 128 MiB; a span that does
 //!   not fit is counted in [`metrics`] and reported to the collector (see [`contract`]). A failed export is retried for
 //!   10 s, unless the backend refused it for good.
-//! - No caller makes a span large: a value that comes from a request is cut at 256 bytes, any other at 4 KiB.
-//! - Log lines go to stdout, or to a file of bounded size (`LOG_FILE`). None is dropped while that accepts them: when stdout is
-//!   not read and 1 MiB is buffered, logging blocks.
+//! - Attribute values are bounded: a value that comes from a request is cut at 256 bytes, any other at 4 KiB.
+//! - Log lines go to stdout, or to a file of bounded size (`LOG_FILE`). No line is dropped while the output accepts lines:
+//!   when stdout is not read and 1 MiB is buffered, logging blocks.
 
 pub mod arguments;
 pub mod contract;

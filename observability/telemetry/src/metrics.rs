@@ -42,7 +42,7 @@ struct HttpLabels {
     http_response_status_code: u16,
 }
 
-/// Why a listener did not serve a connection at once.
+/// The reason for not serving a connection at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectionProblem {
     /// The maximum number of open connections was reached, so that the connection had to wait.

@@ -1,7 +1,7 @@
 //! A server for HTTP/1.1 and HTTP/2, and the SERVER span, log line and duration metric of each request.
 //!
-//! Apply [`traced`] to routes that serve requests of users, [`traced_if`] to those that strangers reach, [`logged`] to routes
-//! that are polled, and [`measured`] to those that are polled often.
+//! Apply [`traced`] to routes that serve requests of users, [`traced_if`] to those that untrusted callers reach, [`logged`] to
+//! routes that are polled, and [`measured`] to those that are polled often.
 
 mod accept;
 mod client_errors;

@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// A path in the target folder that no other test uses.
+    /// Returns a path in the temporary folder that no other test uses.
     fn path(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("telemetry-{name}-{}.log", std::process::id()));
         let _ = std::fs::remove_file(&path);

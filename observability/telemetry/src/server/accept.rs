@@ -45,7 +45,7 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// The address of the caller.
     pub peer: SocketAddr,
-    /// Keep it until the connection is closed.
+    /// The permit of the connection, to be kept until it is closed.
     pub permit: OwnedSemaphorePermit,
     /// Notifies one idle connection at a time that it has to close, because another waits.
     pub(super) idle: Arc<Notify>,
