@@ -1,5 +1,5 @@
 //! The memory budget for messages in flight. A message reserves its bytes as they arrive, and releases them when it has been
-//! handled; when the budget is exhausted, the sender is asked to retry.
+//! handled; when the budget is exhausted, the message is refused, and the sender may retry after [`RETRY_AFTER`].
 //!
 //! The budget bounds the memory for slow senders of large messages. Such senders delay each other and do not displace the
 //! store.

@@ -1,5 +1,5 @@
-//! Metrics, logs and profiles: accepted, because every SDK sends them by default and would report errors for ever, and not
-//! kept. Each sender is told once.
+//! Metrics, logs and profiles: accepted, because SDKs send them by default and would report an error for every message, and
+//! not kept. The first reply to each sender reports it.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
@@ -14,10 +14,10 @@ use super::items::Items;
 use super::reply::PartialSuccess;
 use super::signal::Signal;
 
-/// Maximum number of senders that are remembered. When it is reached, all are forgotten, and told again.
+/// Maximum number of senders in the set. When it is reached, the set is cleared, and each sender gets the report again.
 const MAX_SENDERS: usize = 10_000;
 
-/// Counts of what was accepted and not kept, and the senders that have been told.
+/// Counts of the messages and items that were accepted and not kept, and the senders that got the report.
 #[derive(Debug, Default)]
 pub(crate) struct Discards {
     signals: [Discarded; Signal::ALL.len()],
@@ -34,7 +34,7 @@ struct Discarded {
 }
 
 impl Discards {
-    /// Counts a message that is not kept. Returns the answer to the first message of a sender.
+    /// Counts a message that is not kept. Returns the report for the first message of a sender; `None` for further ones.
     pub(super) fn record(
         &self,
         signal: Signal,
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_sender_is_told_once_until_too_many_are_remembered() {
+    fn each_sender_gets_one_report_until_the_set_is_full() {
         let discards = Discards::default();
         let tell = |number: usize| {
             let items = Items { count: 2, resource: number.to_le_bytes().to_vec() };

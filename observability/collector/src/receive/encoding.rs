@@ -211,7 +211,7 @@ struct Lz4Frames<'b> {
     ended: bool,
 }
 
-/// Input that notes when more was read than there is.
+/// Input that records whether a read exceeded it.
 struct Remaining<'b> {
     input: &'b [u8],
     exceeded: bool,

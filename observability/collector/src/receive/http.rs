@@ -119,7 +119,7 @@ fn cors(origins: &[CorsOrigin]) -> CorsLayer {
 }
 
 impl IntoResponse for Refusal {
-    /// Returns a response for [`explain_refusals`], which knows the format.
+    /// Returns a response without a body; [`explain_refusals`] adds it in the format of the request.
     fn into_response(self) -> Response {
         let mut response = self.http_status().into_response();
         response.extensions_mut().insert(self);

@@ -91,7 +91,7 @@ fn count(message: &[u8], path: Path) -> Result<u64, Malformed> {
 
 /// Counts the items of a message in JSON.
 pub(super) fn in_json(signal: Signal, message: &[u8]) -> serde_json::Result<Items> {
-    // The text of items is not kept, so invalid UTF-8 does no harm.
+    // The text of items is not kept, so invalid UTF-8 needs no repair.
     let message = String::from_utf8_lossy(message);
     let mut resource = None;
     let mut deserializer = serde_json::Deserializer::from_str(&message);

@@ -1,4 +1,4 @@
-//! Handles a message, whichever way it arrived: decompresses it, converts it to protobuf and passes it to ingest.
+//! Handles a message of any transport: decompresses it, converts it to protobuf and passes it to ingest.
 
 use std::net::IpAddr;
 use std::sync::Arc;

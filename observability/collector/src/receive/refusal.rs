@@ -15,7 +15,8 @@ use crate::otlp::MAX_MESSAGE;
 /// Maximum time to receive and handle a message, which takes memory meanwhile.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A message was not accepted. Nothing of it is stored.
+/// A message was not accepted. Nothing of it is stored, except after a timeout while a large message is handled: handling
+/// continues, and spans that are sent again are duplicates (see [`crate::store`]).
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("not an OTLP {signal} export: {error}")]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::signal::Signal;
 
-/// The part of a reply that says what was not kept.
+/// The part of a reply that reports the items that were not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartialSuccess {
     /// Number of items that were not kept.

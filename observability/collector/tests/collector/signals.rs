@@ -1,4 +1,4 @@
-//! Metrics, logs and profiles are accepted and counted; each sender is told once that they are not kept.
+//! Metrics, logs and profiles are accepted and counted; the first reply to each sender reports that they are not kept.
 
 use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _};
 use opentelemetry::metrics::MeterProvider as _;
