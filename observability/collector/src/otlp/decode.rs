@@ -158,7 +158,7 @@ pub(crate) fn status_code(number: i32) -> StatusCode {
     }
 }
 
-/// Ingest repairs texts that are not UTF-8, so that nothing is replaced here.
+/// Converts a text. Ingest has repaired texts that are not UTF-8, so nothing is replaced here.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

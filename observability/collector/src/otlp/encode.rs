@@ -27,7 +27,7 @@ pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
     trace.spans.chunk_by(|a, b| is_same(&a.resource, &b.resource)).map(of_resource).collect()
 }
 
-/// Returns whether two spans have the same resource or scope. The store has a resource for each scope.
+/// Returns whether two spans have the same resource or scope. Compares pointers first, since stored spans share them.
 fn is_same<T: PartialEq>(a: &Arc<T>, b: &Arc<T>) -> bool {
     Arc::ptr_eq(a, b) || a == b
 }

@@ -1,5 +1,5 @@
 //! Repairs JSON whose strings are not Unicode, before it is parsed: invalid UTF-8 and escapes of half a surrogate pair become
-//! U+FFFD. JSON parsers refuse the whole document for one such string, which many programs cut out of a longer one.
+//! U+FFFD. JSON parsers refuse the whole document for one such string. Programs produce it when they cut a longer string.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};

@@ -1,4 +1,4 @@
-//! What the product writes in any of its formats, it reads back equal.
+//! A trace that is written in any format is equal when it is read back.
 
 use proptest::prelude::*;
 
