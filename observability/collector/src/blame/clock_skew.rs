@@ -40,7 +40,7 @@ pub fn clock_skews<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Vec<Clock
     for (client, server) in traces.into_iter().flat_map(calls) {
         let lower = i128::from(server.end_ns) - i128::from(client.end_ns);
         let upper = i128::from(server.start_ns) - i128::from(client.start_ns);
-        // A server span that is longer than its client span says nothing: one of them was not closed in time.
+        // A server span that is longer than its client span gives no bounds: one of them was not closed in time.
         if lower <= upper {
             ranges.entry((process(client), process(server))).or_default().push((lower, upper));
         }

@@ -1,4 +1,4 @@
-//! The lines of the log that say with which limits the collector starts, and what it did when it stops.
+//! Log lines of the start, with the limits, and of the stop, with the totals.
 
 use std::io;
 

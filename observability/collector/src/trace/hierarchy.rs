@@ -1,4 +1,4 @@
-//! Which span is whose parent, also where a client and a server span share one id.
+//! The parents of spans, also where a client and a server span share one id.
 //!
 //! Zipkin's clients, Envoy for instance, give both sides of a call the same id. The server span is then a child of the
 //! client span, and spans that name the shared id as their parent are children of the server span. Jaeger calls the

@@ -13,8 +13,8 @@ pub struct TraceId(pub u128);
 #[serde(into = "String", try_from = "String")]
 pub struct SpanId(pub u64);
 
-/// The first 64 bits of a trace id. A sender that gives related traces the same ones, such as a load generator the
-/// requests of a run, can ask for the figures of those traces alone.
+/// The first 64 bits of a trace id. Related traces may share them, such as those of one load-test run; their spans can then
+/// be counted apart from all others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct TraceGroup(pub u64);
@@ -114,7 +114,7 @@ impl FromStr for SpanId {
     }
 }
 
-/// Zero is no group: it is that of all 64-bit trace ids.
+/// Rejects zero, the first half of every 64-bit trace id.
 impl FromStr for TraceGroup {
     type Err = ParseIdError;
 

@@ -1,6 +1,6 @@
 //! Jaeger's query services over gRPC, and those of a storage that a Jaeger reads from.
 //!
-//! Answers, limits and error texts are those of the HTTP API: INVALID_ARGUMENT for a malformed request, NOT_FOUND for an
+//! Answers, permits and error texts are those of the HTTP API: INVALID_ARGUMENT for a malformed request, NOT_FOUND for an
 //! unknown trace, UNAVAILABLE if the server is busy, and INTERNAL without details for a failure. A search without a result
 //! is an empty stream. Each trace is a chunk of its own, a long one several consecutive chunks.
 
@@ -56,8 +56,8 @@ const SERVING: [&str; 6] = [
     "opentelemetry.proto.collector.trace.v1.TraceService",
 ];
 
-/// Returns the services of queries and of a storage, which writes through the services `otlp`, with health and reflection. Health is not
-/// serving after `shutdown`.
+/// Returns the query services and those of a storage, with health and reflection. A Jaeger writes to the storage by the
+/// services `otlp`. Health is not serving after `shutdown`.
 pub(crate) async fn router(
     ingest: &Arc<Ingest>,
     adjuster: Adjuster,

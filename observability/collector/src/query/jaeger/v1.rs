@@ -167,7 +167,7 @@ async fn transform(RawQuery(query): RawQuery, request: Request) -> Reply {
     let file = Bytes::from_request(request, &()).await;
     let file =
         file.map_err(|rejection| ApiError { status: rejection.status(), message: rejection.body_text() })?;
-    // One string that is not UTF-8 does not spoil the file.
+    // Invalid UTF-8 is replaced, so that the rest of the file can be read.
     let file = String::from_utf8(file.into())
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     let work = move |body: &mut ResponseWriter| {

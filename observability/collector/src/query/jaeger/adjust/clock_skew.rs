@@ -87,7 +87,7 @@ fn hosts(trace: &Trace) -> Vec<Host> {
     trace.spans.iter().map(host).collect()
 }
 
-/// Returns what identifies the host of a resource, if it is not empty.
+/// Returns the identifier of a resource's host; `None` if it is missing or empty.
 fn host_name(resource: &Resource) -> Option<Cow<'_, str>> {
     let find = |key: &str| resource.attributes.iter().find(|attribute| attribute.key == key);
     let found = HOST_KEYS.into_iter().find_map(find)?;

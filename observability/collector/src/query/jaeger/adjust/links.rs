@@ -1,4 +1,4 @@
-//! Links without a trace id, which lead nowhere.
+//! Links without a trace id, which refer to no span.
 
 use super::warnings;
 use crate::trace::Trace;

@@ -1,4 +1,4 @@
-//! Texts and numbers as JavaScript programs and hand-written files contain them.
+//! Texts and numbers in the forms that JavaScript programs and hand-written files use.
 
 use std::fmt;
 
