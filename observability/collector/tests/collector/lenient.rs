@@ -1,4 +1,4 @@
-//! Messages as other people's exporters write them: every span is kept, and what cannot be kept as it is gets repaired.
+//! Messages of other exporters: every span is kept, and values that cannot be kept are repaired.
 
 use http::StatusCode;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Spans as careless senders produce them, and files with them, read back through Jaeger's API.
+//! Spans with missing, reversed or duplicate fields, and files with them, read back through Jaeger's API.
 
 use std::path::Path;
 use std::time::Duration;
