@@ -197,7 +197,7 @@ fn a_registered_group_has_rows_of_its_own() {
 }
 
 #[test]
-fn the_oldest_group_makes_way_for_a_new_one() {
+fn a_new_group_replaces_the_oldest() {
     let mut latencies = Latencies::new(1 << 30);
     latencies.register_group(TraceGroup(1));
     let of_first = || Measurement { group: TraceGroup(1), ..measurement("GET", 1000) };

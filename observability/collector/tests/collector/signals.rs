@@ -80,7 +80,7 @@ async fn the_metrics_and_logs_of_the_opentelemetry_sdk_are_accepted() {
 }
 
 #[tokio::test]
-async fn only_the_first_reply_to_a_sender_says_what_is_not_kept() {
+async fn only_the_first_reply_to_a_sender_reports_what_is_not_kept() {
     let collector = Collector::start().await;
     let send = async |path: &str, body: Value| {
         let reply = collector.otlp_at("POST", path, &[JSON], body.to_string()).await;

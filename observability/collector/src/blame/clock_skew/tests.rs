@@ -53,7 +53,7 @@ fn follows_the_majority_of_the_calls() {
 }
 
 #[test]
-fn calls_without_one_server_span_of_another_process_say_nothing() {
+fn calls_without_one_server_span_of_another_process_are_ignored() {
     let mut two_servers = call(MS, MS, 9000);
     two_servers.spans.push(span((3, 1), "cart", "cart_2", Kind::Server, (MS, 2 * MS)));
     let mut same_process = call(MS, MS, 9000);

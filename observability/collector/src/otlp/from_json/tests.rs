@@ -146,7 +146,7 @@ fn bytes_are_base64_of_either_alphabet_with_or_without_padding() {
 }
 
 #[test]
-fn of_fields_that_are_there_twice_the_last_one_counts() {
+fn the_last_of_repeated_fields_counts() {
     let span = read(
         r#","name":"a","attributes":[{"key":"a"},{"key":"b"}],"status":{"code":2,"message":"m"},"kind":2,"name":"b",
             "attributes":[{"key":"c","key":"d"}],"status":{"code":1},"kind":null"#,

@@ -246,7 +246,7 @@ fn corrects_clocks_up_to_the_limit_with_all_descendants_on_the_host() {
 }
 
 #[test]
-fn hosts_are_told_apart_by_id_then_address_then_name() {
+fn hosts_are_distinguished_by_id_then_address_then_name() {
     let host = |attributes: &[(&str, Value)]| {
         let list = attributes.iter().map(|(key, value)| attribute(key, value.clone()));
         let attributes = std::iter::once(text("service.name", "shop")).chain(list).collect();
