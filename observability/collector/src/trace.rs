@@ -35,13 +35,23 @@ impl Trace {
         positions
     }
 
+    /// Returns the earliest start and the latest end of the spans that have a start. `(0, 0)` if none has.
+    pub fn extent_ns(&self) -> (u64, u64) {
+        let started = || self.spans.iter().filter(|span| span.start_ns > 0);
+        let start_ns = started().map(|span| span.start_ns).min().unwrap_or_default();
+        // If a clock stepped back, a span can start after all ends.
+        let end_ns = started().map(|span| span.end_ns.max(span.start_ns)).max().unwrap_or_default();
+        (start_ns, end_ns)
+    }
+
     /// Returns the position of the root: the earliest span without a parent or, if there is none, the earliest whose
-    /// parent is missing. `None` without spans, and if the parents form a cycle.
+    /// parent is missing. A span without a start counts as the latest. `None` without spans, and if the parents form a cycle.
     pub fn root(&self) -> Option<usize> {
         let hierarchy = Hierarchy::of(self);
         let earliest = |wanted: Parent| {
             let candidates = (0..self.spans.len()).filter(|&index| hierarchy.parent(index) == wanted);
-            candidates.min_by_key(|&index| self.spans[index].start_ns)
+            // 0 becomes the maximum.
+            candidates.min_by_key(|&index| self.spans[index].start_ns.wrapping_sub(1))
         };
         earliest(Parent::None).or_else(|| earliest(Parent::Missing))
     }
@@ -59,6 +69,14 @@ mod tests {
     #[test]
     fn the_root_is_the_earliest_span_without_a_parent() {
         assert_eq!(root(&[(2, 1, 0, 9), (1, 0, 5, 6), (3, 0, 4, 6)]), Some(2));
+    }
+
+    #[test]
+    fn spans_without_a_start_neither_stretch_the_trace_nor_become_its_root() {
+        let trace = Trace { spans: [(1, 0, 0, 3), (2, 0, 70, 90), (3, 2, 75, 95)].map(span).into() };
+        assert_eq!((trace.root(), trace.extent_ns()), (Some(1), (70, 95)));
+        let unset = Trace { spans: vec![span((1, 0, 0, 3))] };
+        assert_eq!((unset.root(), unset.extent_ns()), (Some(0), (0, 0)));
     }
 
     #[test]
