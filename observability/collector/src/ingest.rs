@@ -24,7 +24,7 @@ use crate::trace::{Kind, TraceGroup};
 
 pub(crate) use exporter_losses::ExporterLosses;
 use message::ReadOutcome;
-pub use snapshot::OpenError;
+pub use snapshot::{BYTE_ORDER_MARK, OpenError};
 
 /// Share of the memory limit for histograms and exemplars, as a divisor; the store may use what they do not need.
 const LATENCIES_DIVISOR: usize = 4;

@@ -2,12 +2,12 @@
 //!
 //! A trace is complete if it has one root, every parent is present, every span that answered a call (`peer.span_id` on the
 //! client span) is present, every message sent without error has a consumer (a child, or a span of the same trace that links
-//! to the send), and no exporter reported dropped spans of it.
+//! to the send), and no exporter reported dropped spans of it. An evicted trace was judged when it left the store.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use crate::store::Lookup;
-use crate::trace::{Kind, Span, SpanId, Trace, TraceId};
+use crate::store::{Eviction, Gap, Lookup, TraceFacts};
+use crate::trace::{Span, Trace, TraceId};
 
 /// Maximum number of examples.
 const MAX_EXAMPLES: usize = 20;
@@ -18,7 +18,11 @@ const MAX_EXAMPLES: usize = 20;
 pub enum LedgerRow {
     /// No span is missing.
     Complete,
-    /// The store evicted it.
+    /// The store evicted it when no span was missing.
+    CompleteThenEvicted,
+    /// The store evicted it when a span was missing, or an exporter reported that it dropped spans of it.
+    IncompleteThenEvicted,
+    /// The store evicted it. Only in files of older versions, which lack the completeness.
     Evicted,
     /// An exporter reported that it dropped spans of it.
     DroppedByExporter,
@@ -28,7 +32,14 @@ pub enum LedgerRow {
     Missing,
 }
 
-/// Number of traces in each row. The rows sum to `expected`.
+impl LedgerRow {
+    /// Returns whether spans of the trace were lost before they could be stored.
+    fn is_loss(self) -> bool {
+        !matches!(self, Self::Complete | Self::CompleteThenEvicted)
+    }
+}
+
+/// Number of traces in each row. `complete`, `dropped_by_exporter`, `evicted`, `orphaned` and `missing` sum to `expected`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Ledger {
     /// Traces in the request.
@@ -37,8 +48,14 @@ pub struct Ledger {
     pub complete: u64,
     /// Traces of which an exporter dropped spans.
     pub dropped_by_exporter: u64,
-    /// Traces that the store evicted.
+    /// Traces that the store evicted. The next two rows divide them.
     pub evicted: u64,
+    /// Traces that the store evicted when they were complete.
+    #[serde(default)]
+    pub complete_then_evicted: u64,
+    /// Traces that the store evicted when spans of them were missing.
+    #[serde(default)]
+    pub incomplete_then_evicted: u64,
     /// Evicted traces by reason; reasons without traces are absent.
     #[serde(default)]
     pub evicted_by_reason: BTreeMap<String, u64>,
@@ -46,7 +63,7 @@ pub struct Ledger {
     pub orphaned: u64,
     /// Traces without spans, or without a span that must exist.
     pub missing: u64,
-    /// Up to 20 traces that are not complete.
+    /// Up to 20 traces that are not complete; those that were evicted when complete come last.
     #[serde(default)]
     pub examples: Vec<Example>,
 }
@@ -69,25 +86,50 @@ impl Ledger {
         self.expected += times;
         *match row {
             LedgerRow::Complete => &mut self.complete,
+            LedgerRow::CompleteThenEvicted => &mut self.complete_then_evicted,
+            LedgerRow::IncompleteThenEvicted => &mut self.incomplete_then_evicted,
             LedgerRow::Evicted => &mut self.evicted,
             LedgerRow::DroppedByExporter => &mut self.dropped_by_exporter,
             LedgerRow::Orphaned => &mut self.orphaned,
             LedgerRow::Missing => &mut self.missing,
         } += times;
-        if let Lookup::Evicted(reason) = lookup {
+        if let Lookup::Evicted(Eviction { reason, .. }) = lookup {
             *self.evicted_by_reason.entry(reason.as_str().to_owned()).or_default() += times;
+            self.evicted += if row == LedgerRow::Evicted { 0 } else { times };
         }
-        if row != LedgerRow::Complete && self.examples.len() < MAX_EXAMPLES {
-            self.examples.push(Example { trace_id, row, why });
+        if row != LedgerRow::Complete {
+            self.add_example(Example { trace_id, row, why });
         }
+    }
+
+    /// Adds the counts and examples of other traces.
+    pub fn merge(&mut self, other: Self) {
+        self.expected += other.expected;
+        self.complete += other.complete;
+        self.dropped_by_exporter += other.dropped_by_exporter;
+        self.evicted += other.evicted;
+        self.complete_then_evicted += other.complete_then_evicted;
+        self.incomplete_then_evicted += other.incomplete_then_evicted;
+        for (reason, count) in other.evicted_by_reason {
+            *self.evicted_by_reason.entry(reason).or_default() += count;
+        }
+        self.orphaned += other.orphaned;
+        self.missing += other.missing;
+        other.examples.into_iter().for_each(|example| self.add_example(example));
+    }
+
+    /// Adds an example after those that are at least as important, if there is space.
+    fn add_example(&mut self, example: Example) {
+        let losses = self.examples.partition_point(|other| other.row.is_loss());
+        let at = if example.row.is_loss() { losses } else { self.examples.len() };
+        self.examples.insert(at, example);
+        self.examples.truncate(MAX_EXAMPLES);
     }
 }
 
 fn classify(lookup: &Lookup, dropped: bool) -> (LedgerRow, String) {
     let (row, why) = match lookup {
-        Lookup::Evicted(reason) => {
-            return (LedgerRow::Evicted, format!("removed to free space: {}", reason.as_str()));
-        }
+        Lookup::Evicted(eviction) => return evicted(*eviction, dropped),
         Lookup::Unknown => (LedgerRow::Missing, "no span was received".to_owned()),
         Lookup::Stored(trace) => match gap(trace) {
             // A dropped leaf leaves no gap; only the exporter's report shows it.
@@ -103,44 +145,32 @@ fn classify(lookup: &Lookup, dropped: bool) -> (LedgerRow, String) {
     }
 }
 
-/// Returns the first gap of a trace; orphaned spans come first.
+fn evicted(Eviction { reason, was_complete }: Eviction, dropped: bool) -> (LedgerRow, String) {
+    let (row, state) = match was_complete {
+        _ if dropped => (LedgerRow::IncompleteThenEvicted, "; an exporter dropped spans"),
+        Some(true) => (LedgerRow::CompleteThenEvicted, "; it was complete"),
+        Some(false) => (LedgerRow::IncompleteThenEvicted, "; spans were missing"),
+        None => (LedgerRow::Evicted, ""),
+    };
+    (row, format!("removed to free space: {}{state}", reason.as_str()))
+}
+
+/// Returns the first gap of a trace.
 fn gap(trace: &Trace) -> Option<(LedgerRow, String)> {
-    let present: HashSet<SpanId> = trace.spans.iter().map(|span| span.span_id).collect();
-    let orphan = |span: &&Span| span.parent.is_some_and(|parent| !present.contains(&parent));
-    if let Some(span) = trace.spans.iter().find(orphan) {
-        let parent = span.parent.map(|id| id.to_string()).unwrap_or_default();
-        return Some((LedgerRow::Orphaned, format!("parent {parent} of {} is missing", describe(span))));
-    }
-    let roots: HashSet<SpanId> =
-        trace.spans.iter().filter(|span| span.parent.is_none()).map(|span| span.span_id).collect();
-    if roots.len() != 1 {
-        return Some((LedgerRow::Missing, format!("{} roots instead of one", roots.len())));
-    }
-    let received: HashSet<SpanId> = trace.spans.iter().flat_map(receives).collect();
-    trace.spans.iter().find_map(|span| {
-        let why = if let Some(peer) = answered_by(span)
-            && !present.contains(&peer)
-        {
-            format!("span {peer}, which answered {}, is missing", describe(span))
-        } else if span.kind == Kind::Producer && !span.is_error() && !received.contains(&span.span_id) {
-            format!("no span received the message of {}", describe(span))
-        } else {
-            return None;
-        };
-        Some((LedgerRow::Missing, why))
+    let describe = |index: usize| describe(&trace.spans[index]);
+    Some(match TraceFacts::of(trace).first_gap()? {
+        Gap::Parent { span } => {
+            let parent = trace.spans[span].parent.map(|id| id.to_string()).unwrap_or_default();
+            (LedgerRow::Orphaned, format!("parent {parent} of {} is missing", describe(span)))
+        }
+        Gap::Roots(roots) => (LedgerRow::Missing, format!("{roots} roots instead of one")),
+        Gap::Answer { span, peer } => {
+            (LedgerRow::Missing, format!("span {peer}, which answered {}, is missing", describe(span)))
+        }
+        Gap::Receiver { span } => {
+            (LedgerRow::Missing, format!("no span received the message of {}", describe(span)))
+        }
     })
-}
-
-/// Returns the producer spans whose message this span received: its parent if it is a consumer, and the spans it links to.
-fn receives(span: &Span) -> impl Iterator<Item = SpanId> {
-    let parent = if span.kind == Kind::Consumer { span.parent } else { None };
-    let linked = span.links.iter().filter(|link| link.trace_id == Some(span.trace_id));
-    parent.into_iter().chain(linked.filter_map(|link| link.span_id))
-}
-
-/// Returns the id of the server span, which the reply to the call carried.
-fn answered_by(span: &Span) -> Option<SpanId> {
-    span.attribute(telemetry::contract::PEER_SPAN_ID)?.as_str()?.parse().ok()
 }
 
 fn describe(span: &Span) -> String {

@@ -91,6 +91,6 @@ mod collector;
 
 pub use base_path::{BasePath, ParseBasePathError};
 pub use collector::{Error, Listeners, RenamedVariables, Settings, Snapshot, run};
-pub use ingest::OpenError;
+pub use ingest::{BYTE_ORDER_MARK, OpenError};
 pub use query::jaeger::UiTrace;
 pub use receive::CorsOrigin;

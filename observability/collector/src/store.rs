@@ -14,9 +14,13 @@ mod operations;
 mod retention;
 mod bloom_filters;
 mod entry;
+mod completeness;
+mod eviction;
 mod stats;
+mod snapshot;
 mod query;
 mod search;
+mod result_page;
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,11 +30,15 @@ use foldhash::fast::RandomState;
 
 use crate::trace::{Kind, Trace, TraceId};
 
+pub(crate) use completeness::{Gap, TraceFacts};
 pub(crate) use encoded::Encoded;
+pub(crate) use eviction::Eviction;
 pub(crate) use query::Query;
 pub(crate) use recent_ids::{RecentIds, RecentIdsSnapshot};
+pub(crate) use result_page::{ParsePositionError, Position, ResultPage, SortOrder};
 pub(crate) use retention::{EvictionReason, ExemplarChange, RetentionClass};
 pub(crate) use search_terms::SearchTerms;
+pub(crate) use snapshot::StoreSnapshot;
 pub(crate) use span_batch::SpanBatch;
 pub(crate) use stats::{RetentionSummary, Stats};
 
@@ -62,19 +70,8 @@ const MIN_REMEMBERED_IDS: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) enum Lookup {
     Stored(Trace),
-    Evicted(EvictionReason),
+    Evicted(Eviction),
     Unknown,
-}
-
-/// The state of a store apart from its traces: what it remembers of evicted ones, and its statistics.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct StoreSnapshot {
-    sampled_below: u64,
-    /// Operations of stored and evicted traces.
-    #[serde(default)]
-    operations: Vec<(String, String, Kind)>,
-    evicted: RecentIdsSnapshot,
-    stats: Stats,
 }
 
 /// The spans and traces of a batch that were not stored: positions of spans, and ids of traces.
@@ -113,7 +110,10 @@ struct Inner {
     resource_scopes: ResourceScopes,
     operations: Operations,
     retention: Retention,
+    /// Each with its [`Eviction`].
     evicted: RecentIds,
+    /// Reused for each evicted trace.
+    facts: TraceFacts,
     /// `bytes` excludes the resources, scopes and operations.
     stats: Stats,
 }
@@ -130,6 +130,7 @@ impl Store {
             operations: Operations::new(max_bytes / OPERATIONS_DIVISOR),
             retention: Retention::new(u64::MAX),
             evicted: RecentIds::new(remembered),
+            facts: TraceFacts::default(),
             stats: Stats::default(),
         };
         Self { largest_trace: max_bytes / MAX_TRACE_DIVISOR, inner: Mutex::new(inner) }
@@ -193,8 +194,11 @@ impl Store {
     pub(crate) fn get(&self, id: TraceId) -> Lookup {
         let inner = self.lock();
         let Some(entry) = inner.traces.get(&id) else {
-            let reason = inner.evicted.get(id).and_then(|note| EvictionReason::ALL.get(usize::from(note)));
-            return reason.map_or(Lookup::Unknown, |reason| Lookup::Evicted(*reason));
+            return inner
+                .evicted
+                .get(id)
+                .and_then(Eviction::from_note)
+                .map_or(Lookup::Unknown, Lookup::Evicted);
         };
         let entry = entry.clone();
         drop(inner);
@@ -210,6 +214,11 @@ impl Store {
     /// Returns the operations of a service in the stored traces and in recently evicted ones.
     pub(crate) fn operations(&self, service: &str) -> BTreeSet<(String, Kind)> {
         self.lock().operations.of(service)
+    }
+
+    /// Returns the id of the trace that arrived last.
+    pub(crate) fn latest(&self) -> Option<TraceId> {
+        self.lock().by_arrival.last_key_value().map(|(_, id)| *id)
     }
 
     /// Returns the ids of all stored traces, in the order of arrival.
@@ -232,38 +241,6 @@ impl Store {
         let classes =
             RetentionClass::ALL.map(|class| (class, traces[class as usize], inner.retention.bytes(class)));
         RetentionSummary { classes, sampled_share: inner.retention.sampled_share(), sample }
-    }
-
-    /// Returns the state apart from the traces.
-    pub(crate) fn snapshot(&self) -> StoreSnapshot {
-        let inner = self.lock();
-        let stats = Stats { bytes: 0, traces: 0, spans: 0, ..inner.stats };
-        StoreSnapshot {
-            sampled_below: inner.retention.sampled_below(),
-            operations: inner.operations.all(),
-            evicted: inner.evicted.snapshot(),
-            stats,
-        }
-    }
-
-    /// Returns an empty store with the same sample as the one in the snapshot. After its traces are inserted,
-    /// [`Self::restore`] applies the rest of the snapshot.
-    pub(crate) fn for_restore(max_bytes: usize, snapshot: &StoreSnapshot) -> Self {
-        // Each trace fitted before, but may take some bytes more when inserted again.
-        let store = Self { largest_trace: usize::MAX, ..Self::new(max_bytes) };
-        store.lock().retention = Retention::new(snapshot.sampled_below);
-        store
-    }
-
-    /// Applies a snapshot. Returns `false` if it is damaged.
-    pub(crate) fn restore(&self, StoreSnapshot { evicted, operations, stats, .. }: &StoreSnapshot) -> bool {
-        let Some(evicted) = RecentIds::restore(evicted) else { return false };
-        let mut inner = self.lock();
-        inner.evicted = evicted;
-        operations.iter().for_each(|(service, name, kind)| inner.operations.record(service, name, *kind));
-        let Stats { bytes, traces, spans, .. } = inner.stats;
-        inner.stats = Stats { bytes, traces, spans, ..*stats };
-        true
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -361,7 +338,10 @@ impl Inner {
         self.stats.spans -= u64::from(entry.spans());
         self.stats.evicted_spans += u64::from(entry.spans());
         self.stats.evicted_traces[reason as usize] += 1;
-        self.evicted.insert(id, reason as u8);
+        // The spans that exceeded the limit are missing, and so are those that would have followed.
+        let was_complete = reason != EvictionReason::TooLarge && self.facts.is_complete(id, &entry);
+        self.stats.evicted_incomplete += u64::from(!was_complete);
+        self.evicted.insert(id, Eviction { reason, was_complete: Some(was_complete) }.note());
     }
 
     fn bytes(&self) -> usize {

@@ -123,6 +123,11 @@ impl Source {
         let labels = EvictionReason::ALL.map(|reason| [("reason", reason.as_str())]);
         let evicted = labels.iter().zip(stats.evicted_traces).map(|(labels, count)| (&labels[..], count));
         out.counters("evicted_traces", "Traces evicted from the store", evicted)?;
+        out.counter(
+            "evicted_incomplete_traces",
+            "Evicted traces of which spans were missing",
+            stats.evicted_incomplete,
+        )?;
         out.counter("evicted_spans", "Spans of evicted traces", stats.evicted_spans)?;
         out.counter("late_spans", "Spans received after the eviction of their trace", stats.late_spans)?;
         out.counter("duplicate_spans", "Spans received more than once", stats.duplicate_spans)?;

@@ -17,9 +17,10 @@ use telemetry::server;
 pub struct Snapshot(Arc<Ingest>);
 
 impl Snapshot {
-    /// Reads the bodies of `GET /api/workbench/state` and `GET /api/workbench/traces`.
-    pub fn read(state: &[u8], traces: impl BufRead) -> Result<Self, OpenError> {
-        Ingest::open(state, traces).map(|ingest| Self(Arc::new(ingest)))
+    /// Reads the bodies of `GET /api/workbench/state` and `GET /api/workbench/traces`, written by a collector that keeps at
+    /// most `max_bytes`.
+    pub fn read(state: &[u8], traces: impl BufRead, max_bytes: usize) -> Result<Self, OpenError> {
+        Ingest::open(state, traces, max_bytes).map(|ingest| Self(Arc::new(ingest)))
     }
 
     /// Returns the number of traces.

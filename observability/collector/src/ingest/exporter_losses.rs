@@ -45,6 +45,13 @@ pub(crate) struct LossesSnapshot {
     spans: Vec<(String, String, u64)>,
 }
 
+impl LossesSnapshot {
+    /// Converts a snapshot of schema 1.
+    pub(super) fn upgrade(&mut self) {
+        self.traces.upgrade();
+    }
+}
+
 impl Default for ExporterLosses {
     fn default() -> Self {
         Self { traces: RecentIds::new(MIN_TRACES), spans: BTreeMap::new() }

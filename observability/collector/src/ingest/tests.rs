@@ -74,7 +74,7 @@ fn reopens_a_trace_that_repeats_its_resources() {
     };
     let line = otlp::to_json_line(&kept(&ingest)).unwrap();
     let snapshot = serde_json::to_vec(&ingest.snapshot()).unwrap();
-    let opened = Ingest::open(&snapshot, line.as_bytes()).unwrap();
+    let opened = Ingest::open(&snapshot, line.as_bytes(), usize::MAX).unwrap();
     assert_eq!(kept(&opened), kept(&ingest));
 }
 

@@ -43,7 +43,7 @@ struct SeriesSnapshot {
 pub(crate) enum InvalidSnapshot {
     #[error("histogram of {0:?} does not decode")]
     Histogram(String),
-    #[error("more than {MAX_SERIES} histograms")]
+    #[error("more than {MAX_SERIES} histograms, or more than their memory limit")]
     TooMany,
 }
 
@@ -55,8 +55,11 @@ impl LatencySnapshot {
 }
 
 impl Latencies {
-    /// Restores the series. Also returns the exemplars, as changes.
-    pub(crate) fn restore(snapshot: LatencySnapshot) -> Result<(Self, Vec<ExemplarChange>), InvalidSnapshot> {
+    /// Restores the series within `max_bytes`. Also returns the exemplars, as changes.
+    pub(crate) fn restore(
+        snapshot: LatencySnapshot,
+        max_bytes: usize,
+    ) -> Result<(Self, Vec<ExemplarChange>), InvalidSnapshot> {
         if snapshot.series.len() > MAX_SERIES {
             return Err(InvalidSnapshot::TooMany);
         }
@@ -67,6 +70,9 @@ impl Latencies {
             let series = Series::restore(&entry, &mut changes)
                 .ok_or_else(|| InvalidSnapshot::Histogram(entry.operation.clone()))?;
             latencies.bytes += series.bytes();
+            if latencies.bytes > max_bytes {
+                return Err(InvalidSnapshot::TooMany);
+            }
             latencies.series += 1;
             let service = latencies.services.entry(entry.service.into()).or_default();
             service.operations[entry.kind as usize].insert(entry.operation.into(), series);

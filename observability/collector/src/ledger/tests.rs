@@ -1,7 +1,7 @@
 use super::*;
 use crate::fixture::span;
 use crate::store::EvictionReason;
-use crate::trace::{Attribute, Link, Status, StatusCode, Value};
+use crate::trace::{Attribute, Kind, Link, SpanId, Status, StatusCode, Value};
 
 /// A client call, the server span that answered it, a message that the server sent, and its consumer.
 fn complete() -> Trace {
@@ -98,9 +98,50 @@ fn duplicate_spans_do_not_matter() {
     assert_eq!(row(trace), LedgerRow::Complete);
 }
 
+fn eviction(was_complete: Option<bool>) -> Lookup {
+    Lookup::Evicted(Eviction { reason: EvictionReason::Old, was_complete })
+}
+
+#[test]
+fn an_evicted_trace_is_in_the_row_of_its_state_at_that_time() {
+    for (was_complete, dropped, expected) in [
+        (Some(true), false, LedgerRow::CompleteThenEvicted),
+        (Some(false), false, LedgerRow::IncompleteThenEvicted),
+        (Some(true), true, LedgerRow::IncompleteThenEvicted),
+        (None, true, LedgerRow::IncompleteThenEvicted),
+        (None, false, LedgerRow::Evicted),
+    ] {
+        assert_eq!(classify(&eviction(was_complete), dropped).0, expected, "{was_complete:?} {dropped}");
+    }
+}
+
+#[test]
+fn losses_are_listed_before_traces_that_were_complete() {
+    let mut ledger = Ledger::default();
+    (1..=25).for_each(|id| ledger.enter(TraceId(id), 1, &eviction(Some(true)), false));
+    let mut other = Ledger::default();
+    (31..=33).for_each(|id| other.enter(TraceId(id), 1, &Lookup::Unknown, false));
+    ledger.merge(other);
+    let listed: Vec<u128> = ledger.examples.iter().map(|example| example.trace_id.0).collect();
+    assert_eq!(listed[..4], [31, 32, 33, 1]);
+    assert_eq!(
+        (listed.len(), ledger.expected, ledger.missing, ledger.complete_then_evicted),
+        (20, 28, 3, 25)
+    );
+}
+
+#[test]
+fn reads_the_ledger_of_an_older_file() {
+    let text = r#"{"expected":3,"complete":1,"dropped_by_exporter":0,"evicted":2,"orphaned":0,"missing":0,
+        "examples":[{"trace_id":"1","row":"evicted","why":"old"}]}"#;
+    let ledger: Ledger = serde_json::from_str(text).unwrap();
+    assert_eq!((ledger.evicted, ledger.complete_then_evicted, ledger.incomplete_then_evicted), (2, 0, 0));
+    assert_eq!(ledger.examples[0].row, LedgerRow::Evicted);
+}
+
 #[test]
 fn eviction_precedes_a_reported_drop_which_precedes_the_rest() {
-    assert_eq!(classify(&Lookup::Evicted(EvictionReason::Old), true).0, LedgerRow::Evicted);
+    assert_eq!(classify(&eviction(Some(true)), true).0, LedgerRow::IncompleteThenEvicted);
     assert_eq!(classify(&Lookup::Unknown, true).0, LedgerRow::DroppedByExporter);
     assert_eq!(classify(&Lookup::Unknown, false).0, LedgerRow::Missing);
     let mut orphaned = complete();
@@ -115,7 +156,8 @@ fn rows_sum_to_expected_and_examples_are_bounded() {
     for id in 2..40 {
         ledger.enter(TraceId(id), 1, &Lookup::Unknown, id % 2 == 0);
     }
-    ledger.enter(TraceId(40), 1, &Lookup::Evicted(EvictionReason::Old), false);
+    ledger.enter(TraceId(40), 1, &eviction(Some(true)), false);
+    ledger.enter(TraceId(41), 1, &eviction(Some(false)), false);
     let Ledger {
         expected,
         complete,
@@ -125,11 +167,14 @@ fn rows_sum_to_expected_and_examples_are_bounded() {
         missing,
         examples,
         evicted_by_reason,
+        complete_then_evicted,
+        incomplete_then_evicted,
     } = &ledger;
     assert_eq!(evicted_by_reason.values().sum::<u64>(), *evicted);
-    assert_eq!(*expected, 40);
-    assert_eq!(complete + dropped_by_exporter + evicted + orphaned + missing, 40);
-    assert_eq!((*complete, *evicted, *dropped_by_exporter, *missing), (1, 1, 19, 19));
+    assert_eq!(*expected, 41);
+    assert_eq!(complete + dropped_by_exporter + evicted + orphaned + missing, 41);
+    assert_eq!((*complete, *evicted, *dropped_by_exporter, *missing), (1, 2, 19, 19));
+    assert_eq!((*complete_then_evicted, *incomplete_then_evicted), (1, 1));
     assert_eq!(examples.len(), MAX_EXAMPLES);
     let json = serde_json::to_value(&examples[0]).unwrap();
     assert_eq!(json["trace_id"], "00000000000000000000000000000002");

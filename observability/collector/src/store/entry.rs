@@ -62,7 +62,7 @@ pub(super) struct Record<'e> {
     pub(super) parent: u64,
     pub(super) start_ns: u64,
     pub(super) end_ns: u64,
-    body: &'e [u8],
+    pub(super) body: &'e [u8],
 }
 
 impl Entry {
@@ -129,6 +129,13 @@ impl Entry {
         };
         let mut alike = self.records().filter(has_its_head).take(MAX_COMPARED_SPANS);
         self.spans <= MAX_DEDUPLICATED_SPANS && alike.any(|record| record.body == body)
+    }
+
+    /// Returns the time from the first start to the last end in nanoseconds. Spans without a start do not count.
+    pub(super) fn duration_ns(&self) -> u64 {
+        let started = || self.records().filter(|record| record.start_ns > 0);
+        let first = started().map(|record| record.start_ns).min().unwrap_or_default();
+        started().map(|record| record.end_ns).max().unwrap_or_default().saturating_sub(first)
     }
 
     pub(super) fn spans(&self) -> u32 {

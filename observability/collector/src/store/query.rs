@@ -32,6 +32,11 @@ impl Query {
             .collect()
     }
 
+    /// Returns whether the service and the times of a span decide whether it matches.
+    pub(super) fn is_decided_by_records(&self) -> bool {
+        self.operation.is_none() && self.tags.is_empty()
+    }
+
     /// Returns whether a span with these times can match.
     pub(super) fn is_within(&self, start_ns: u64, end_ns: u64) -> bool {
         self.start_ns.contains(&start_ns) && self.duration_ns.contains(&end_ns.saturating_sub(start_ns))

@@ -10,14 +10,20 @@ use serde::{Deserialize, Serialize};
 use crate::trace::TraceId;
 
 /// Number of bits of an id's value. A slot holds the value plus 1, because 0 is an empty slot.
-const VALUE_BITS: u32 = 3;
+const VALUE_BITS: u32 = 4;
+
+/// Exclusive upper bound of a value.
+pub(super) const VALUES: u8 = (1 << VALUE_BITS) - 1;
 
 /// Maximum number of ids in a generation: 90 MB.
 const MAX_GENERATION: usize = 1 << 24;
 
+/// Number of bits of a value in files of schema 1.
+const VALUE_BITS_1: u32 = 3;
+
 /// Contains at least the last `generation` ids and at most twice as many. An id takes a slot of four bytes; the
-/// slot's position and a fingerprint of 29 bits identify it. With a million ids, the probability of a false positive is
-/// about one in ten million.
+/// slot's position and a fingerprint of 28 bits identify it. With a million ids, the probability of a false positive is
+/// about one in five million.
 #[derive(Debug)]
 pub(crate) struct RecentIds {
     current: IdTable,
@@ -43,7 +49,7 @@ impl RecentIds {
         Self { current: table(), previous: table() }
     }
 
-    /// Adds an id with a value less than 7.
+    /// Adds an id with a value less than [`VALUES`].
     pub(crate) fn insert(&mut self, id: TraceId, value: u8) {
         if self.current.is_full() {
             std::mem::swap(&mut self.current, &mut self.previous);
@@ -121,7 +127,23 @@ impl IdTable {
     }
 }
 
-/// Returns 29 bits of the lower half of a rank.
+impl RecentIdsSnapshot {
+    /// Converts a snapshot of schema 1, whose slots have a value of 3 bits and a fingerprint of 29. The positions of the
+    /// slots are the same. A damaged snapshot stays as it is, and [`RecentIds::restore`] rejects it.
+    pub(crate) fn upgrade(&mut self) {
+        for text in &mut self.0 {
+            let Ok(mut bytes) = STANDARD.decode(&*text) else { continue };
+            for slot in bytes.as_chunks_mut().0 {
+                let old = u32::from_le_bytes(*slot);
+                let value = old & ((1 << VALUE_BITS_1) - 1);
+                *slot = (old >> VALUE_BITS << VALUE_BITS | value).to_le_bytes();
+            }
+            *text = STANDARD.encode(bytes);
+        }
+    }
+}
+
+/// Returns 28 bits of the lower half of a rank.
 fn fingerprint(rank: u64) -> u32 {
     rank as u32 >> VALUE_BITS
 }
@@ -139,9 +161,9 @@ mod tests {
         let mut ids = RecentIds::new(3000);
         let bytes = ids.current.slots.len();
         for number in 1..=100_000 {
-            ids.insert(id(number), (number % 7) as u8);
+            ids.insert(id(number), (number % 15) as u8);
         }
-        assert!((97_001..=100_000).all(|number| ids.get(id(number)) == Some((number % 7) as u8)));
+        assert!((97_001..=100_000).all(|number| ids.get(id(number)) == Some((number % 15) as u8)));
         assert!((1..=90_000).all(|number| ids.get(id(number)).is_none()), "forgets the oldest");
         assert!(
             (100_001..=200_000).all(|number| ids.get(id(number)).is_none()),
@@ -167,8 +189,22 @@ mod tests {
         let large = (1..).map(id).filter(|id| id.rank() > u64::MAX / 10 * 9);
         large.take(29_000).for_each(|id| ids.insert(id, 1));
         let longest = ids.current.slots.split(|slot| *slot == 0).map(<[u32]>::len).max();
-        // A lookup scans one run; one of 30,000 slots would often contain the same 29 bits.
+        // A lookup scans one run; one of 30,000 slots would often contain the same 28 bits.
         assert!(longest < Some(1000), "{longest:?}");
+    }
+
+    #[test]
+    fn reads_the_slots_of_schema_1() {
+        let mut ids = RecentIds::new(30);
+        (1..=20).for_each(|number| ids.insert(id(number), 4));
+        let old = |slot: &u32| if *slot == 0 { 0 } else { slot >> 4 << 4 | 8 | 5 };
+        let text = |table: &IdTable| {
+            STANDARD.encode(table.slots.iter().flat_map(|slot| old(slot).to_le_bytes()).collect::<Vec<_>>())
+        };
+        let mut snapshot = RecentIdsSnapshot([text(&ids.current), text(&ids.previous)]);
+        snapshot.upgrade();
+        let restored = RecentIds::restore(&snapshot).unwrap();
+        assert!((1..=30).all(|number| restored.get(id(number)) == ids.get(id(number))));
     }
 
     #[test]
@@ -177,7 +213,7 @@ mod tests {
         (1..=50).for_each(|number| ids.insert(id(number), 3));
         let restored = RecentIds::restore(&ids.snapshot()).unwrap();
         assert!((1..=60).all(|number| restored.get(id(number)) == ids.get(id(number))));
-        let full = STANDARD.encode([1; 40]);
+        let full = STANDARD.encode([16; 40]);
         for damaged in ["", "AAA=", "no base64", &full] {
             let state = RecentIdsSnapshot([damaged.to_owned(), ids.snapshot().0[1].clone()]);
             assert!(RecentIds::restore(&state).is_none(), "{damaged:?}");

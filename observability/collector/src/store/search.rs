@@ -18,7 +18,7 @@ const MAX_LOCK_TIME: Duration = Duration::from_micros(500);
 const CHECK_INTERVAL: usize = 256;
 
 /// Maximum size of the traces that are copied at once, to be decoded without the lock.
-const MAX_COPIED_BYTES: usize = 4 << 20;
+pub(super) const MAX_COPIED_BYTES: usize = 4 << 20;
 
 /// Maximum number of spans of a trace that is scanned instead of indexed by span id.
 const MAX_SCANNED_SPANS: u32 = 32;
@@ -66,27 +66,41 @@ impl Inner {
         wanted: &[Vec<u64>],
         before: u64,
     ) -> (Vec<(TraceId, Box<Entry>)>, u64) {
-        let mut candidates = Vec::new();
-        let (mut rest, mut copied) = (0, 0);
+        let (mut candidates, mut copied) = (Vec::new(), 0);
+        let rest = self.visit_candidates(query, wanted, before, |id, entry| {
+            candidates.push((id, entry.clone()));
+            copied += entry.bytes();
+            candidates.len() < query.limit && copied <= MAX_COPIED_BYTES
+        });
+        (candidates, rest)
+    }
+
+    /// Visits the candidates that arrived before `before`, the latest first, for up to [`MAX_LOCK_TIME`] or until `visit`
+    /// returns `false`. Returns the sequence number to continue before; 0 at the end.
+    pub(super) fn visit_candidates(
+        &self,
+        query: &Query,
+        wanted: &[Vec<u64>],
+        before: u64,
+        mut visit: impl FnMut(TraceId, &Box<Entry>) -> bool,
+    ) -> u64 {
+        let mut rest = 0;
         let started = Instant::now();
         for (number, (sequence, id)) in self.by_arrival.range(..before).rev().enumerate() {
             if number % CHECK_INTERVAL == CHECK_INTERVAL - 1 && started.elapsed() > MAX_LOCK_TIME {
-                return (candidates, rest);
+                return rest;
             }
             rest = *sequence;
             let Some(entry) = self.traces.get(id) else { continue };
             if entry.longest_ns >= *query.duration_ns.start()
                 && entry.may_contain(wanted)
                 && entry.records().any(|record| may_match(query, entry, &record))
+                && !visit(*id, entry)
             {
-                candidates.push((*id, entry.clone()));
-                copied += entry.bytes();
-                if candidates.len() == query.limit || copied > MAX_COPIED_BYTES {
-                    return (candidates, rest);
-                }
+                return rest;
             }
         }
-        (candidates, 0)
+        0
     }
 
     /// Counts calls of traces that arrived before `before`, the latest first, for up to [`MAX_LOCK_TIME`]. Returns the
@@ -116,10 +130,15 @@ fn may_match(query: &Query, entry: &Entry, record: &Record<'_>) -> bool {
 
 /// Returns the trace if one of its spans matches.
 fn matching_trace(query: &Query, id: TraceId, entry: &Entry) -> Option<Trace> {
+    is_match(query, id, entry).then(|| entry.decode(id))
+}
+
+/// Returns whether one of the trace's spans matches.
+pub(super) fn is_match(query: &Query, id: TraceId, entry: &Entry) -> bool {
     let matches = |record: &Record<'_>| {
         may_match(query, entry, record) && entry.span(id, record).is_some_and(|span| query.matches(&span))
     };
-    entry.records().any(|record| matches(&record)).then(|| entry.decode(id))
+    entry.records().any(|record| matches(&record))
 }
 
 fn count_calls(id: TraceId, entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {

@@ -14,6 +14,9 @@ pub(crate) struct Stats {
     pub(crate) spans: u64,
     /// Number of evicted traces, by [`EvictionReason`].
     pub(crate) evicted_traces: [u64; EvictionReason::ALL.len()],
+    /// Number of evicted traces of which spans were missing. Zero in files of schema 1.
+    #[serde(default)]
+    pub(crate) evicted_incomplete: u64,
     /// Number of spans of the evicted traces.
     pub(crate) evicted_spans: u64,
     /// Number of spans received after the eviction of their trace.

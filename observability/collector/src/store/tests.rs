@@ -91,7 +91,7 @@ fn keeps_the_latest_and_a_uniform_sample_within_the_bound() {
     let kept: Vec<u128> = (1..=10_000)
         .filter(|trace| match store.get(TraceId(*trace)) {
             Lookup::Stored(whole) => whole.spans.len() == 2,
-            Lookup::Evicted(reason) => {
+            Lookup::Evicted(Eviction { reason, .. }) => {
                 assert!([EvictionReason::Old, EvictionReason::SampleThinned].contains(&reason), "{reason:?}");
                 false
             }
@@ -196,7 +196,10 @@ fn evicts_only_the_trace_that_is_too_large() {
         insert(&store, max_bytes, "a", &[(2, id)], 50);
     }
     assert_eq!(kept(&store, 1).spans.len(), 1);
-    assert!(matches!(store.get(TraceId(2)), Lookup::Evicted(EvictionReason::TooLarge)));
+    assert!(matches!(
+        store.get(TraceId(2)),
+        Lookup::Evicted(Eviction { reason: EvictionReason::TooLarge, .. })
+    ));
     let stats = store.stats();
     assert_eq!(stats.evicted_traces[EvictionReason::TooLarge as usize], 1);
     assert_eq!(stats.evicted_spans + stats.late_spans, 999);
@@ -219,7 +222,10 @@ fn stays_usable_after_a_message_larger_than_the_store() {
     let max_bytes = 20_000;
     let store = Store::new(max_bytes);
     insert(&store, max_bytes, "a", &[(1, 1)], 1 << 20);
-    assert!(matches!(store.get(TraceId(1)), Lookup::Evicted(EvictionReason::TooLarge)));
+    assert!(matches!(
+        store.get(TraceId(1)),
+        Lookup::Evicted(Eviction { reason: EvictionReason::TooLarge, .. })
+    ));
     insert(&store, max_bytes, &"s".repeat(60_000), &[(2, 1)], 10);
     insert(&store, max_bytes, "a", &[(3, 1)], 10);
     assert_eq!(kept(&store, 3).spans.len(), 1);
@@ -277,14 +283,22 @@ fn evicts_traces_with_too_many_parts_or_resources() {
     let many_parts = Span { links: vec![Link::default(); 10_000], ..plain() };
     let store = Store::new(MAX);
     insert_spans(&store, MAX, "a", &[many_parts]);
-    assert!(matches!(store.get(id), Lookup::Evicted(EvictionReason::TooLarge)), "{:?}", store.stats());
+    assert!(
+        matches!(store.get(id), Lookup::Evicted(Eviction { reason: EvictionReason::TooLarge, .. })),
+        "{:?}",
+        store.stats()
+    );
 
     let store = Store::new(MAX);
     for number in 0..300_u64 {
         let span = Span { span_id: (number + 1).to_be_bytes().to_vec(), ..plain() };
         insert_spans(&store, MAX, &format!("service {number}"), &[span]);
     }
-    assert!(matches!(store.get(id), Lookup::Evicted(EvictionReason::TooLarge)), "{:?}", store.stats());
+    assert!(
+        matches!(store.get(id), Lookup::Evicted(Eviction { reason: EvictionReason::TooLarge, .. })),
+        "{:?}",
+        store.stats()
+    );
 }
 
 #[test]

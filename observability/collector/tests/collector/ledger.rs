@@ -127,6 +127,37 @@ async fn a_full_store_evicts_whole_traces_and_reports_them_as_evicted() {
 }
 
 #[tokio::test]
+async fn an_evicted_trace_is_judged_when_it_leaves_the_store() {
+    let collector = Collector::with(256 << 10, None).await;
+    for first in (1..=2000).step_by(100) {
+        // Of every fifth trace, the server's span is missing.
+        let spans = |trace: u128| {
+            let spans: Vec<Value> = booking(trace).into();
+            if trace % 5 == 0 { spans[..1].to_vec() } else { spans }
+        };
+        let batch: Vec<Value> = (first..first + 100).flat_map(spans).collect();
+        collector.accept("shop", json!(batch)).await;
+    }
+    let (incomplete, complete): (Vec<u128>, Vec<u128>) = (1..=2000).partition(|trace| trace % 5 == 0);
+    let complete = ledger(&collector, complete).await;
+    let incomplete = ledger(&collector, incomplete).await;
+    assert!(complete["complete_then_evicted"].as_u64() > Some(500), "{complete}");
+    assert_eq!(complete["evicted"], complete["complete_then_evicted"]);
+    assert_eq!(complete["examples"][0]["row"], "complete_then_evicted");
+    assert!(incomplete["incomplete_then_evicted"].as_u64() > Some(100), "{incomplete}");
+    assert_eq!(incomplete["evicted"], incomplete["incomplete_then_evicted"]);
+    let metric = collector.metric("collector_evicted_incomplete_traces_total").await;
+    assert_eq!(json!(metric), incomplete["incomplete_then_evicted"]);
+
+    // A span that arrives after the eviction does not change the judgement.
+    let late = complete["examples"][0]["trace_id"].as_str().unwrap();
+    let late = u128::from_str_radix(late, 16).unwrap();
+    collector.accept("mail", json!([span(late, 9, 99, CONSUMER)])).await;
+    assert_eq!(ledger(&collector, [late]).await["complete_then_evicted"], 1);
+    collector.stop().await;
+}
+
+#[tokio::test]
 async fn repeated_ids_are_counted_repeatedly_and_listed_once() {
     let collector = Collector::start().await;
     collector.accept("shop", json!([booking(1), booking(2)].concat())).await;

@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::{CLIENT, Collector, SERVER, WINDOW_V3, hex, span};
 
+/// Memory limit of the collectors.
+const LIMIT: usize = 512 << 10;
+
 /// A collector that has evicted traces and received errors and loss reports.
 async fn loaded_collector() -> Collector {
-    let collector = Collector::with(512 << 10, None).await;
+    let collector = Collector::with(LIMIT, None).await;
     for first in (1..=3000_u128).step_by(100) {
         let spans = (first..first + 100).flat_map(|trace| {
             let mut child = span(trace, 2, 1, CLIENT);
@@ -80,7 +83,7 @@ async fn a_reopened_collector_gives_the_same_answers() {
     let before = replies(&collector, &stored[..300]).await;
     collector.stop().await;
 
-    let opened = Snapshot::read(&state, traces.as_ref()).unwrap();
+    let opened = Snapshot::read(&state, traces.as_ref(), LIMIT).unwrap();
     assert_eq!(opened.traces(), stored.len());
     let opened = Collector::show(opened).await;
     for ((path, before), (_, after)) in before.iter().zip(replies(&opened, &stored[..300]).await) {
@@ -95,11 +98,12 @@ async fn rejects_damaged_and_foreign_files() {
     let collector = loaded_collector().await;
     let (state, traces) = files(&collector).await;
     collector.stop().await;
-    let open = |state: &[u8], traces: &[u8]| Snapshot::read(state, traces).map(|opened| opened.traces());
+    let open =
+        |state: &[u8], traces: &[u8]| Snapshot::read(state, traces, LIMIT).map(|opened| opened.traces());
     assert!(open(&state, &traces).is_ok());
     assert!(matches!(open(&state[..state.len() - 1], &traces), Err(OpenError::Json(_))));
     assert!(matches!(open(b"{}", &traces), Err(OpenError::Json(_))));
-    assert!(matches!(open(br#"{"schema":2}"#, &traces), Err(OpenError::Schema(2))));
+    assert!(matches!(open(br#"{"schema":3}"#, &traces), Err(OpenError::Schema(3))));
     assert!(matches!(open(&state, &traces[..traces.len() - 2]), Err(OpenError::Line { .. })));
     assert!(matches!(open(&state, b"{\"data\":[]}\n7"), Err(OpenError::Line { number: 2, .. })));
     let text = String::from_utf8(state.to_vec()).unwrap();
@@ -107,6 +111,19 @@ async fn rejects_damaged_and_foreign_files() {
     let mut damaged = text.clone().into_bytes();
     damaged[histogram] = if damaged[histogram] == b'A' { b'B' } else { b'A' };
     assert!(matches!(open(&damaged, &traces), Err(OpenError::Damaged(_))));
+    let with_mark = [b"\xef\xbb\xbf", &*traces].concat();
+    assert!(open(&state, &with_mark).is_ok(), "a byte-order mark");
+    // Sizes in the files are not trusted.
+    let mut large: Value = serde_json::from_str(&text).unwrap();
+    large["max_bytes"] = json!(1_u64 << 60);
+    let error = open(large.to_string().as_bytes(), &traces).unwrap_err();
+    assert!(matches!(error, OpenError::Limit { max_bytes: 0x1000_0000_0000_0000, limit: LIMIT }), "{error}");
+    let repeated = (0..20).map(|number| {
+        let text = String::from_utf8(traces.to_vec()).unwrap();
+        text.replace("\"traceId\":\"0000", &format!("\"traceId\":\"{:04x}", number + 1))
+    });
+    let many = repeated.collect::<String>().into_bytes();
+    assert!(matches!(open(&state, &many), Err(OpenError::Full)), "more traces than the limit");
     let mut small: Value = serde_json::from_str(&text).unwrap();
     small["max_bytes"] = json!(200_000);
     assert!(matches!(open(small.to_string().as_bytes(), &traces), Err(OpenError::Full)));
