@@ -157,7 +157,9 @@ fn query(
         }
     };
     let (base, adjuster) = (&settings.base_path, Adjuster::new(settings.max_clock_skew_adjust));
-    let api = jaeger::router(Arc::clone(ingest), adjuster).merge(workbench::router(Arc::clone(ingest)));
+    let api = jaeger::router(Arc::clone(ingest), adjuster)
+        .merge(workbench::router(Arc::clone(ingest)))
+        .merge(pages::api_router(Arc::clone(ingest)));
     let pages = match ui {
         Some(ui) => ui.router(),
         None => pages::router(Arc::clone(ingest), base),

@@ -13,6 +13,10 @@ mod form;
 mod fields;
 mod results;
 mod search;
+mod search_api;
+mod jaeger_links;
+mod dependencies;
+mod monitor;
 mod resource_scopes;
 mod details;
 mod trace;
@@ -48,12 +52,21 @@ static PAGE_PERMITS: Semaphore = Semaphore::const_new(2);
 pub(crate) fn router(ingest: Arc<Ingest>, base: &BasePath) -> Router {
     Router::new()
         .route("/", get(search))
+        .route("/search", get(jaeger_search))
+        .route("/dependencies", get(dependencies))
+        .route("/monitor", get(monitor))
         .route("/trace", get(open))
         .route("/trace/{id}", get(trace))
         .route("/style.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE) }))
         .fallback(not_found)
         .layer(middleware::map_response(add_security_headers))
         .with_state(Site { ingest, base: base.clone() })
+}
+
+/// Returns the route of the search as JSON, which exists with any pages.
+pub(crate) fn api_router(ingest: Arc<Ingest>) -> Router {
+    let site = Site { ingest, base: BasePath::default() };
+    Router::new().route("/api/workbench/search", get(search_api)).with_state(site)
 }
 
 #[derive(Debug, Clone)]
@@ -72,8 +85,44 @@ async fn search(State(site): State<Site>, form: Result<Query<Form>, QueryRejecti
     let Ok(Query(form)) = form else {
         return layout::bad_request(&site.base, "A field appears twice or is not UTF-8.");
     };
-    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
-    off_runtime(site, move |site| search::page(&site.ingest, &site.base, &form, now_ns)).await
+    off_runtime(site, move |site| search::page(&site.ingest, &site.base, &form, now_ns())).await
+}
+
+async fn search_api(State(site): State<Site>, form: Result<Query<Form>, QueryRejection>) -> Response {
+    let Ok(Query(form)) = form else {
+        return search_api::bad_request("a field appears twice or is not UTF-8");
+    };
+    off_runtime(site, move |site| search_api::reply(&site.ingest, &form, now_ns())).await
+}
+
+/// Redirects a link to the search page of Jaeger's UI.
+async fn jaeger_search(
+    State(site): State<Site>,
+    parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    let Ok(Query(parameters)) = parameters else {
+        return layout::bad_request(&site.base, "The query string is not UTF-8.");
+    };
+    let path = jaeger_links::search(&parameters);
+    Redirect::to(&format!("{}{path}", site.base.as_str())).into_response()
+}
+
+async fn dependencies(State(site): State<Site>) -> Response {
+    off_runtime(site, |site| dependencies::page(&site.ingest, &site.base).into_response()).await
+}
+
+async fn monitor(
+    State(site): State<Site>,
+    parameters: Result<Query<monitor::Parameters>, QueryRejection>,
+) -> Response {
+    let Ok(Query(parameters)) = parameters else {
+        return layout::bad_request(&site.base, "A field appears twice or is not UTF-8.");
+    };
+    off_runtime(site, move |site| monitor::page(&site.ingest, &site.base, &parameters).into_response()).await
+}
+
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
 }
 
 /// Redirects the trace id field of the header to the trace's page.
@@ -107,8 +156,8 @@ async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>
             stored.split_shared_ids();
             trace::page(&site.base, id, &stored).into_response()
         }
-        Lookup::Evicted(reason) => {
-            layout::not_found(&site.base, "Trace evicted", &trace::evicted(id, reason))
+        Lookup::Evicted(eviction) => {
+            layout::not_found(&site.base, "Trace evicted", &trace::evicted(id, eviction))
         }
         Lookup::Unknown => layout::not_found(&site.base, "Trace not found", &trace::unknown(id)),
     })

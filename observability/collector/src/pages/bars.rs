@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::budget::MarkupBudget;
 use crate::blame::critical_path::Segment;
+use crate::blame::waterfall::Gap;
 use crate::format;
 
 /// Number of colours in the style sheet; with more services, colours repeat.
@@ -11,6 +12,12 @@ const COLOURS: usize = 10;
 
 /// Segments of the critical path with a gap shorter than the axis divided by this number are drawn as one.
 const RESOLUTION: u64 = 2_000;
+
+/// A gap shorter than the axis divided by this number is not marked.
+const MIN_GAP: u64 = 200;
+
+/// Minimum width of the bar of a span, in percent, so that it is visible in a trace of any length.
+const MIN_BAR: f64 = 0.3;
 
 /// The time range of a picture, from its left edge to its right edge.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +36,34 @@ impl Axis {
         format!("{:.2}%", ns as f64 / self.length_ns as f64 * 100.0)
     }
 
+    /// Returns the position and the width of a span's bar. A short bar has the minimum width, and is within the picture.
+    fn bar(self, bar: Segment) -> (String, String) {
+        let percent = |ns: u64| ns as f64 / self.length_ns as f64 * 100.0;
+        let width = percent(bar.end_ns - bar.start_ns).max(MIN_BAR);
+        let position = percent(bar.start_ns.saturating_sub(self.start_ns)).min(100.0 - MIN_BAR);
+        (format!("{position:.2}%"), format!("{width:.2}%"))
+    }
+
+    /// Returns whether a time is long enough for a picture of this range.
+    pub(super) fn shows(self, ns: u64) -> bool {
+        ns >= self.length_ns / MIN_GAP
+    }
+
     /// Returns the position of a time, as a percentage of the width.
     fn position(self, ns: u64) -> String {
         self.length(ns.saturating_sub(self.start_ns))
     }
 }
 
-/// Returns the CSS class with the colour of the service at `index`.
-pub(super) fn colour(index: usize) -> String {
-    format!("c{}", index % COLOURS)
+/// Returns the CSS class with the colour of the service at `index`; without one, of a hop that is not a service.
+pub(super) fn colour(index: Option<usize>) -> String {
+    index.map_or_else(|| "other".to_owned(), |index| format!("c{}", index % COLOURS))
 }
 
-/// Renders a square in the colour of the service at `index`.
-pub(super) fn swatch(index: usize) -> Markup {
+/// Renders a square in the colour of a class.
+pub(super) fn swatch(class: &str) -> Markup {
     html! {
-        svg.swatch aria-hidden="true" { rect class=(colour(index)) width="100%" height="100%" rx="3" {} }
+        svg.swatch aria-hidden="true" { rect class=(class) width="100%" height="100%" rx="3" {} }
     }
 }
 
@@ -57,27 +77,29 @@ pub(super) fn duration(axis: Axis, ns: u64, class: &str) -> Markup {
     }
 }
 
-/// Renders the parts of a whole one after another, each in the colour of its index.
-pub(super) fn shares(parts_ns: &[u64]) -> Markup {
-    let axis = Axis::new(0, parts_ns.iter().sum());
-    let starts = parts_ns.iter().scan(0, |end, part| {
+/// Renders the parts of a whole one after another, each with its class.
+pub(super) fn shares(parts_ns: &[(String, u64)]) -> Markup {
+    let axis = Axis::new(0, parts_ns.iter().map(|(_, part)| part).sum());
+    let starts = parts_ns.iter().scan(0, |end, (_, part)| {
         *end += part;
         Some(*end - part)
     });
     html! {
         svg.shares aria-hidden="true" {
             rect.rail width="100%" height="100%" {}
-            @for (index, (start_ns, part_ns)) in starts.zip(parts_ns).enumerate().filter(|(_, (_, part))| **part > 0) {
-                rect class=(colour(index)) x=(axis.position(start_ns)) width=(axis.length(*part_ns)) height="100%" {}
+            @for (start_ns, (class, part_ns)) in starts.zip(parts_ns) {
+                rect class=(class) x=(axis.position(start_ns)) width=(axis.length(*part_ns)) height="100%" {}
             }
         }
     }
 }
 
-/// Renders the bar of a span, with its segments of the critical path below it.
+/// Renders the bar of a span, with its segments of the critical path below it, and the gap before it. A span without a
+/// start has no bar.
 pub(super) fn span(
     axis: Axis,
-    bar: Segment,
+    bar: Option<Segment>,
+    gap: Option<&Gap>,
     class: &str,
     critical: &[Segment],
     budget: &MarkupBudget,
@@ -89,8 +111,12 @@ pub(super) fn span(
     html! {
         svg.span aria-hidden="true" {
             @for quarter in ["25%", "50%", "75%"] { line.grid x1=(quarter) x2=(quarter) y1="0" y2="100%" {} }
-            rect class={ "bar " (class) } x=(axis.position(bar.start_ns)) y="5"
-                width=(axis.length(bar.end_ns - bar.start_ns)) height="12" rx="2" {}
+            @if let Some(gap) = gap {
+                rect.gap x=(axis.position(gap.start_ns)) y="9" width=(axis.length(gap.duration_ns())) height="4" {}
+            }
+            @if let Some((position, width)) = bar.map(|bar| axis.bar(bar)) {
+                rect class={ "bar " (class) } x=(position) y="5" width=(width) height="12" rx="2" {}
+            }
             @for segment in &segments { (segment) }
         }
     }
@@ -141,5 +167,14 @@ mod tests {
             ("25.00%".into(), "0.00%".into(), "100.00%".into())
         );
         assert_eq!(Axis::new(5, 0).position(5), "0.00%");
+    }
+
+    #[test]
+    fn every_bar_is_visible_and_within_the_picture() {
+        let axis = Axis::new(0, 30_000_000_000);
+        let bar = |start_ns, end_ns| axis.bar(Segment { span: 0, start_ns, end_ns });
+        assert_eq!(bar(0, 20_000_000), ("0.00%".to_owned(), "0.30%".to_owned()));
+        assert_eq!(bar(29_999_000_000, 30_000_000_000), ("99.70%".to_owned(), "0.30%".to_owned()));
+        assert_eq!(bar(15_000_000_000, 30_000_000_000), ("50.00%".to_owned(), "50.00%".to_owned()));
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Details<'a> {
 /// Times of a span that depend on its trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    pub(super) since_start_ns: u64,
+    pub(super) trace_start_ns: u64,
     pub(super) self_ns: u64,
     pub(super) critical_ns: u64,
 }
@@ -47,8 +47,12 @@ impl Details<'_> {
                 (fact("Status", &self.status(span)))
                 (fact("Kind", &html! { (span.kind.as_str()) }))
                 (fact("Start", &html! {
-                    time datetime=(format::instant(span.start_ns)) { (format::instant(span.start_ns)) }
-                    ", " (format::duration(times.since_start_ns)) " into the trace"
+                    @if span.start_ns == 0 {
+                        "not reported by the sender"
+                    } @else {
+                        time datetime=(format::instant(span.start_ns)) { (format::instant(span.start_ns)) }
+                        ", " (format::duration(span.start_ns.saturating_sub(times.trace_start_ns))) " into the trace"
+                    }
                 }))
                 (fact("Duration", &html! {
                     (format::duration(span.duration_ns()))
@@ -76,9 +80,8 @@ impl Details<'_> {
     }
 
     fn events(&self, span: &Span, times: Times) -> Markup {
-        let trace_start_ns = span.start_ns - times.since_start_ns;
         let rows =
-            self.budget.list(span.events.iter().take(SHOWN), |event| self.event(event, trace_start_ns));
+            self.budget.list(span.events.iter().take(SHOWN), |event| self.event(event, times.trace_start_ns));
         html! {
             @if !rows.is_empty() {
                 table {

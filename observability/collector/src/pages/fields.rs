@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::form::{DEFAULT_LIMIT, FieldErrors, Form, FormField, MAX_LIMIT};
+use super::form::{DEFAULT_LIMIT, FieldErrors, Form, FormField, LONGEST, MAX_LIMIT};
 use super::text;
 use crate::base_path::BasePath;
 
@@ -21,6 +21,7 @@ pub(super) fn form(
     errors: &FieldErrors,
     services: &[(String, usize)],
     operations: &[String],
+    example: Option<&str>,
 ) -> Markup {
     let known = services.iter().any(|(service, _)| *service == form.service);
     html! {
@@ -43,10 +44,11 @@ pub(super) fn form(
                     spellcheck="false";
                 datalist #operations { @for operation in operations { option value=(operation) {} } }
             }
-            (tags(form, errors))
+            (tags(form, errors, example))
             (input("minDuration", "Minimum duration", &form.min_duration, "1.2ms", errors.get(&FormField::MinDuration)))
             (input("maxDuration", "Maximum duration", &form.max_duration, "3s", errors.get(&FormField::MaxDuration)))
             (times(form, errors))
+            (sort(form, errors))
             (input("limit", "Limit", &form.limit, &DEFAULT_LIMIT.to_string(), errors.get(&FormField::Limit)))
             .actions {
                 button { "Search" }
@@ -57,12 +59,13 @@ pub(super) fn form(
     }
 }
 
-fn tags(form: &Form, errors: &FieldErrors) -> Markup {
+/// `example` is a tag that a search finds.
+fn tags(form: &Form, errors: &FieldErrors, example: Option<&str>) -> Markup {
     let error = errors.get(&FormField::Tags);
     html! {
         .wide {
             label for="tags" { "Tags" }
-            textarea #tags name="tags" rows="2" spellcheck="false" placeholder="http.status_code=500 error=true"
+            textarea #tags name="tags" rows="2" spellcheck="false" placeholder=[example.map(text::visible)]
                 aria-invalid=[error.map(|_| "true")]
                 aria-describedby=(if error.is_some() { "tags-problem tags-hint" } else { "tags-hint" }) {
                 // Browsers ignore a line break right after the tag.
@@ -70,6 +73,24 @@ fn tags(form: &Form, errors: &FieldErrors) -> Markup {
             }
             (problem("tags", error))
             p.hint #tags-hint { code { "key=value" } ", separated by spaces or line breaks; quote values that contain spaces" }
+        }
+    }
+}
+
+fn sort(form: &Form, errors: &FieldErrors) -> Markup {
+    // The position of a page is not visible, and belongs to the order.
+    let error = errors.get(&FormField::Sort).or(errors.get(&FormField::After));
+    let known = form.sort.is_empty() || form.sort == LONGEST;
+    html! {
+        div {
+            label for="sort" { "Order" }
+            select #sort name="sort" aria-invalid=[error.map(|_| "true")]
+                aria-describedby=[error.map(|_| "sort-problem")] {
+                @if !known { option value=(form.sort) selected { (text::visible(&form.sort)) } }
+                option value="" { "Latest first" }
+                option value=(LONGEST) selected[form.sort == LONGEST] { "Longest first" }
+            }
+            (problem("sort", error))
         }
     }
 }

@@ -1,18 +1,22 @@
-//! The search form: its fields as entered, and the query they describe.
+//! The search form: its fields as entered, and the search they describe.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::tags::{self, ParseTagsError};
 use crate::go_syntax;
-use crate::store::Query;
+use crate::store::{ParsePositionError, Position, Query, SortOrder};
 
 /// Default number of traces shown.
 pub(super) const DEFAULT_LIMIT: usize = 20;
 /// Maximum number of traces shown, as in Jaeger's UI.
 pub(super) const MAX_LIMIT: usize = 1500;
+
+/// Value of `sort` for the longest traces first.
+pub(super) const LONGEST: &str = "longest";
 
 /// The fields as entered; an empty field does not restrict the search.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -28,6 +32,18 @@ pub(super) struct Form {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) limit: String,
+    /// `longest`, or empty for the latest first.
+    pub(super) sort: String,
+    /// Position after which the page begins, from the link to it.
+    pub(super) after: String,
+}
+
+/// What the form describes.
+#[derive(Debug, Clone)]
+pub(super) struct Search {
+    pub(super) query: Query,
+    pub(super) order: SortOrder,
+    pub(super) after: Option<Position>,
 }
 
 /// A field that can be invalid.
@@ -40,6 +56,25 @@ pub(super) enum FormField {
     From,
     To,
     Limit,
+    Sort,
+    After,
+}
+
+impl FormField {
+    /// Returns the name in a query string.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Tags => "tags",
+            Self::MinDuration => "minDuration",
+            Self::MaxDuration => "maxDuration",
+            Self::Last => "last",
+            Self::From => "from",
+            Self::To => "to",
+            Self::Limit => "limit",
+            Self::Sort => "sort",
+            Self::After => "after",
+        }
+    }
 }
 
 /// An error in a field.
@@ -57,13 +92,17 @@ pub(super) enum FieldError {
     MaxBelowMin,
     #[error("the end is before the start")]
     EndBeforeStart,
+    #[error("enter {LONGEST:?}, or nothing for the latest first")]
+    Sort,
+    #[error(transparent)]
+    After(#[from] ParsePositionError),
 }
 
 pub(super) type FieldErrors = BTreeMap<FormField, FieldError>;
 
 impl Form {
-    /// Returns the query at the time `now_ns`, or the errors of all invalid fields.
-    pub(super) fn query(&self, now_ns: u64) -> Result<Query, FieldErrors> {
+    /// Returns the search at the time `now_ns`, or the errors of all invalid fields.
+    pub(super) fn search(&self, now_ns: u64) -> Result<Search, FieldErrors> {
         let mut errors = FieldErrors::new();
         let query = Query {
             service: non_empty(&self.service).map(str::to_owned),
@@ -73,7 +112,37 @@ impl Form {
             duration_ns: self.duration(&mut errors),
             limit: record(&mut errors, FormField::Limit, limit(&self.limit)).unwrap_or(DEFAULT_LIMIT),
         };
-        if errors.is_empty() { Ok(query) } else { Err(errors) }
+        let order = record(&mut errors, FormField::Sort, sort(&self.sort)).unwrap_or_default();
+        let after = optional(&mut errors, FormField::After, &self.after, str::parse);
+        if errors.is_empty() { Ok(Search { query, order, after }) } else { Err(errors) }
+    }
+
+    /// Returns whether a field restricts the search. The order and the page do not.
+    pub(super) fn is_restricted(&self) -> bool {
+        *self != Self { sort: self.sort.clone(), after: self.after.clone(), ..Self::default() }
+    }
+
+    /// Returns the query string of the same search from `after` on.
+    pub(super) fn link(&self, after: Option<Position>) -> String {
+        let after = after.map(|after| after.to_string()).unwrap_or_default();
+        let pairs = [
+            ("service", &self.service),
+            ("operation", &self.operation),
+            ("tags", &self.tags),
+            ("minDuration", &self.min_duration),
+            ("maxDuration", &self.max_duration),
+            ("last", &self.last),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("limit", &self.limit),
+            ("sort", &self.sort),
+            ("after", &after),
+        ];
+        let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+        let pair = |(name, value): (&str, &String)| {
+            format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+        };
+        given.map(pair).collect::<Vec<_>>().join("&")
     }
 
     fn time(&self, now_ns: u64, errors: &mut FieldErrors) -> RangeInclusive<u64> {
@@ -131,6 +200,14 @@ fn duration(text: &str) -> Result<u64, FieldError> {
 fn instant(text: &str) -> Result<u64, FieldError> {
     let ns = go_syntax::parse_time(text).map_err(|_| FieldError::Time)?;
     u64::try_from(ns).map_err(|_| FieldError::Time)
+}
+
+fn sort(text: &str) -> Result<SortOrder, FieldError> {
+    match text.trim() {
+        "" => Ok(SortOrder::Latest),
+        LONGEST => Ok(SortOrder::Longest),
+        _ => Err(FieldError::Sort),
+    }
 }
 
 fn limit(text: &str) -> Result<usize, FieldError> {

@@ -3,7 +3,9 @@
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::text;
 use crate::base_path::BasePath;
 use crate::query::streaming;
 
@@ -21,7 +23,11 @@ pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> 
             body {
                 a.skip href="#main" { "Skip to the content" }
                 header.bar {
-                    p.brand { a href={ (base.as_str()) "/" } { "Traces" } }
+                    nav.brand aria-label="Pages" {
+                        @for (path, name) in [("/", "Traces"), ("/dependencies", "Dependencies"), ("/monitor", "Monitor")] {
+                            a href={ (base.as_str()) (path) } { (name) } " "
+                        }
+                    }
                     form.open action={ (base.as_str()) "/trace" } role="search" {
                         label for="id" { "Trace id" }
                         input #id name="id" required autocomplete="off" spellcheck="false";
@@ -33,6 +39,12 @@ pub(super) fn page(base: &BasePath, title: &str, main: &Markup) -> Html<String> 
         }
     };
     Html(document.into_string())
+}
+
+/// Renders a link to the latest traces of a service.
+pub(super) fn service_link(base: &BasePath, service: &str) -> Markup {
+    let encoded = utf8_percent_encode(service, NON_ALPHANUMERIC);
+    html! { a href={ (base.as_str()) "/?service=" (encoded) } { (text::name(service)) } }
 }
 
 pub(super) fn bad_request(base: &BasePath, message: &str) -> Response {

@@ -9,9 +9,9 @@ use crate::trace::{Span, Trace};
 pub(super) struct Overview<'a> {
     /// The root span; in a trace without one, the earliest span.
     pub(super) root: &'a Span,
-    /// Earliest start of any span.
+    /// Earliest start of any span that has one.
     pub(super) start_ns: u64,
-    /// Latest end of any span.
+    /// Latest end of any span that has a start.
     pub(super) end_ns: u64,
     pub(super) spans: usize,
     pub(super) errors: usize,
@@ -24,7 +24,9 @@ impl<'a> Overview<'a> {
     /// Summarizes a trace; `None` without spans.
     pub(super) fn of(trace: &'a Trace) -> Option<Self> {
         let mut by_start: Vec<&Span> = trace.spans.iter().collect();
-        by_start.sort_by_key(|span| span.start_ns);
+        // Spans without a start come last.
+        by_start.sort_by_key(|span| span.start_ns.wrapping_sub(1));
+        let (start_ns, end_ns) = trace.extent_ns();
         let first = *by_start.first()?;
         let mut services: Vec<(&str, usize)> = Vec::new();
         let mut indexes = HashMap::new();
@@ -37,9 +39,8 @@ impl<'a> Overview<'a> {
         }
         Some(Self {
             root: trace.root().map_or(first, |root| &trace.spans[root]),
-            start_ns: first.start_ns,
-            // If a clock stepped back, a span can start after all ends.
-            end_ns: by_start.iter().map(|span| span.end_ns.max(span.start_ns)).max()?,
+            start_ns,
+            end_ns,
             spans: trace.spans.len(),
             errors: by_start.iter().filter(|span| span.is_error()).count(),
             services,
@@ -51,8 +52,8 @@ impl<'a> Overview<'a> {
         self.end_ns - self.start_ns
     }
 
-    /// Returns the index of a service in `services`, which selects its colour.
-    pub(super) fn service_index(&self, service: &str) -> usize {
-        self.indexes.get(service).copied().unwrap_or_default()
+    /// Returns the index of a service in `services`, which selects its colour. `None` for the name of another hop.
+    pub(super) fn service_index(&self, service: &str) -> Option<usize> {
+        self.indexes.get(service).copied()
     }
 }

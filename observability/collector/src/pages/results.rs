@@ -1,11 +1,10 @@
 //! The tables of the search page: traces and services.
 
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::bars::{self, Axis};
 use super::overview::Overview;
-use super::text;
+use super::{layout, text};
 use crate::base_path::BasePath;
 use crate::format;
 use crate::trace::{Trace, TraceId};
@@ -119,7 +118,7 @@ pub(super) fn services(base: &BasePath, services: &[(String, usize)], more: usiz
                     tbody {
                         @for (service, operations) in services {
                             tr {
-                                th scope="row" { a href=(search_link(base, service)) { (text::name(service)) } }
+                                th scope="row" { (layout::service_link(base, service)) }
                                 td.number { (operations) }
                             }
                         }
@@ -134,8 +133,4 @@ pub(super) fn services(base: &BasePath, services: &[(String, usize)], more: usiz
             }
         }
     }
-}
-
-fn search_link(base: &BasePath, service: &str) -> String {
-    format!("{}/?service={}", base.as_str(), utf8_percent_encode(service, NON_ALPHANUMERIC))
 }

@@ -6,10 +6,12 @@ use maud::{Markup, html};
 
 use super::form::{FieldErrors, Form};
 use super::results::{self, TraceRow};
-use super::{fields, layout};
+use super::{fields, layout, tags};
 use crate::base_path::BasePath;
 use crate::format;
 use crate::ingest::Ingest;
+use crate::store::{Lookup, ResultPage, SortOrder};
+use crate::trace::TraceId;
 
 /// Maximum number of services and of operations offered, because senders can invent any number of names.
 const MAX_OPTIONS: usize = 500;
@@ -20,21 +22,23 @@ const MAX_OPTION_BYTES: usize = 256;
 pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -> Response {
     let (services, more_services) = services(ingest);
     let operations = operations(ingest, form.service.trim());
-    let (status, errors, found) = match form.query(now_ns) {
-        Ok(query) => (StatusCode::OK, FieldErrors::new(), {
-            // Decodes one trace at a time.
-            let traces: Vec<TraceRow> =
-                ingest.store.search(&query).filter_map(|trace| TraceRow::of(&trace)).collect();
-            found(base, form, &traces)
-        }),
+    let (status, errors, found) = match form.search(now_ns) {
+        Ok(search) => {
+            let page = ingest.store.result_page(&search.query, search.order, search.after);
+            (StatusCode::OK, FieldErrors::new(), found(base, form, search.order, &page, &rows(ingest, &page)))
+        }
         Err(errors) => (StatusCode::BAD_REQUEST, errors, invalid_form()),
     };
+    let example = ingest.store.latest().and_then(|id| match ingest.store.get(id) {
+        Lookup::Stored(trace) => tags::example(&trace),
+        Lookup::Evicted(_) | Lookup::Unknown => None,
+    });
     let main = html! {
         h1.visually-hidden { "Search traces" }
         .home {
             section.panel.filters aria-labelledby="filters" {
                 h2 #filters { "Search" }
-                (fields::form(base, form, &errors, &services, &operations))
+                (fields::form(base, form, &errors, &services, &operations, example.as_deref()))
             }
             .found {
                 (found)
@@ -46,26 +50,67 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
     (status, layout::page(base, title, &main)).into_response()
 }
 
-fn found(base: &BasePath, form: &Form, traces: &[TraceRow]) -> Markup {
-    let searched = *form != Form::default();
-    let count = format::count(traces.len(), "trace");
+/// Decodes one trace at a time. Traces evicted since the search are left out.
+fn rows(ingest: &Ingest, page: &ResultPage) -> Vec<TraceRow> {
+    let row = |id: &TraceId| match ingest.store.get(*id) {
+        Lookup::Stored(trace) => TraceRow::of(&trace),
+        Lookup::Evicted(_) | Lookup::Unknown => None,
+    };
+    page.traces.iter().filter_map(row).collect()
+}
+
+fn found(base: &BasePath, form: &Form, order: SortOrder, page: &ResultPage, traces: &[TraceRow]) -> Markup {
     html! {
         section.panel {
-            @if traces.is_empty() {
+            @if !traces.is_empty() {
+                (results::traces(base, &caption(form, order, page), traces))
+            } @else {
                 h2 { "Traces" }
-                @if searched {
+                @if form.is_restricted() && page.total == 0 {
                     p.empty { "No trace has a span that meets all of these conditions. "
                         a href={ (base.as_str()) "/" } { "Show the most recent traces" } }
-                } @else {
+                } @else if form.after.is_empty() {
                     p.empty { "No traces yet. Send spans over OTLP: gRPC to port 4317 or HTTP to port 4318 by default." }
+                } @else {
+                    p.empty { "No further traces: those of this page have been evicted." }
                 }
-            } @else if searched {
-                (results::traces(base, &format!("{count} found, latest first"), traces))
-            } @else {
-                (results::traces(base, &format!("The most recent {count}"), traces))
+            }
+            @if page.next.is_some() || !form.after.is_empty() {
+                nav.pages aria-label="Pages of traces" {
+                    @if !form.after.is_empty() {
+                        a href={ (base.as_str()) "/?" (form.link(None)) } { "First page" }
+                    }
+                    @if let Some(next) = page.next {
+                        a href={ (base.as_str()) "/?" (form.link(Some(next))) } rel="next" { "Next page" }
+                    }
+                }
             }
         }
     }
+}
+
+/// Returns which of the matches a page shows, and how many there are.
+fn caption(form: &Form, order: SortOrder, page: &ResultPage) -> String {
+    let shown = page.traces.len() as u64;
+    let all = if page.is_counted { page.total.to_string() } else { format!("more than {}", page.total) };
+    if page.is_counted && page.total == shown {
+        let count = format::count(page.traces.len(), "trace");
+        return match order {
+            SortOrder::Longest => format!("{count} found, longest first"),
+            SortOrder::Latest if form.is_restricted() => format!("{count} found, latest first"),
+            SortOrder::Latest => format!("The most recent {count}"),
+        };
+    }
+    if order == SortOrder::Longest && !page.is_counted {
+        return format!("{shown} of the latest {} matching traces, longest first", page.total);
+    }
+    let which = match page.before {
+        0 => shown.to_string(),
+        before if page.is_counted => format!("{}–{}", before + 1, before + shown),
+        _ => shown.to_string(),
+    };
+    let order = if order == SortOrder::Longest { "longest" } else { "latest" };
+    format!("{which} of {all} traces, {order} first")
 }
 
 fn invalid_form() -> Markup {

@@ -1,4 +1,10 @@
-//! Parser of tags: `key=value` pairs separated by white space, with quotes around values that contain white space.
+//! Tags as text: `key=value` pairs separated by white space, with quotes around values that contain white space.
+
+use crate::otlp::text::as_text;
+use crate::trace::{Attribute, Trace, Value};
+
+/// Maximum length of the key and of the value of an example, in bytes.
+const MAX_EXAMPLE: usize = 40;
 
 /// A text that is not a list of tags.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +42,29 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, ParseTagsError>
         rest = after.trim_start();
     }
     Ok(tags)
+}
+
+/// Returns a tag as [`parse`] reads it.
+pub(super) fn write(key: &str, value: &str) -> String {
+    if value.starts_with('"') || value.contains(char::is_whitespace) {
+        format!("{key}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    } else {
+        format!("{key}={value}")
+    }
+}
+
+/// Returns a short tag of one of the spans, the root's first.
+pub(super) fn example(trace: &Trace) -> Option<String> {
+    let root = trace.root().map(|root| &trace.spans[root]);
+    let mut attributes = root.into_iter().chain(&trace.spans).flat_map(|span| &span.attributes);
+    attributes.find_map(|Attribute { key, value }| {
+        let is_plain = matches!(value, Value::String(_) | Value::Int(_) | Value::Bool(_));
+        let value = as_text(value);
+        let is_short = |text: &str| (1..=MAX_EXAMPLE).contains(&text.len());
+        let is_key = !key.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control());
+        let is_shown = is_plain && is_key && is_short(key) && is_short(&value);
+        (is_shown && !value.contains(char::is_control)).then(|| write(key, &value))
+    })
 }
 
 /// Returns the text before the closing quote and the text after it.
@@ -78,6 +107,13 @@ mod tests {
     fn quoted_values_contain_white_space() {
         assert_eq!(parsed(r#"sql="select 1" b=2"#), [tag("sql", "select 1"), tag("b", "2")]);
         assert_eq!(parsed(r#"a="say \"hi\" \\ \n" b="""#), [tag("a", r#"say "hi" \ \n"#), tag("b", "")]);
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        for value in ["", "1", "select 1", "say \"hi\"", "\"quoted\"", "back\\slash and space", "a=b"] {
+            assert_eq!(parsed(&write("key", value)), [tag("key", value)], "{value:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 #![allow(clippy::needless_pass_by_value, reason = "test helpers are shorter to call with values")]
 
 mod length;
+mod links;
+mod search;
+mod times;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};

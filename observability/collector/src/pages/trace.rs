@@ -12,11 +12,12 @@ use super::overview::Overview;
 use super::resource_scopes::ResourceScopeSections;
 use super::{layout, text};
 use crate::base_path::BasePath;
+use crate::blame::attribution::{self, Share, ShareKind};
 use crate::blame::critical_path::{Segment, critical_path, self_time};
-use crate::blame::waterfall::{self, Placement, Row};
+use crate::blame::waterfall::{self, Gap, Placement, Row};
 use crate::format;
-use crate::store::EvictionReason;
-use crate::trace::{Trace, TraceId};
+use crate::store::{Eviction, EvictionReason};
+use crate::trace::{Span, Trace, TraceId};
 
 /// Maximum number of spans shown; browsers are slow with more.
 pub(super) const MAX_SPANS: usize = 1_000;
@@ -27,10 +28,13 @@ const MAX_SEGMENT_BYTES: usize = 2 << 20;
 /// Maximum number of services listed.
 const MAX_SERVICES: usize = 30;
 
+/// Maximum number of shares drawn in the bar; smaller ones would not be visible.
+const MAX_DRAWN_SHARES: usize = 200;
+
 /// Maximum indentation, in levels: deeper spans would leave no space for names.
 const MAX_INDENT: usize = 16;
 
-pub(super) fn evicted(id: TraceId, reason: EvictionReason) -> String {
+pub(super) fn evicted(id: TraceId, Eviction { reason, was_complete }: Eviction) -> String {
     let why = match reason {
         EvictionReason::Old => "evicted to free memory for later traces",
         EvictionReason::ErrorsFull => "evicted: traces with errors exceeded their share of the store",
@@ -40,7 +44,12 @@ pub(super) fn evicted(id: TraceId, reason: EvictionReason) -> String {
         EvictionReason::SampleThinned => "evicted: the uniform sample was thinned",
         EvictionReason::TooLarge => "evicted: it exceeded the maximum size of one trace",
     };
-    format!("Trace {id} was {why}. A larger store keeps more traces (COLLECTOR_STORE_MAX_BYTES).")
+    let state = match was_complete {
+        Some(true) => " No span of it was missing.",
+        Some(false) => " Spans of it were missing.",
+        None => "",
+    };
+    format!("Trace {id} was {why}.{state} A larger store keeps more traces (COLLECTOR_STORE_MAX_BYTES).")
 }
 
 pub(super) fn unknown(id: TraceId) -> String {
@@ -76,6 +85,7 @@ struct TracePage<'a> {
     /// The critical path by span, each part in time order.
     critical: HashMap<usize, Vec<Segment>>,
     self_ns: Vec<u64>,
+    gaps: HashMap<usize, Gap>,
     resource_scopes: ResourceScopeSections,
     details_budget: MarkupBudget,
     segments_budget: MarkupBudget,
@@ -90,6 +100,8 @@ impl<'a> TracePage<'a> {
         }
         let axis = Axis::new(overview.start_ns, overview.duration_ns());
         let (rows, self_ns) = (waterfall::rows(trace), self_time(trace));
+        let mut gaps = waterfall::gaps(trace);
+        gaps.retain(|_, gap| axis.shows(gap.duration_ns()));
         let resource_scopes =
             ResourceScopeSections::of(rows.iter().take(MAX_SPANS).map(|row| &trace.spans[row.span]));
         let details_budget = MarkupBudget::new(details::MAX_BYTES);
@@ -103,6 +115,7 @@ impl<'a> TracePage<'a> {
             rows,
             critical,
             self_ns,
+            gaps,
             resource_scopes,
             details_budget,
             segments_budget,
@@ -141,23 +154,60 @@ impl<'a> TracePage<'a> {
     }
 
     fn services(&self) -> Markup {
-        let mut critical = vec![0; self.overview.services.len()];
-        for &span in self.critical.keys() {
-            critical[self.overview.service_index(self.trace.spans[span].service())] += self.critical_ns(span);
-        }
-        let whole: u64 = critical.iter().sum();
-        let more = critical.len().saturating_sub(MAX_SERVICES);
+        let whole: u64 =
+            self.critical.values().flatten().map(|segment| segment.end_ns - segment.start_ns).sum();
+        let shares = attribution::shares(attribution::attribute(self.trace));
+        let duration = |share: &Share| (share.share * whole as f64).round() as u64;
+        let bar: Vec<(String, u64)> =
+            shares.iter().map(|share| (self.colour_of(share), duration(share))).collect();
+        let more = shares.len().saturating_sub(MAX_SERVICES);
         html! {
             section.panel aria-labelledby="services" {
                 h2 #services { "Where the time went" }
                 p.hint { "The " (format::duration(whole)) " of the root span, attributed along the critical path." }
-                (bars::shares(&critical))
+                (bars::shares(&bar[..bar.len().min(MAX_DRAWN_SHARES)]))
                 ul.legend {
-                    @for (index, (service, spans)) in self.overview.services.iter().enumerate().take(MAX_SERVICES) {
+                    @for share in shares.iter().take(MAX_SERVICES) {
                         li {
-                            (bars::swatch(index)) (text::name(service)) " "
-                            strong { (share(critical[index], whole)) }
-                            span.soft { " " (format::duration(critical[index])) ", " (format::count(*spans, "span")) }
+                            (bars::swatch(&self.colour_of(share))) (text::name(&share.hop)) " "
+                            span.soft { (kind(share.kind)) } " " strong { (percent(share.share)) }
+                            span.soft { " " (format::duration(duration(share))) }
+                        }
+                    }
+                    @if more > 0 { li { "and " (more) " more" } }
+                }
+                (self.not_awaited())
+            }
+        }
+    }
+
+    fn colour_of(&self, share: &Share) -> String {
+        let is_service = matches!(share.kind, ShareKind::Work | ShareKind::Wait);
+        bars::colour(self.overview.service_index(&share.hop).filter(|_| is_service))
+    }
+
+    /// Renders the services none of whose spans are on the critical path, with their own time.
+    fn not_awaited(&self) -> Markup {
+        let mut self_ns = vec![0; self.overview.services.len()];
+        let mut is_awaited = vec![false; self.overview.services.len()];
+        for (index, span) in self.trace.spans.iter().enumerate() {
+            if let Some(service) = self.overview.service_index(span.service()) {
+                self_ns[service] += self.self_ns[index];
+                is_awaited[service] |= self.critical_ns(index) > 0;
+            }
+        }
+        let apart: Vec<usize> = (0..is_awaited.len()).filter(|&service| !is_awaited[service]).collect();
+        let more = apart.len().saturating_sub(MAX_SERVICES);
+        html! {
+            @if !apart.is_empty() {
+                p.hint { "Not part of it, because the root span did not wait for them:" }
+                ul.legend {
+                    @for &service in apart.iter().take(MAX_SERVICES) {
+                        @let (name, spans) = self.overview.services[service];
+                        li {
+                            (bars::swatch(&bars::colour(Some(service)))) (text::name(name)) " "
+                            strong { (format::duration(self_ns[service])) }
+                            span.soft { " in " (format::count(spans, "span")) }
                         }
                     }
                     @if more > 0 { li { "and " (more) " more" } }
@@ -200,13 +250,15 @@ impl<'a> TracePage<'a> {
         let colour = self.overview.service_index(span.service());
         let class =
             if span.is_error() { bars::colour(colour) + " failed-span" } else { bars::colour(colour) };
-        let bar = Segment { span: row.span, start_ns: span.start_ns, end_ns: span.end_ns.max(span.start_ns) };
+        let bar = (span.start_ns > 0).then(|| Segment {
+            span: row.span,
+            start_ns: span.start_ns,
+            end_ns: span.end_ns.max(span.start_ns),
+        });
+        let gap = self.gaps.get(&row.span);
         let critical_ns = self.critical_ns(row.span);
-        let times = Times {
-            since_start_ns: span.start_ns - self.overview.start_ns,
-            self_ns: self.self_ns[row.span],
-            critical_ns,
-        };
+        let times =
+            Times { trace_start_ns: self.overview.start_ns, self_ns: self.self_ns[row.span], critical_ns };
         let details =
             Details { base: self.base, resource_scopes: &self.resource_scopes, budget: &self.details_budget };
         html! {
@@ -215,14 +267,17 @@ impl<'a> TracePage<'a> {
                     summary.row {
                         span class={ "name d" (row.depth.min(MAX_INDENT)) } {
                             span.visually-hidden { "Level " (row.depth + 1) ": " }
-                            (bars::swatch(colour))
+                            (bars::swatch(&bars::colour(colour)))
                             span.service { (text::name(span.service())) } " "
                             span.operation { (text::name(span.operation())) }
-                            (badges(row, span.is_error()))
+                            (badges(row, span))
+                            @if let Some(gap) = gap {
+                                " " span.tag.wait { (gap.cause.as_str()) ": " (format::duration(gap.duration_ns())) }
+                            }
                         }
-                        (bars::span(self.axis, bar, &class, self.critical(row.span), &self.segments_budget))
+                        (bars::span(self.axis, bar, gap, &class, self.critical(row.span), &self.segments_budget))
                         span.took {
-                            (format::duration(span.duration_ns()))
+                            @if bar.is_some() { (format::duration(span.duration_ns())) } @else { "–" }
                             @if critical_ns > 0 {
                                 span.soft { " " (format::duration(critical_ns)) " critical" }
                             }
@@ -235,16 +290,26 @@ impl<'a> TracePage<'a> {
     }
 }
 
-/// Renders badges for errors and unusual placements.
-fn badges(row: &Row, failed: bool) -> Markup {
+/// Renders badges for errors, unusual placements and missing times.
+fn badges(row: &Row, span: &Span) -> Markup {
     html! {
-        @if failed { " " span.tag.bad { "error" } }
+        @if span.is_error() { " " span.tag.bad { "error" } }
         @if row.placement == Placement::Orphan { " " span.tag.wait { "parent missing" } }
         @if row.placement == Placement::Cycle { " " span.tag.wait { "parent cycle" } }
+        @if span.start_ns == 0 { " " span.tag.wait { "no start time" } }
         @if row.depth > MAX_INDENT { " " span.tag { "level " (row.depth + 1) } }
     }
 }
 
-fn share(part_ns: u64, whole_ns: u64) -> String {
-    format!("{:.0} %", part_ns as f64 / whole_ns.max(1) as f64 * 100.0)
+fn kind(kind: ShareKind) -> &'static str {
+    match kind {
+        ShareKind::Work => "work",
+        ShareKind::Wait => "wait",
+        ShareKind::Transit => "transit",
+        ShareKind::Unattributed => "unattributed",
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
 }
