@@ -13,12 +13,16 @@ pub(crate) mod collector_files;
 mod latency_files;
 pub(crate) mod schema;
 
+use crate::bounded_input;
 use crate::drive::DriveOutcome;
 use crate::measure::RequestKind;
 use crate::terminal;
 use collector_files::CollectorArchive;
 use latency_files::{exemplars, interval_log, percentile_file, slug};
 use schema::{Phase, READABLE, Run, SCHEMA};
+
+/// Maximum size of `run.json`. A run of a day takes 20 MiB.
+const MAX_RUN_JSON: u64 = 256 << 20;
 
 /// Space of a bundle without its traces: mostly the report with its plots.
 const BUNDLE_BYTES: u64 = 8 << 20;
@@ -125,15 +129,21 @@ impl Bundle {
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let file = folder.join("run.json");
-        let text = match fs::read(&file) {
+        let text = match bounded_input::read_text(&file, MAX_RUN_JSON) {
             Ok(text) => text,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 bail!("no run at {}: {} does not exist", path.display(), file.display())
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
         };
-        let parsed = serde_json::from_slice::<serde_json::Value>(&text);
-        let schema = parsed.with_context(|| format!("{} is damaged", file.display()))?["schema"].clone();
+        // Checked first, since the rest depends on it. Anything else is skipped without being held in memory.
+        #[derive(serde::Deserialize)]
+        struct Schema {
+            #[serde(default)]
+            schema: serde_json::Value,
+        }
+        let parsed = serde_json::from_slice::<Schema>(&text);
+        let Schema { schema } = parsed.with_context(|| format!("{} is damaged", file.display()))?;
         anyhow::ensure!(
             READABLE.into_iter().any(|readable| schema == readable),
             "{} has schema {schema}, but this build reads schemas up to {SCHEMA}",
@@ -141,7 +151,10 @@ impl Bundle {
         );
         let run: Run =
             serde_json::from_slice(&text).with_context(|| format!("{} is not a run", file.display()))?;
-        let slow = run.slow_trace.and_then(|id| collector_files::read_trace(folder, id));
+        let slow = match run.slow_trace {
+            Some(id) => collector_files::read_trace(folder, id)?,
+            None => None,
+        };
         Ok(Bundle { folder: folder.to_owned(), run, slow })
     }
 }

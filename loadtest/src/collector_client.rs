@@ -24,8 +24,6 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(300);
 const AT_REST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of the request for all traces.
 const ALL_TRACES_TIMEOUT: Duration = Duration::from_secs(300);
-/// Maximum number of example losses.
-const MAX_EXAMPLES: usize = 20;
 
 /// A collector's API at one base URL.
 #[derive(Clone)]
@@ -100,18 +98,7 @@ impl CollectorClient {
         let mut sum = Ledger::default();
         for traces in expected.chunks(LEDGER_CHUNK) {
             let reply = self.http.post(&url).json(&Ids { traces }).send().await?.error_for_status()?;
-            let part: Ledger = reply.json().await?;
-            sum.expected += part.expected;
-            sum.complete += part.complete;
-            sum.dropped_by_exporter += part.dropped_by_exporter;
-            sum.evicted += part.evicted;
-            for (reason, count) in part.evicted_by_reason {
-                *sum.evicted_by_reason.entry(reason).or_default() += count;
-            }
-            sum.orphaned += part.orphaned;
-            sum.missing += part.missing;
-            sum.examples.extend(part.examples);
-            sum.examples.truncate(MAX_EXAMPLES);
+            sum.merge(reply.json().await?);
         }
         Ok(sum)
     }

@@ -4,6 +4,7 @@
 //!
 //! - `http_client`, `terminal`: requests of the workbench; text on stdout and stderr
 //! - `usage`, `stop`: usage errors; signals
+//! - `bounded_input`: files whose content is not trusted
 //! - `stack`: every role as its own process, and PostgreSQL
 //! - `plan`: due time and content of each request
 //! - `measure`: samples, histograms, validity of the figures
@@ -22,6 +23,7 @@ mod http_client;
 mod terminal;
 mod usage;
 mod stop;
+mod bounded_input;
 mod stack;
 mod plan;
 mod measure;

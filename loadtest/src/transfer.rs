@@ -29,7 +29,7 @@ pub(crate) struct Export {
     #[arg(long = "trace", value_name = "ID")]
     traces: Vec<TraceId>,
     /// Format of the file
-    #[arg(long, value_enum, default_value = "otlp")]
+    #[arg(long, value_enum, default_value = "otlp-jsonl")]
     format: Format,
     /// Output file, compressed with zstd if the name ends in .zst; - is stdout
     #[arg(default_value = "-")]
@@ -39,7 +39,10 @@ pub(crate) struct Export {
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Format {
     /// One line of OTLP JSON for each trace, as written by the OpenTelemetry collector's file exporter
-    Otlp,
+    #[value(alias = "otlp")]
+    OtlpJsonl,
+    /// One document of OTLP JSON
+    OtlpJson,
     /// One document, as saved and loaded by Jaeger's UI
     Jaeger,
 }
@@ -49,6 +52,9 @@ pub(crate) struct Import {
     /// URL of the OTLP/HTTP receiver
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318", value_parser = server_url)]
     otlp: String,
+    /// Maximum size of a file after decompression
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
+    max_unpacked: u64,
     /// Files of OTLP JSON or Jaeger UI JSON, plain or compressed with zstd or gzip; - is stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,

@@ -1,17 +1,18 @@
 //! The collector's traces and state at the end of a run, which `serve collector --open` shows.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use collector::otlp;
 use collector::trace::{Trace, TraceId};
-use collector::{OpenError, Snapshot};
+use collector::{BYTE_ORDER_MARK, OpenError, Snapshot};
 use flate2::{Crc, CrcReader};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::bounded_input::Bounded;
 use crate::collector_client::CollectorClient;
 
 /// One line of OTLP JSON for each trace, oldest first: the format of the OpenTelemetry collector's file exporter.
@@ -19,6 +20,18 @@ const TRACES: &str = "traces.jsonl.zst";
 /// Histograms, exemplars, evictions and reported losses, with a digest of the traces they belong to.
 const STATE: &str = "collector.json.zst";
 const COMPRESSION: i32 = 3;
+
+/// Maximum size of the unpacked traces that a report reads through, and of one trace in them.
+const MAX_TRACES: u64 = 8 << 30;
+const MAX_LINE: u64 = 256 << 20;
+
+/// Maximum size of the unpacked state of an empty collector. Histograms and ids of evicted traces are part of the memory limit of the
+/// collector that wrote it.
+const MAX_STATE: u64 = 64 << 20;
+
+/// Maximum length of the traces as JSON, as a multiple of the collector's memory limit, and its lower bound.
+const MAX_JSON_FACTOR: u64 = 16;
+const MIN_MAX_TRACES: u64 = 64 << 20;
 
 /// The content of [`STATE`].
 #[derive(Serialize, Deserialize)]
@@ -72,34 +85,63 @@ impl CollectorArchive {
     }
 }
 
-/// Returns one trace of a bundle, if present.
-pub(super) fn read_trace(folder: &Path, id: TraceId) -> Option<Trace> {
-    let lines = zstd::decode_all(File::open(folder.join(TRACES)).ok()?).ok()?;
-    let text = String::from_utf8_lossy(&lines);
-    // Parses only lines that contain the id.
+/// Returns one trace of a bundle; `None` if it is not present or the file is damaged. Fails if the file unpacks to more than
+/// [`MAX_TRACES`].
+pub(super) fn read_trace(folder: &Path, id: TraceId) -> anyhow::Result<Option<Trace>> {
+    let path = folder.join(TRACES);
+    let Ok(traces) = File::open(&path).and_then(zstd::Decoder::new) else { return Ok(None) };
+    let mut traces = BufReader::new(Bounded::new(traces, MAX_TRACES));
     let id_text = id.to_string();
-    let mut traces = text.lines().filter(|line| line.contains(&id_text)).map(otlp::from_json_line);
-    traces.find_map(|trace| trace.ok().filter(|trace| trace.id() == Some(id)))
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match traces.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                return Err(error).with_context(|| format!("{} unpacks to", path.display()));
+            }
+            Err(_) => return Ok(None),
+        }
+        // Parses only lines that contain the id.
+        let text = std::str::from_utf8(&line).unwrap_or_default();
+        if text.contains(&id_text)
+            && let Ok(trace) = otlp::from_json_line(text.trim_start_matches('\u{feff}'))
+            && trace.id() == Some(id)
+        {
+            return Ok(Some(trace));
+        }
+    }
 }
 
-/// Opens the collector's traces and state of a bundle.
-pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
-    let file = |name: &str| {
+/// Opens the collector's traces and state of a bundle. Fails if that collector kept more than `max_bytes`.
+pub(crate) fn open(folder: &Path, max_bytes: usize) -> anyhow::Result<Snapshot> {
+    let file = |name: &str, max| {
         let path = folder.join(name);
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        zstd::Decoder::new(file).with_context(|| format!("{} is not zstd", path.display()))
+        let file = zstd::Decoder::new(file).with_context(|| format!("{} is not zstd", path.display()))?;
+        anyhow::Ok(Bounded::new(file, max))
     };
     let mut state = Vec::new();
-    file(STATE)?
+    let max_state = MAX_STATE.saturating_add(max_bytes as u64);
+    file(STATE, max_state)?
         .read_to_end(&mut state)
-        .with_context(|| format!("{} is truncated or damaged", folder.join(STATE).display()))?;
-    let state: ArchivedState<'_> = serde_json::from_slice(&state)
+        .map_err(|error| unreadable(error, &folder.join(STATE)))?;
+    let text = state.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&state);
+    let state: ArchivedState<'_> = serde_json::from_slice(text)
         .with_context(|| format!("{} was not written by a run", folder.join(STATE).display()))?;
-    let mut traces = CrcReader::new(BufReader::new(file(TRACES)?));
-    let snapshot = Snapshot::read(state.collector.get().as_bytes(), &mut traces).map_err(|error| {
+    let max_traces = (max_bytes as u64).saturating_mul(MAX_JSON_FACTOR).max(MIN_MAX_TRACES);
+    let mut traces = CrcReader::new(BufReader::new(file(TRACES, max_traces)?));
+    let snapshot = Snapshot::read(state.collector.get().as_bytes(), &mut traces, max_bytes);
+    let snapshot = snapshot.map_err(|error| {
         let name = match error {
+            OpenError::Read(error) if error.kind() == ErrorKind::FileTooLarge => {
+                return unreadable(error, &folder.join(TRACES));
+            }
             OpenError::Read(_) | OpenError::Line { .. } | OpenError::Full => TRACES,
-            OpenError::Json(_) | OpenError::Schema(_) | OpenError::Damaged(_) => STATE,
+            OpenError::Json(_) | OpenError::Schema(_) | OpenError::Damaged(_) | OpenError::Limit { .. } => {
+                STATE
+            }
         };
         anyhow::Error::new(error).context(format!("cannot open {}", folder.join(name).display()))
     })?;
@@ -109,6 +151,15 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Snapshot> {
         folder.join(TRACES).display()
     );
     Ok(snapshot)
+}
+
+fn unreadable(error: io::Error, path: &Path) -> anyhow::Error {
+    let what = if error.kind() == ErrorKind::FileTooLarge {
+        format!("{} unpacks to more than COLLECTOR_STORE_MAX_BYTES allows", path.display())
+    } else {
+        format!("{} is truncated or damaged", path.display())
+    };
+    anyhow::Error::new(error).context(what)
 }
 
 fn encoder() -> std::io::Result<zstd::Encoder<'static, Vec<u8>>> {

@@ -73,8 +73,9 @@ fn serve_role(settings: system::serve::Settings) -> anyhow::Result<ExitCode> {
 }
 
 fn serve_collector(arguments: &Collector) -> anyhow::Result<ExitCode> {
-    let Collector { settings, open, service_instance_id, stop_with_stdin, .. } = arguments;
-    let snapshot = open.as_deref().map(collector_files::open).transpose().map_err(UsageError)?;
+    let Collector { settings, open: open_run, service_instance_id, stop_with_stdin, .. } = arguments;
+    let open = |run: &PathBuf| collector_files::open(run, settings.store_max_bytes);
+    let snapshot = open_run.as_ref().map(open).transpose().map_err(UsageError)?;
     // Without spans: the collector would trace its own export.
     let telemetry = telemetry::Settings {
         otlp_endpoint: Endpoint::Off,

@@ -147,6 +147,8 @@ fn facts(page: &mut String, run: &Run) {
         ("complete".to_owned(), ledger.complete),
         ("sampled out".to_owned(), run.ledger.sampled_out),
         ("dropped by exporter".to_owned(), ledger.dropped_by_exporter),
+        ("complete then evicted".to_owned(), ledger.complete_then_evicted),
+        ("incomplete then evicted".to_owned(), ledger.incomplete_then_evicted),
         ("evicted".to_owned(), ledger.evicted),
     ];
     let reasons = ledger.evicted_by_reason.iter();
@@ -205,11 +207,14 @@ fn slow_request(page: &mut String, bundle: &Bundle) {
         let colour = services.iter().position(|service| *service == row.service).unwrap_or_default();
         add!(
             page,
-            "<tr><td style=\"padding-left:{}em\">{} <small>{}</small></td><td>{}</td><td class=\"lane\">\
+            "<tr><td style=\"padding-left:{}em\">{} <small>{}</small>{}</td><td>{}</td><td class=\"lane\">\
              <i style=\"margin-left:{:.2}%;width:max(2px,{:.2}%);background:{};opacity:{}\"></i></td></tr>",
             row.depth,
             escape(&row.service),
             escape(&row.operation),
+            row.gap.as_ref().map_or(String::new(), |gap| {
+                format!(" <small>({} {})</small>", gap.label, time(gap.duration_us))
+            }),
             time(row.duration_us),
             at(row.start_us),
             at(row.duration_us),

@@ -26,7 +26,10 @@ fn with_slow_trace() -> Bundle {
     bundle
 }
 
-/// A span with its start and end in microseconds.
+/// Start of the traces. A start of 0 would be an unset one.
+const START_NS: u64 = 1_795_455_811_000_000_000;
+
+/// A span with its start and end in microseconds since the start of the trace.
 fn span(
     id: u64,
     parent: Option<u64>,
@@ -43,8 +46,8 @@ fn span(
         parent: parent.map(SpanId),
         name: name.into(),
         kind,
-        start_ns: start * 1000,
-        end_ns: end * 1000,
+        start_ns: START_NS + start * 1000,
+        end_ns: START_NS + end * 1000,
         attributes: Vec::new(),
         events: Vec::new(),
         links: Vec::new(),
@@ -69,6 +72,33 @@ fn only_exact_shares_are_shown_as_0_or_100_percent() {
 #[test]
 fn text_report_matches_the_snapshot() {
     insta::assert_snapshot!("text_report", text(&with_slow_trace()));
+}
+
+#[test]
+fn the_waterfall_labels_the_time_in_a_queue_and_ignores_spans_without_a_start() {
+    let mut spans = vec![
+        span(1, None, "booking_service", "POST /book", Kind::Server, (1_000, 21_000)),
+        span(2, Some(1), "booking_service", "send notifications", Kind::Producer, (2_000, 20_000)),
+        span(
+            3,
+            Some(2),
+            "notification_service",
+            "process notifications",
+            Kind::Consumer,
+            (30_000_000, 30_012_000),
+        ),
+        span(4, Some(1), "cache", "POST /delete", Kind::Server, (0, 1_000)),
+    ];
+    (spans[3].start_ns, spans[3].end_ns) = (0, 1_000);
+    let mut bundle = bundle();
+    bundle.run.slow_trace = Some(spans[0].trace_id);
+    bundle.slow = Some(Trace { spans });
+    let text = text(&bundle);
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+    let consumer = line("process notifications");
+    assert!(consumer.contains("·····") && consumer.ends_with("waiting in queue 30.0 s"), "{consumer}");
+    assert!(line("booking_service POST /book").contains("  █ "), "20 ms of 30 s are visible: {text}");
+    assert!(html(&bundle, &[]).contains("(waiting in queue 30.0 s)"));
 }
 
 #[test]

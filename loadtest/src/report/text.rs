@@ -155,19 +155,21 @@ fn facts(out: &mut String, run: &Run) {
     let complete = ledger.complete as f64 / ledger.expected.max(1) as f64;
     line!(
         out,
-        "LEDGER     {} traces expected, {} complete ({}); sampled out {}, dropped by exporter {}, evicted {}, orphaned {}, missing {}",
+        "LEDGER     {} traces expected, {} complete ({}); sampled out {}, dropped by exporter {}, complete then evicted {}, \
+         incomplete then evicted {}, orphaned {}, missing {}",
         ledger.expected,
         ledger.complete,
         percent(complete),
         run.ledger.sampled_out,
         ledger.dropped_by_exporter,
-        ledger.evicted,
+        ledger.complete_then_evicted,
+        ledger.incomplete_then_evicted,
         ledger.orphaned,
         ledger.missing,
     );
     if !ledger.evicted_by_reason.is_empty() {
         let reasons = ledger.evicted_by_reason.iter().map(|(reason, count)| format!("{reason} {count}"));
-        line!(out, "           evicted: {}", reasons.collect::<Vec<_>>().join(", "));
+        line!(out, "           evicted {}: {}", ledger.evicted, reasons.collect::<Vec<_>>().join(", "));
     }
     if run.ledger.unknown > 0 {
         line!(out, "           unknown {}: the collector did not answer", run.ledger.unknown);
@@ -180,6 +182,8 @@ fn facts(out: &mut String, run: &Run) {
 fn row_name(row: LedgerRow) -> &'static str {
     match row {
         LedgerRow::Complete => "complete",
+        LedgerRow::CompleteThenEvicted => "complete then evicted",
+        LedgerRow::IncompleteThenEvicted => "incomplete then evicted",
         LedgerRow::Evicted => "evicted",
         LedgerRow::DroppedByExporter => "dropped_by_exporter",
         LedgerRow::Orphaned => "orphaned",
@@ -236,7 +240,7 @@ fn slow_request(out: &mut String, bundle: &Bundle) {
     };
     line!(
         out,
-        "\nA SLOW REQUEST, around p99 of the users' requests: trace {id}; █ spans that make up its latency, ░ others"
+        "\nA SLOW REQUEST, around p99 of the users' requests: trace {id}; █ spans that make up its latency, ░ others, · gaps"
     );
     let waterfall = Waterfall::of(trace);
     let scale = BAR as f64 / waterfall.length_us;
@@ -250,13 +254,17 @@ fn slow_request(out: &mut String, bundle: &Bundle) {
             (true, false) => " failed",
             (false, _) => "",
         };
+        let gap = row.gap.as_ref().map_or(start, |gap| ((gap.start_us * scale) as usize).min(start));
+        let label = row.gap.as_ref().map(|gap| format!("  {} {}", gap.label, time(gap.duration_us)));
         line!(
             out,
-            "  {:<58} {:>8}  {}{bar}{}{failed}",
+            "  {:<58} {:>8}  {}{}{bar}{}{failed}{}",
             clip(&name, 58),
             time(row.duration_us),
-            " ".repeat(start),
-            " ".repeat(BAR - start - width)
+            " ".repeat(gap),
+            "·".repeat(start - gap),
+            " ".repeat(BAR - start - width),
+            label.unwrap_or_default()
         );
     }
     if waterfall.rows.len() > MAX_ROWS {

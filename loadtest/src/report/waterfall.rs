@@ -5,6 +5,9 @@ use collector::blame::waterfall;
 use collector::trace::{Trace, Value};
 use telemetry::contract;
 
+/// A gap shorter than the trace divided by this number is not shown.
+const MIN_GAP: u64 = 40;
+
 /// One span.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
@@ -22,6 +25,19 @@ pub(super) struct Row {
     pub(super) path_us: f64,
     /// Whether the span failed.
     pub(super) error: bool,
+    /// The gap before the span, if it is long enough to be visible.
+    pub(super) gap: Option<GapRow>,
+}
+
+/// The time before an asynchronous step.
+#[derive(Debug, PartialEq)]
+pub(super) struct GapRow {
+    /// Cause of the gap.
+    pub(super) label: &'static str,
+    /// Start, relative to the start of the trace.
+    pub(super) start_us: f64,
+    /// Length of the gap.
+    pub(super) duration_us: f64,
 }
 
 /// The rows of a trace and its length.
@@ -37,8 +53,10 @@ pub(super) struct Waterfall {
 impl Waterfall {
     /// Returns the rows of a trace.
     pub(super) fn of(trace: &Trace) -> Self {
-        let start = trace.spans.iter().map(|span| span.start_ns).min().unwrap_or_default();
-        let end = trace.spans.iter().map(|span| span.end_ns).max().unwrap_or_default();
+        let (start, end) = trace.extent_ns();
+        let length_ns = (end - start).max(1);
+        let mut gaps = waterfall::gaps(trace);
+        gaps.retain(|_, gap| gap.duration_ns() >= length_ns / MIN_GAP);
         let mut path = vec![0; trace.spans.len()];
         for segment in critical_path(trace) {
             path[segment.span] += segment.end_ns - segment.start_ns;
@@ -49,16 +67,21 @@ impl Waterfall {
                 depth: row.depth,
                 service: span.service().to_owned(),
                 operation: span.operation().to_owned(),
-                start_us: (span.start_ns - start) as f64 / 1e3,
+                start_us: span.start_ns.saturating_sub(start) as f64 / 1e3,
                 duration_us: span.duration_ns() as f64 / 1e3,
                 path_us: path[row.span] as f64 / 1e3,
                 error: span.is_error(),
+                gap: gaps.get(&row.span).map(|gap| GapRow {
+                    label: gap.cause.as_str(),
+                    start_us: (gap.start_ns - start) as f64 / 1e3,
+                    duration_us: gap.duration_ns() as f64 / 1e3,
+                }),
             }
         };
         let rows = waterfall::rows(trace).into_iter().map(row).collect();
         let root = trace.root().map(|root| &trace.spans[root]);
         let intended_refusal =
             root.is_some_and(|root| root.attribute(contract::INTENDED_REFUSAL) == Some(&Value::Bool(true)));
-        Waterfall { rows, length_us: (end.saturating_sub(start)).max(1) as f64 / 1e3, intended_refusal }
+        Waterfall { rows, length_us: length_ns as f64 / 1e3, intended_refusal }
     }
 }

@@ -10,6 +10,7 @@ use collector::UiTrace;
 use collector::ledger::LedgerRow;
 use collector::otlp;
 use collector::trace::{Trace, TraceId};
+use serde_json::value::RawValue;
 
 use super::lines::LineSplitter;
 use super::output::Output;
@@ -36,6 +37,7 @@ pub(crate) async fn export(arguments: &Export) -> anyhow::Result<ExitCode> {
         format: arguments.format,
         traces: 0,
         spans: 0,
+        has_elements: false,
         progress: Progress::start(),
     };
     let http = http_client::builder().timeout(QUERY_TIMEOUT).build()?;
@@ -92,7 +94,9 @@ async fn missing_traces(missing: &[TraceId], collector: &CollectorClient) -> any
     let listed = &missing[..missing.len().min(MAX_NAMED_TRACES)];
     let ledger = collector.ledger(listed).await?;
     let why = ledger.examples.iter().map(|loss| match loss.row {
-        LedgerRow::Evicted => format!("trace {} was evicted: {}", loss.trace_id, loss.why),
+        LedgerRow::Evicted | LedgerRow::CompleteThenEvicted | LedgerRow::IncompleteThenEvicted => {
+            format!("trace {} was evicted: {}", loss.trace_id, loss.why)
+        }
         _ => format!("trace {} was not found: {}", loss.trace_id, loss.why),
     });
     let mut why: Vec<String> = why.collect();
@@ -125,6 +129,8 @@ struct TraceWriter {
     format: Format,
     traces: usize,
     spans: usize,
+    /// Whether the list of the document has an element.
+    has_elements: bool,
     progress: Progress,
 }
 
@@ -135,10 +141,11 @@ impl TraceWriter {
         let trace = otlp::from_json_line(line).context("the collector did not return traces")?;
         let (id, spans) = (trace.id(), trace.spans.len());
         match self.format {
-            Format::Otlp => {
+            Format::OtlpJsonl => {
                 self.output.write_all(line.as_bytes())?;
                 self.output.write_all(b"\n")?;
             }
+            Format::OtlpJson => self.resource_spans(line)?,
             Format::Jaeger => self.element(trace)?,
         }
         self.traces += 1;
@@ -147,18 +154,45 @@ impl TraceWriter {
         Ok(id)
     }
 
+    /// Writes the elements of `resourceSpans` of one line.
+    fn resource_spans(&mut self, line: &str) -> anyhow::Result<()> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Line<'a> {
+            #[serde(borrow, default)]
+            resource_spans: Vec<&'a RawValue>,
+        }
+        for element in serde_json::from_str::<Line<'_>>(line)?.resource_spans {
+            self.begin_element()?;
+            self.output.write_all(element.get().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is before an element: the start of the document, or a comma.
+    fn begin_element(&mut self) -> anyhow::Result<()> {
+        let start = if self.format == Format::Jaeger { r#"{"data":["# } else { r#"{"resourceSpans":["# };
+        self.output.write_all(if self.has_elements { "," } else { start }.as_bytes())?;
+        self.has_elements = true;
+        Ok(())
+    }
+
     /// Writes one element of `data`.
     fn element(&mut self, trace: Trace) -> anyhow::Result<()> {
-        let before: &[u8] = if self.traces == 0 { br#"{"data":["# } else { b"," };
-        self.output.write_all(before)?;
+        self.begin_element()?;
         serde_json::to_writer(&mut self.output, &UiTrace::adjusted(trace))?;
         Ok(())
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
-        if self.format == Format::Jaeger {
-            let start = if self.traces == 0 { r#"{"data":["# } else { "" };
-            writeln!(self.output, r#"{start}],"total":0,"limit":0,"offset":0,"errors":null}}"#)?;
+        match self.format {
+            Format::OtlpJsonl => {}
+            Format::OtlpJson if self.has_elements => writeln!(self.output, "]}}")?,
+            Format::OtlpJson => writeln!(self.output, r#"{{"resourceSpans":[]}}"#)?,
+            Format::Jaeger => {
+                let start = if self.has_elements { "" } else { r#"{"data":["# };
+                writeln!(self.output, r#"{start}],"total":0,"limit":0,"offset":0,"errors":null}}"#)?;
+            }
         }
         let bytes = self.output.finish()?;
         let (traces, spans) = (count(self.traces, "trace"), count(self.spans, "span"));

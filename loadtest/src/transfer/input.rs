@@ -6,6 +6,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek as _};
 use anyhow::Context as _;
 use flate2::bufread::MultiGzDecoder;
 
+use crate::bounded_input::Bounded;
+
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -22,16 +24,17 @@ impl Input {
         Ok(Self { name: name.to_owned(), file: file.with_context(|| format!("cannot read {name}"))? })
     }
 
-    /// Returns the content from the start, decompressed if the first bytes are those of zstd or gzip.
-    pub(super) fn text(&self) -> io::Result<Box<dyn BufRead + '_>> {
+    /// Returns the content from the start, decompressed if the first bytes are those of zstd or gzip. Decompression fails
+    /// after `max_unpacked` bytes.
+    pub(super) fn text(&self, max_unpacked: u64) -> io::Result<Box<dyn BufRead + '_>> {
         let mut file = &self.file;
         file.rewind()?;
         let mut file = BufReader::new(file);
         let start = file.fill_buf()?;
         Ok(if start.starts_with(&ZSTD) {
-            Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?))
+            Box::new(BufReader::new(Bounded::new(zstd::Decoder::with_buffer(file)?, max_unpacked)))
         } else if start.starts_with(&GZIP) {
-            Box::new(BufReader::new(MultiGzDecoder::new(file)))
+            Box::new(BufReader::new(Bounded::new(MultiGzDecoder::new(file), max_unpacked)))
         } else {
             Box::new(file)
         })

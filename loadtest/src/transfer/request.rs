@@ -41,7 +41,7 @@ impl RequestBuilder {
         match part {
             DocumentPart::Spans(resource_spans) => self.resource_spans(resource_spans, full),
             DocumentPart::End if self.body.len() >= TARGET_BYTES => full(self.take()),
-            DocumentPart::End => Ok(()),
+            DocumentPart::End | DocumentPart::OtherSignal => Ok(()),
         }
     }
 

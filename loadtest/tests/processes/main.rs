@@ -26,6 +26,7 @@ mod private_files;
 mod stack;
 mod snapshot_files;
 mod terminal;
+mod trace_files;
 mod traces;
 mod usage;
 mod walkthrough;

@@ -82,9 +82,13 @@ fn export_and_import_preserve_traces() {
     let folder = TempDir::new().unwrap();
     let first = with_example(folder.path());
     let (shop, short) = (first.trace(SHOP), first.trace(SHORT));
-    for (name, format) in
-        [("all.jsonl", "otlp"), ("all.jsonl.zst", "otlp"), ("all.json", "jaeger"), ("all.json.zst", "jaeger")]
-    {
+    for (name, format) in [
+        ("all.jsonl", "otlp"),
+        ("all.jsonl.zst", "otlp-jsonl"),
+        ("otlp.json", "otlp-json"),
+        ("all.json", "jaeger"),
+        ("all.json.zst", "jaeger"),
+    ] {
         let file = folder.path().join(name);
         fs::write(&file, "previous content").unwrap();
         let written = message(export(&first, &["--format", format, file.to_str().unwrap()]));
@@ -192,7 +196,10 @@ fn rejects_files_without_traces_and_sends_nothing() {
             write("cut.zst", &packed[..packed.len() - 3]),
             "cut.zst: the file is damaged or truncated after line 0",
         ),
-        (write("metrics.json", b"{\"resourceMetrics\":[]}"), "metrics.json: line 1: no traces"),
+        (
+            write("metrics.json", b"{\"resourceMetrics\":[]}"),
+            "metrics.json: only metrics, logs or profiles, no spans",
+        ),
         (write("picture.png", b"\x89PNG\r\n"), "picture.png: line 1: expected value"),
         (write("empty", b""), "empty: the file is empty"),
         (write("none", br#"{"data":[]}"#), "none: the file has no spans"),

@@ -15,11 +15,15 @@ fn ui(spans: usize) -> String {
     format!(r#"{{"traceID":"11","spans":[{spans}],"processes":{{"p":{{"serviceName":"s"}}}}}}"#)
 }
 
-/// Returns the number of spans of each `ResourceSpans`, and 0 for each end.
+/// Returns the number of spans of each `ResourceSpans`, 7 for each message of another signal, and 0 for each end.
 fn parts(text: &str) -> Result<Vec<usize>, String> {
     let mut parts = Vec::new();
     let read = read(text.as_bytes(), &mut |part| {
-        parts.push(if let DocumentPart::Spans(resource_spans) = part { resource_spans.spans() } else { 0 });
+        parts.push(match part {
+            DocumentPart::Spans(resource_spans) => resource_spans.spans(),
+            DocumentPart::OtherSignal => 7,
+            DocumentPart::End => 0,
+        });
         Ok(())
     });
     read.map(|()| parts).map_err(|error| error.to_string())
@@ -45,6 +49,15 @@ fn detects_the_format_by_content() {
         (format!("[\n{trace}\n]\n\n"), vec![2, 0]),
         (format!("[{}]", ui(1001)), vec![500, 500, 1, 0]),
         ("{\"resourceSpans\":[]}".to_owned(), vec![0]),
+        (format!("[{line},\n{line}]"), vec![1, 0, 1, 0]),
+        (format!("[{trace},{line}]"), vec![2, 0, 1, 0]),
+        (format!("{{\"result\":{line}}}"), vec![1, 0, 0]),
+        (format!("\u{feff}{line}\n{line}"), vec![1, 0, 1, 0]),
+        (format!("\u{feff}[\n{trace}]"), vec![2, 0]),
+        (
+            format!("{line}\n{{\"resourceMetrics\":[{{}}]}}\n{{\"resourceLogs\":[]}}\n{line}"),
+            vec![1, 0, 7, 0, 7, 0, 1, 0],
+        ),
     ] {
         assert_eq!(parts(&text), Ok(expected), "{text}");
     }
@@ -61,7 +74,6 @@ fn errors_name_the_line() {
         ("kitchen", "line 1: expected value"),
         ("\n7\n", "line 2: invalid type: integer `7`, expected traces"),
         ("{}", "line 1: no traces: neither"),
-        ("{\"resourceMetrics\":[]}", "line 1: no traces: neither"),
         ("{\"data\":null}", "line 1: invalid type: null, expected a list of traces"),
         ("{\"data\":[{}]}", "line 1: missing field `spans`"),
         (&format!("{line}\n{line}\n{cut}"), "line 3: EOF while parsing"),
@@ -134,4 +146,33 @@ fn reports_a_truncated_source() {
         let said = read(text, &mut |_| Ok(())).unwrap_err().to_string();
         assert!(said.contains("damaged or truncated") && said.contains(expected), "{said}");
     }
+}
+
+/// Repeats a text without holding it in memory.
+struct Repeated {
+    text: &'static [u8],
+    left: u64,
+    at: usize,
+}
+
+impl Read for Repeated {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        for (count, byte) in into.iter_mut().enumerate() {
+            if self.left == 0 {
+                return Ok(count);
+            }
+            *byte = self.text[self.at];
+            self.at = (self.at + 1) % self.text.len();
+            self.left -= u64::from(self.at == 0);
+        }
+        Ok(into.len())
+    }
+}
+
+#[test]
+fn rejects_a_part_that_would_take_gigabytes_of_memory() {
+    let spans = Repeated { text: b"{},", left: 1 << 40, at: 0 };
+    let start: &[u8] = b"{\n\"ignored\":[";
+    let error = read(BufReader::new(start.chain(spans)), &mut |_| Ok(())).unwrap_err().to_string();
+    assert_eq!(error, "line 2: one trace or resource takes more than 1.00 GiB of memory");
 }
