@@ -52,7 +52,7 @@ async fn a_span_without_a_start_does_not_stretch_the_axis_to_1970() {
     let document: Value = serde_json::from_str(file).unwrap();
     let crate::UiTrace(trace) = serde_json::from_value(document["data"][0].clone()).unwrap();
     let message = crate::otlp::to_json_line(&trace).unwrap();
-    let message = crate::otlp::json_to_protobuf(message.as_bytes()).unwrap();
+    let (message, _) = crate::otlp::json_to_protobuf(message.as_bytes()).unwrap();
     browser.ingest.accept(&message, Transport::Http).unwrap();
     let page = browser.get(&format!("/trace/{}", trace.id().unwrap())).await;
     assert!(page.has("<strong>1.50 ms</strong>"), "the duration of the trace is that of its first span");

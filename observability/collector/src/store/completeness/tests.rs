@@ -30,7 +30,7 @@ fn store(spans: &[ProtoSpan]) -> Store {
     let (resource, spans): (_, Vec<_>) =
         (proto_resource("shop").encode_to_vec(), spans.iter().map(ProtoSpan::encode_to_vec).collect());
     let mut batch = SpanBatch::with_capacity(0);
-    batch.begin_group(Encoded { message: &resource, schema: "" }, Encoded::default()).unwrap();
+    batch.begin_group(Encoded { message: &resource, schema: b"" }, Encoded::default()).unwrap();
     spans.iter().for_each(|span| batch.push(span).unwrap());
     store.insert(&batch);
     store
@@ -86,7 +86,7 @@ fn a_trace_that_was_too_large_is_incomplete() {
     let store = Store::new(1000);
     let (resource, span) = (proto_resource("shop").encode_to_vec(), proto_span(1, 1).encode_to_vec());
     let mut batch = SpanBatch::with_capacity(0);
-    batch.begin_group(Encoded { message: &resource, schema: "" }, Encoded::default()).unwrap();
+    batch.begin_group(Encoded { message: &resource, schema: b"" }, Encoded::default()).unwrap();
     batch.push(&span).unwrap();
     store.insert(&batch);
     let Lookup::Evicted(eviction) = store.get(TraceId(1)) else { panic!("not evicted") };

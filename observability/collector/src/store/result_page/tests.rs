@@ -23,7 +23,7 @@ fn insert(store: &Store, (id, ms, length): (u128, u64, usize)) {
     };
     let (resource, span) = (proto_resource("shop").encode_to_vec(), span.encode_to_vec());
     let mut batch = SpanBatch::with_capacity(0);
-    batch.begin_group(Encoded { message: &resource, schema: "" }, Encoded::default()).unwrap();
+    batch.begin_group(Encoded { message: &resource, schema: b"" }, Encoded::default()).unwrap();
     batch.push(&span).unwrap();
     store.insert(&batch);
 }
