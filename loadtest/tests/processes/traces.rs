@@ -203,8 +203,11 @@ fn rejects_files_without_traces_and_sends_nothing() {
         (write("picture.png", b"\x89PNG\r\n"), "picture.png: line 1: expected value"),
         (write("empty", b""), "empty: the file is empty"),
         (write("none", br#"{"data":[]}"#), "none: the file has no spans"),
-        (write("ui.json", jaeger.as_bytes()), "ui.json: line 2: id must be 1 to 32 hexadecimal digits"),
-        (folder.path().join("nowhere"), "nowhere: No such file"),
+        (
+            write("ui.json", jaeger.as_bytes()),
+            "ui.json: line 2: trace 00000000000000000000000000000001, span number 1: traceID: id must be 1 to 32",
+        ),
+        (folder.path().join("nowhere"), "nowhere: no such file"),
     ];
     let valid = write("valid.jsonl", line.as_bytes());
     for (file, expected) in files {
@@ -223,7 +226,7 @@ fn rejects_invalid_arguments() {
     let (file, nowhere) = (file.to_str().unwrap(), "http://127.0.0.1:9");
     for (arguments, message) in [
         (vec!["export", "--collector", nowhere], "no collector at http://127.0.0.1:9"),
-        (vec!["export", "--collector", "nonsense"], "no collector at nonsense"),
+        (vec!["export", "--collector", "nonsense"], "no collector at http://nonsense"),
         (vec!["export", "--trace", "zz"], "hexadecimal"),
         (vec!["export", "/dev/null"], "/dev/null is not a regular file (- writes to stdout)"),
         (vec!["export", "/nonexistent/file"], "cannot write /nonexistent/file"),
