@@ -133,12 +133,13 @@ async fn an_evicted_trace_is_judged_when_it_leaves_the_store() {
         // Of every fifth trace, the server's span is missing.
         let spans = |trace: u128| {
             let spans: Vec<Value> = booking(trace).into();
-            if trace % 5 == 0 { spans[..1].to_vec() } else { spans }
+            if trace.is_multiple_of(5) { spans[..1].to_vec() } else { spans }
         };
         let batch: Vec<Value> = (first..first + 100).flat_map(spans).collect();
         collector.accept("shop", json!(batch)).await;
     }
-    let (incomplete, complete): (Vec<u128>, Vec<u128>) = (1..=2000).partition(|trace| trace % 5 == 0);
+    let (incomplete, complete): (Vec<u128>, Vec<u128>) =
+        (1..=2000).partition(|trace: &u128| trace.is_multiple_of(5));
     let complete = ledger(&collector, complete).await;
     let incomplete = ledger(&collector, incomplete).await;
     assert!(complete["complete_then_evicted"].as_u64() > Some(500), "{complete}");
