@@ -98,7 +98,7 @@ impl Settings {
         let given = value.is_some() || file.is_some();
         let secret = given.then(|| settings::secret(NAME, value, file, "")).transpose()?;
         if secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET_BYTES) {
-            let reason = format!("shorter than {MIN_SECRET_BYTES} bytes");
+            let reason = format!("must have at least {MIN_SECRET_BYTES} bytes");
             return Err(settings::Error::Invalid { name: NAME, reason });
         }
         Ok(Trust { networks: self.trust_traceparent.0.clone(), secret })

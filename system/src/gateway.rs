@@ -81,7 +81,7 @@ impl Settings {
         let (value, file) = (self.jwt_secret.as_ref(), self.jwt_secret_file.as_deref());
         let secret = settings::secret(NAME, value, file, SECRET_HINT)?;
         if secret.expose().len() < MIN_SECRET_BYTES {
-            let reason = format!("shorter than {MIN_SECRET_BYTES} bytes");
+            let reason = format!("must have at least {MIN_SECRET_BYTES} bytes");
             return Err(settings::Error::Invalid { name: NAME, reason });
         }
         Ok(secret)

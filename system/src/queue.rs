@@ -16,7 +16,7 @@ use clap::Args;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TraceContextExt as _;
 use serde::Serialize;
-use telemetry::arguments::at_least_one;
+use telemetry::arguments::{at_least, at_least_one};
 use telemetry::propagation;
 use telemetry::server::LogFields;
 use tokio::time::Instant;
@@ -54,8 +54,8 @@ pub struct Settings {
     /// Maximum number of tasks, leased ones included (at least 1)
     #[arg(long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000, value_parser = at_least_one)]
     queue_capacity: usize,
-    /// Maximum size of all tasks, in bytes (at least 1)
-    #[arg(long, env = "QUEUE_MAX_BYTES", value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least_one)]
+    /// Maximum size of all tasks, in bytes (at least 65536)
+    #[arg(long, env = "QUEUE_MAX_BYTES", value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least(64_usize << 10))]
     queue_max_bytes: usize,
     /// Process.
     #[command(flatten)]

@@ -67,10 +67,8 @@ async fn search(State(pool): State<PgPool>, uri: Uri) -> Result<Json<Tutors>> {
 }
 
 async fn subjects(State(pool): State<PgPool>) -> Result<Json<Subjects>> {
-    let mut connection = database::acquire(&pool).await?;
-    let rows = sqlx::query_as::<_, (String, i64)>(SUBJECTS).fetch_all(&mut *connection);
-    let rows =
-        database::query("SELECT tutors", SUBJECTS, rows).await.map_err(|error| database::problem(&error))?;
+    let all = || sqlx::query_as::<_, (String, i64)>(SUBJECTS);
+    let rows = database::read(&pool, "SELECT tutors", SUBJECTS, all).await?;
     let subjects = rows.into_iter().map(|(subject, tutors)| Subject { subject, tutors }).collect();
     Ok(Json(Subjects { subjects }))
 }

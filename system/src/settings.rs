@@ -29,9 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// Variables of PostgreSQL's clients changed the connection to the database.
-    #[error(
-        "{names} of the environment change the connection to the database: unset them, or set them in DATABASE_URL"
-    )]
+    #[error("the connection to the database uses {names} of the environment: unset what is not meant for it")]
     ClientVariables {
         /// The variables.
         names: String,
@@ -76,7 +74,7 @@ impl FromStr for Secret {
     }
 }
 
-/// Returns the secret `name`: the content of `file`, without white space at its end, or else `value`.
+/// Returns the secret `name`: the content of `file`, or else `value`, without white space at its end.
 ///
 /// # Errors
 ///
@@ -87,7 +85,10 @@ pub(crate) fn secret(
     file: Option<&Path>,
     hint: &'static str,
 ) -> Result<Secret, Error> {
-    let Some(path) = file else { return value.cloned().ok_or(Error::Missing { name, hint }) };
+    let Some(path) = file else {
+        let value = value.ok_or(Error::Missing { name, hint })?;
+        return Ok(Secret(value.expose().trim_end().to_owned()));
+    };
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Secret(text.trim_end().to_owned())),
         Err(source) => Err(Error::Unreadable { name, path: path.to_owned(), source }),

@@ -82,6 +82,7 @@ impl http_body::Body for DiscardOnDrop {
 
 impl Drop for DiscardOnDrop {
     fn drop(&mut self) {
+        self.awaited.store(false, Relaxed);
         let rest = self.body.take().filter(|body| self.arrives && !body.is_end_stream());
         let in_time = Instant::now() < self.give_up;
         if let (Some(rest), true, Ok(runtime)) = (rest, in_time, Handle::try_current()) {

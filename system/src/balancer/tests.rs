@@ -167,7 +167,7 @@ async fn only_the_traces_of_trusted_callers_are_continued() {
 async fn a_short_secret_is_rejected_without_showing_it() {
     let settings: Settings = parse(&["--trust-traceparent-secret", "hunter2"]).unwrap();
     let error = settings.trust().unwrap_err().to_string();
-    assert_eq!(error, "TRUST_TRACEPARENT_SECRET is invalid: shorter than 16 bytes");
+    assert_eq!(error, "TRUST_TRACEPARENT_SECRET is invalid: must have at least 16 bytes");
 }
 
 #[tokio::test]

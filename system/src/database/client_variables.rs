@@ -42,7 +42,8 @@ impl ClientVariables {
     /// Returns the error of a connection to `url`, with the names of the variables that changed the connection.
     #[must_use]
     pub fn explain(&self, url: &str, error: Error) -> Error {
-        let names = self.applied_to(url);
+        let mut names = self.applied_to(url);
+        names.retain(|name| matters_for(&error, name));
         match error {
             Error::Database(_) | Error::Migrate(_) if !names.is_empty() => {
                 settings::Error::ClientVariables { names: names.join(" and "), source: Box::new(error) }
@@ -80,6 +81,20 @@ impl ClientVariables {
         ];
         let applied = variables.into_iter().filter(|(_, value, overridden)| value.is_some() && !overridden);
         applied.map(|(name, ..)| name).collect()
+    }
+}
+
+/// Returns whether the variable can be a reason for the error. A server that cannot be reached has not seen the others, and
+/// a password, which deployments give in PGPASSFILE, matters only to a server that rejected it (SQLSTATE class 28).
+fn matters_for(error: &Error, variable: &str) -> bool {
+    let code = match error {
+        Error::Database(error) => error.as_database_error().and_then(|error| error.code()),
+        _ => None,
+    };
+    match (error, variable) {
+        (Error::Database(sqlx::Error::Io(_)), _) => matches!(variable, "PGHOST" | "PGHOSTADDR" | "PGPORT"),
+        (_, "PGPASSWORD" | "PGPASSFILE") => code.is_some_and(|code| code.starts_with("28")),
+        _ => true,
     }
 }
 
@@ -121,5 +136,16 @@ mod tests {
         assert!(error.is_usage() && error.to_string().contains("PGSSLMODE"), "{error}");
         let error = ClientVariables::default().explain("postgres://user@host/", failed());
         assert!(!error.is_usage(), "{error}");
+    }
+
+    #[test]
+    fn explains_no_error_by_a_variable_that_cannot_be_its_reason() {
+        let variables =
+            ClientVariables { pgsslmode: Some(IsSet), pgpassfile: Some(IsSet), ..ClientVariables::default() };
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = variables.explain("postgres://user@host/", Error::Database(refused.into()));
+        assert!(!error.is_usage(), "{error}");
+        let error = variables.explain("postgres://user@host/", Error::Database(sqlx::Error::PoolTimedOut));
+        assert!(!error.to_string().contains("PGPASSFILE"), "{error}");
     }
 }

@@ -295,7 +295,7 @@ async fn a_missing_or_short_secret_is_rejected_without_showing_it() {
         settings.jwt_secret().unwrap_err().to_string()
     };
     assert!(error(&[]).starts_with("JWT_SECRET is not set: "));
-    assert_eq!(error(&["--jwt-secret", "hunter2"]), "JWT_SECRET is invalid: shorter than 32 bytes");
+    assert_eq!(error(&["--jwt-secret", "hunter2"]), "JWT_SECRET is invalid: must have at least 32 bytes");
     let settings: Settings = parse(&["--jwt-secret", "hunter2"]).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"));
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::api::{BOOKING_NOTIFICATION, BookingNotification, LeasedTask};
 use crate::database;
-use crate::error::{Problem, Result};
+use crate::error::{Code, Problem, Result};
 
 const FIND: &str = "SELECT EXISTS (SELECT FROM bookings WHERE id = $1),
     EXISTS (SELECT FROM notifications WHERE booking_id = $1)";
@@ -53,7 +53,7 @@ async fn find(pool: &PgPool, booking_id: i64) -> Result<(bool, bool)> {
     let rows =
         database::read(pool, "SELECT notifications", FIND, || sqlx::query_as(FIND).bind(booking_id)).await?;
     // The statement has no FROM, so it returns one row.
-    Ok(rows.into_iter().next().unwrap_or_default())
+    rows.into_iter().next().ok_or(Code::Internal.into())
 }
 
 fn log_rolled_back(booking: &BookingNotification) {
