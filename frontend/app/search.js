@@ -104,7 +104,7 @@ async function offer() {
 }
 
 function choice({ subject: name, tutors }) {
-  const button = element("button", "quiet", name, element("span", "visually-hidden", `, ${tutors} tutors`));
+  const button = element("button", "quiet", name, element("span", "visually-hidden", tutors === 1 ? ", one tutor" : `, ${tutors} tutors`));
   button.type = "button";
   button.addEventListener("click", () => {
     subject.value = name;

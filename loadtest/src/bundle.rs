@@ -1,7 +1,8 @@
 //! The bundle: the folder of files that describes a run, written and read.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -92,6 +93,8 @@ impl Bundle {
         let unfinished =
             tempfile::Builder::new().prefix(".unfinished-").tempdir_in(out).with_context(failed)?;
         self.write_files(unfinished.path(), driven, archive, html).with_context(failed)?;
+        // Only the owner can enter a temporary folder; a bundle is for others, too.
+        fs::set_permissions(unfinished.path(), Permissions::from_mode(0o755)).with_context(failed)?;
         self.folder = rename_to_free(unfinished.path(), &self.folder).with_context(failed)?;
         // After the rename nothing is left to remove.
         let _ = unfinished.keep();

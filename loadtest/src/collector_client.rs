@@ -134,8 +134,10 @@ impl CollectorClient {
 fn decode(hop: &latency::Hop) -> anyhow::Result<(Histogram<u64>, u64)> {
     let encoded = hop.histogram.as_deref().context("missing histogram")?;
     let bytes = STANDARD.decode(encoded).context("histogram is not base64")?;
-    let histogram = Deserializer::new()
+    let mut histogram: Histogram<u64> = Deserializer::new()
         .deserialize(&mut bytes.as_slice())
         .map_err(|error| anyhow::anyhow!("cannot decode a histogram: {error:?}"))?;
+    // A decoded histogram has the range of its values; adding another one may need more.
+    histogram.auto(true);
     Ok((histogram, hop.errors))
 }

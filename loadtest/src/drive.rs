@@ -227,7 +227,6 @@ fn http(timeout: Duration, headers: HeaderMap) -> anyhow::Result<reqwest::Client
         .default_headers(headers)
         .timeout(timeout)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
         .build()?;
     Ok(client)
 }

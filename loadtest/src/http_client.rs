@@ -3,10 +3,11 @@
 use reqwest::Url;
 
 /// Returns the builder of a client that connects directly. `http_proxy` and similar variables do not apply: a proxy is not
-/// able to reach loopback addresses or a compose network, and its latency would be measured as the system's.
+/// able to reach loopback addresses or a compose network, and its latency would be measured as the system's. Redirects are not
+/// followed: another host must not receive the trace secret.
 #[expect(clippy::disallowed_methods, reason = "the one place that creates a client")]
 pub(crate) fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().no_proxy()
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none())
 }
 
 /// Parses the URL of a server and removes slashes at its end. Without a scheme, `http://` is assumed.

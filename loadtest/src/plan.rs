@@ -186,8 +186,8 @@ impl Mix {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
     "--rate {rate} for {seconds} s is {requests} requests with {log_ins} log-ins: about {megabytes} MB of memory and \
-     {warm_up} of log-ins before the load. The bounds are {MAX_REQUESTS} requests and {max_warm_up} of log-ins \
-     (choose a lower --rate or --duration, or set --users)",
+     {warm_up} of log-ins before the load, at most {MAX_REQUESTS} requests and {max_warm_up} of log-ins are \
+     allowed (choose a lower --rate or --duration, or set --users)",
     warm_up = minutes(self.warm_up),
     max_warm_up = minutes(MAX_WARM_UP),
     megabytes = (requests * BYTES_PER_REQUEST / 1e6).ceil()

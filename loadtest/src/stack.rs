@@ -68,7 +68,7 @@ pub(crate) enum Error {
     #[error("cannot create a folder in {} (set another with TMPDIR)", folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
     #[error(
-        "the user {user}, which runs PostgreSQL for root, cannot enter {} (set a folder that all users can enter with TMPDIR)",
+        "the user {user}, which runs PostgreSQL for root, cannot enter {} (set TMPDIR to a folder that all users can enter)",
         folder.display()
     )]
     PrivateFolder { folder: PathBuf, user: &'static str },

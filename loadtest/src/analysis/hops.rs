@@ -22,8 +22,7 @@ pub(crate) fn of_run(users: HopHistograms, intruders: HopHistograms) -> Vec<HopS
         let (refused, errors) = if key.2 == Kind::Client { (failed, 0) } else { (0, failed) };
         match rows.get_mut(&key) {
             Some((sum, other_errors, other_refused)) => {
-                // Auto-resizing histograms of the same precision can be added.
-                let _ = sum.add(&histogram);
+                *sum += &histogram;
                 *other_errors += errors;
                 *other_refused += refused;
             }
@@ -78,10 +77,13 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::measure::histogram;
 
+    /// With a histogram that covers only its values, and grows, as a decoded one.
     fn hops(service: &str, kind: Kind, values: &[u64], errors: u64) -> HopHistograms {
-        let histogram = histogram(values.iter().copied());
+        let max = values.iter().copied().max().unwrap_or(2);
+        let mut histogram = Histogram::new_with_bounds(1, max.max(2), 3).unwrap();
+        histogram.auto(true);
+        values.iter().for_each(|value| histogram.record(*value).unwrap());
         HashMap::from([((service.to_owned(), "GET /search".to_owned(), kind), (histogram, errors))])
     }
 

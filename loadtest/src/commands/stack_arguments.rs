@@ -13,7 +13,7 @@ use crate::stack::{DataSet, Options, PortChoice};
 #[derive(Debug, Args)]
 pub(crate) struct StackArgs {
     /// First of the thirteen consecutive ports to listen on
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65524))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65523))]
     port_base: Option<u16>,
     /// URL of a running PostgreSQL to use instead of a private one; with a password, prefer the variable, because all users of the machine see arguments
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]

@@ -69,7 +69,7 @@ pub(crate) async fn run_until_interrupted(
     }
 }
 
-/// Stops the processes in order; another Ctrl-C kills them.
+/// Stops the processes in order; another Ctrl-C, at least 2 s after the first one, kills them.
 pub(crate) async fn stop(stack: Stack) -> anyhow::Result<()> {
     let interrupted_again = stop::on_next_signal()?;
     tokio::select! {

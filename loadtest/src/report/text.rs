@@ -149,7 +149,7 @@ fn facts(out: &mut String, run: &Run) {
         time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p99),
     );
     if bookings.unknown > 0 {
-        line!(out, "           unknown: the system did not answer when the notifications were counted");
+        line!(out, "           unknown: no reply when the notifications were counted, or the wait was ended");
     }
     let ledger = &run.ledger.collected;
     let complete = ledger.complete as f64 / ledger.expected.max(1) as f64;
@@ -172,7 +172,11 @@ fn facts(out: &mut String, run: &Run) {
         line!(out, "           evicted {}: {}", ledger.evicted, reasons.collect::<Vec<_>>().join(", "));
     }
     if run.ledger.unknown > 0 {
-        line!(out, "           unknown {}: the collector did not answer", run.ledger.unknown);
+        line!(
+            out,
+            "           unknown {}: no reply from the collector, or the wait was ended",
+            run.ledger.unknown
+        );
     }
     for loss in ledger.examples.iter().take(3) {
         line!(out, "           {} {}: {}", loss.trace_id, row_name(loss.row), loss.why);

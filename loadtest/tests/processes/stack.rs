@@ -207,8 +207,8 @@ fn existing_database_is_used_and_not_stopped() {
 #[test]
 fn taken_port_is_reported_and_nothing_is_left_behind() {
     let listen = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
-    let is_free = |base: &u16| (*base..base + 12).all(|port| listen(port).is_some());
-    let base = (9000..9900).step_by(12).find(is_free).unwrap();
+    let is_free = |base: &u16| (*base..base + 13).all(|port| listen(port).is_some());
+    let base = (9000..9900).step_by(13).find(is_free).unwrap();
     let _taken = listen(base + 7).unwrap();
     let folder = temporary_folder();
     run(workbench().args(["up", "--port-base", &base.to_string()]).env("TMPDIR", folder.path()))
@@ -264,7 +264,7 @@ fn demo_keep_up_runs_until_ctrl_c() {
 fn up_reports_the_error_of_a_role_with_an_invalid_setting() {
     run(workbench().args(["up", "--free-ports"]).env("JWT_SECRET", "short"))
         .failed(2, "api_gateway_")
-        .failed(2, "JWT_SECRET is invalid: shorter than 32 bytes");
+        .failed(2, "JWT_SECRET is invalid: must have at least 32 bytes");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::harness::{run, workbench};
 fn rejects_invalid_settings() {
     for (role, variable, value, message) in [
         ("gateway", "JWT_SECRET", "", "JWT_SECRET is not set"),
-        ("gateway", "JWT_SECRET", "short", "JWT_SECRET is invalid: shorter than 32 bytes"),
+        ("gateway", "JWT_SECRET", "short", "JWT_SECRET is invalid: must have at least 32 bytes"),
         ("gateway", "JWT_SECRET_FILE", "/nonexistent", "JWT_SECRET_FILE=/nonexistent: cannot read the file"),
         (
             "queue",

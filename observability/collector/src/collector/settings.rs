@@ -50,7 +50,7 @@ pub struct Settings {
         value_parser = address
     )]
     pub query_grpc_listen: String,
-    /// Origins of pages that may send OTLP/HTTP from a browser, such as https://shop.example, separated by commas; * allows
+    /// Origins of pages that may send OTLP/HTTP from a browser, such as http://localhost:3000, separated by commas; * allows
     /// every origin [default: none]
     #[arg(long, env = "COLLECTOR_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<CorsOrigin>,
