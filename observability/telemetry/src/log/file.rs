@@ -46,8 +46,13 @@ impl LogFile {
         older.into()
     }
 
+    /// Renames the current file and opens a new one. After an error, writing to `file` is still possible.
     fn rotate(&mut self) -> io::Result<()> {
-        std::fs::rename(&self.path, Self::older(&self.path))?;
+        match std::fs::rename(&self.path, Self::older(&self.path)) {
+            // The file was removed, or renamed by a rotation that could not open the new one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         self.file = append(&self.path)?;
         if self.stdout {
             dup2_stdout(&self.file)?;
@@ -60,7 +65,8 @@ impl LogFile {
 }
 
 impl Write for LogFile {
-    /// Writes whole lines up to the end of the current file.
+    /// Writes whole lines up to the end of the current file. If a new file cannot be started, the current one grows beyond
+    /// its maximum size until a later write starts the new one.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Panics write to the same file, so its size is read.
         let size = self.file.metadata()?.len();
@@ -70,10 +76,11 @@ impl Write for LogFile {
         }
         match bytes[..room].iter().rposition(|byte| *byte == b'\n') {
             Some(last) => self.file.write(&bytes[..=last]),
-            None if size > 0 => {
-                self.rotate()?;
-                self.write(bytes)
-            }
+            None if size > 0 => match self.rotate() {
+                Ok(()) => self.write(bytes),
+                // The error may be temporary, and returning it would lose the lines.
+                Err(_) => self.file.write(bytes),
+            },
             // A line that is longer than the file.
             None => {
                 let line = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
@@ -145,5 +152,47 @@ mod tests {
         log.write_all(format!("short\n{long}next\n").as_bytes()).unwrap();
         assert_eq!(read_and_remove(&LogFile::older(&path)), long);
         assert_eq!(read_and_remove(&path), "next\n");
+    }
+
+    #[test]
+    fn a_log_whose_file_was_removed_continues_in_a_new_file() {
+        let path = path("removed");
+        let mut log = LogFile::open(&path, 20).unwrap();
+        log.write_all(b"before\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        log.write_all(b"after\n").unwrap();
+        assert_eq!(read_and_remove(&path), "after\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_rotated_continues_in_its_current_file() {
+        let path = path("unrotated");
+        let older = LogFile::older(&path);
+        let mut log = LogFile::open(&path, 20).unwrap();
+        // A file cannot replace a folder.
+        std::fs::create_dir(&older).unwrap();
+        log.write_all(b"line 1\nline 2\nline 3\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line 1\nline 2\nline 3\n");
+        std::fs::remove_dir(&older).unwrap();
+        log.write_all(b"line 4\n").unwrap();
+        assert_eq!(read_and_remove(&older), "line 1\nline 2\nline 3\n");
+        assert_eq!(read_and_remove(&path), "line 4\n");
+    }
+
+    #[test]
+    fn a_log_whose_new_file_cannot_be_opened_is_rotated_later() {
+        let folder = path("folder");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("log");
+        let mut log = LogFile::open(&path, 20).unwrap();
+        log.write_all(b"line 1\n").unwrap();
+        // In a removed folder no file can be created.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir(&folder).unwrap();
+        log.write_all(b"line 2\n").unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        log.write_all(b"line 3\n").unwrap();
+        assert_eq!(read_and_remove(&path), "line 3\n");
+        std::fs::remove_dir(&folder).unwrap();
     }
 }
