@@ -168,38 +168,45 @@ mod tests {
         assert_eq!(closed_after(&mut peer).await.1, HEAD_TIMEOUT.as_secs());
     }
 
+    /// Sends a request for `path`, and returns what arrives first: the response, or nothing if the connection is closed.
+    async fn call(peer: &mut TcpStream, path: &str) -> String {
+        peer.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        received(peer).await
+    }
+
+    async fn received(peer: &mut TcpStream) -> String {
+        let mut reply = [0; 1024];
+        let read = tokio::time::timeout(Duration::from_secs(10), peer.read(&mut reply)).await;
+        let length = read.expect("a response or the end of the connection").unwrap_or(0);
+        String::from_utf8_lossy(&reply[..length]).into_owned()
+    }
+
     #[tokio::test]
-    async fn an_idle_connection_is_closed_for_one_that_waits() {
+    async fn only_an_idle_connection_is_closed_for_one_that_waits() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (begin, mut begun) = mpsc::channel(1);
         let (answer, answered) = tokio::sync::watch::channel(false);
-        let router =
-            Router::new().fallback(|| async { "ok" }).route(
-                "/busy",
-                get(move || {
-                    let mut answered = answered.clone();
-                    async move {
-                        answered.wait_for(|answered| *answered).await.map(|_| "busy").unwrap_or_default()
-                    }
-                }),
-            );
-        tokio::spawn(serve(Acceptor::new(listener, 2), router, CancellationToken::new()));
-        let call = async |path: &str| {
-            let mut peer = TcpStream::connect(address).await.unwrap();
-            peer.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
-            peer
+        let handler = async move || {
+            begin.send(()).await.unwrap();
+            answered.clone().wait_for(|answered| *answered).await.map(|_| "busy").unwrap_or_default()
         };
-        let mut busy = call("/busy").await;
-        let mut idle = call("/").await;
-        let mut reply = [0; 1024];
-        assert_ne!(idle.read(&mut reply).await.unwrap(), 0);
-        let mut waiting = call("/").await;
-        let served = tokio::time::timeout(Duration::from_secs(10), waiting.read(&mut reply));
-        assert_ne!(served.await.expect("a place should become free").unwrap(), 0);
-        assert_eq!(idle.read(&mut reply).await.unwrap(), 0, "closed");
+        let router = Router::new().fallback(|| async { "ok" }).route("/busy", get(handler));
+        tokio::spawn(serve(Acceptor::new(listener, 2), router, CancellationToken::new()));
+        let connect = || async { TcpStream::connect(address).await.unwrap() };
+
+        // It was idle before its second request, and for longer than the other connection.
+        let mut busy = connect().await;
+        assert!(call(&mut busy, "/").await.ends_with("ok"));
+        let mut idle = connect().await;
+        assert!(call(&mut idle, "/").await.ends_with("ok"));
+        busy.write_all(b"GET /busy HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        begun.recv().await.unwrap();
+        assert!(call(&mut connect().await, "/").await.ends_with("ok"), "a waiting connection is served");
+        assert_eq!(received(&mut idle).await, "", "closed");
         answer.send(true).unwrap();
-        let length = busy.read(&mut reply).await.unwrap();
-        assert!(reply[..length].ends_with(b"busy"), "a connection in use is not cut off");
+        assert!(received(&mut busy).await.ends_with("busy"), "a connection in use is not cut off");
+        assert!(call(&mut busy, "/").await.ends_with("ok"), "nor at the end of its request");
     }
 
     #[tokio::test]

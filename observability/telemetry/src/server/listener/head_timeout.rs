@@ -80,14 +80,26 @@ pub(super) struct HeadTimeout<S> {
     stream: S,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
+    idle: Arc<Notify>,
     evicted: Pin<Box<OwnedNotified>>,
 }
 
 impl<S> HeadTimeout<S> {
     /// `idle` notifies one idle connection at a time that it has to close.
     pub(super) fn new(stream: S, phase: Phase, idle: Arc<Notify>) -> Self {
-        let (deadline, evicted) = (Box::pin(sleep(HEAD_TIMEOUT)), Box::pin(idle.notified_owned()));
-        Self { stream, phase, deadline, evicted }
+        let (deadline, evicted) =
+            (Box::pin(sleep(HEAD_TIMEOUT)), Box::pin(Arc::clone(&idle).notified_owned()));
+        Self { stream, phase, deadline, idle, evicted }
+    }
+
+    /// Starts the deadline of a head, and leaves the list of idle connections: a notification that arrives during the request
+    /// would otherwise close the connection after it.
+    fn begin_head(&mut self) {
+        self.deadline.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
+        // Consumes a notification that has just arrived: the acceptor sends further ones as long as a connection waits, but
+        // one that is passed on after that would close an idle connection without need.
+        self.evicted.as_mut().enable();
+        self.evicted.set(Arc::clone(&self.idle).notified_owned());
     }
 }
 
@@ -113,7 +125,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadTimeout<S> {
             polled => {
                 let begins = || self.phase.0.compare_exchange(IDLE, HEAD, Relaxed, Relaxed).is_ok();
                 if buf.filled().len() > before && begins() {
-                    self.deadline.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
+                    self.begin_head();
                 }
                 polled
             }
