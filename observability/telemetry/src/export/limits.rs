@@ -1,33 +1,34 @@
 //! Bounds the size of an ended span, and estimates it.
 
+use std::borrow::Cow;
+
 use opentelemetry::trace::Status;
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 
-use crate::attribute::truncated;
+use crate::attribute::{MAX_VALUE_BYTES, truncated};
 
-/// Cuts the texts of `span` that are longer than `limit` bytes, and returns its approximate size in memory, in bytes.
+/// Cuts the attribute values of `span` that are longer than `limit` bytes, and returns its approximate size in memory, in
+/// bytes. The limit of names and status texts is fixed, since `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` applies to attributes only.
 pub(super) fn cut(span: &mut SpanData, limit: usize) -> usize {
-    if span.name.len() > limit {
-        span.name = truncated(&span.name, limit).to_owned().into();
-    }
-    let mut bytes = size_of::<SpanData>() + span.name.len() + cut_all(&mut span.attributes, limit);
+    let mut bytes = size_of::<SpanData>() + cut_name(&mut span.name) + cut_all(&mut span.attributes, limit);
     if let Status::Error { description } = &mut span.status {
-        if description.len() > limit {
-            *description = truncated(description, limit).to_owned().into();
-        }
-        bytes += description.len();
+        bytes += cut_name(description);
     }
     for event in &mut span.events.events {
-        if event.name.len() > limit {
-            event.name = truncated(&event.name, limit).to_owned().into();
-        }
-        bytes += event.name.len() + cut_all(&mut event.attributes, limit);
+        bytes += cut_name(&mut event.name) + cut_all(&mut event.attributes, limit);
     }
     for link in &mut span.links.links {
         bytes += size_of_val(link) + cut_all(&mut link.attributes, limit);
     }
     bytes
+}
+
+fn cut_name(name: &mut Cow<'static, str>) -> usize {
+    if name.len() > MAX_VALUE_BYTES {
+        *name = truncated(name, MAX_VALUE_BYTES).to_owned().into();
+    }
+    name.len()
 }
 
 fn cut_all(attributes: &mut [KeyValue], limit: usize) -> usize {

@@ -89,7 +89,7 @@ async fn a_batch_that_the_backend_refuses_for_good_is_not_retried() {
 }
 
 #[test]
-fn a_long_text_is_cut_at_a_character_and_counted_with_its_length() {
+fn a_long_value_is_cut_at_a_character_and_counted_with_its_length() {
     let text = "é".repeat(100);
     let list = Value::Array(Array::String(vec![text.clone().into(), "short".into()]));
     let mut long = span("a", vec![KeyValue::new("text", text.clone()), KeyValue::new("list", list)]);
@@ -99,15 +99,36 @@ fn a_long_text_is_cut_at_a_character_and_counted_with_its_length() {
         vec![KeyValue::new("text", text)],
         0,
     )];
-    long.status = SpanStatus::error("x".repeat(200));
     let whole = limits::cut(&mut long, 4096);
     let bytes = limits::cut(&mut long, 99);
     assert_eq!(long.attributes[0].value.as_str(), "é".repeat(49));
     let Value::Array(Array::String(texts)) = &long.attributes[1].value else { panic!("{long:?}") };
     assert_eq!((texts[0].as_str(), texts[1].as_str()), (&*"é".repeat(49), "short"));
     assert_eq!(long.events.events[0].attributes[0].value.as_str(), "é".repeat(49));
-    assert_eq!(long.status, SpanStatus::error("x".repeat(99)));
-    assert_eq!(whole - bytes, 3 * (200 - 98) + (200 - 99));
+    assert_eq!(whole - bytes, 3 * (200 - 98));
+}
+
+/// The limit of the specification is one of attribute values only.
+#[test]
+fn names_and_status_texts_are_cut_at_a_length_of_their_own() {
+    let named = |text: &'static str| {
+        let mut span = span(text, vec![KeyValue::new("key", "value")]);
+        span.events.events =
+            vec![opentelemetry::trace::Event::new(text, std::time::UNIX_EPOCH, Vec::new(), 0)];
+        span.status = SpanStatus::error(text);
+        span
+    };
+    let texts = |span: &SpanData| {
+        let SpanStatus::Error { description } = &span.status else { panic!("{span:?}") };
+        [span.name.to_string(), span.events.events[0].name.to_string(), description.to_string()]
+    };
+    let mut short = named("GET /");
+    limits::cut(&mut short, 0);
+    assert_eq!(texts(&short), ["GET /"; 3]);
+    assert_eq!(short.attributes[0].value.as_str(), "");
+    let mut long = named("x".repeat(MAX_VALUE_BYTES + 1).leak());
+    limits::cut(&mut long, 0);
+    assert_eq!(texts(&long).map(|text| text.len()), [MAX_VALUE_BYTES; 3]);
 }
 
 #[test]
