@@ -156,6 +156,14 @@ fn record(
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     metrics::observe_request(method, route, status, elapsed.as_secs_f64());
+    let enabled = if level == Level::INFO {
+        tracing::event_enabled!(Level::INFO)
+    } else {
+        tracing::event_enabled!(Level::DEBUG)
+    };
+    if !enabled {
+        return;
+    }
     if response.status().is_client_error() {
         let decision = CLIENT_ERRORS.admit();
         if decision.suppressed_before > 0 {
@@ -297,5 +305,47 @@ fn known_method(method: &Method) -> &'static str {
         "TRACE" => "TRACE",
         "CONNECT" => "CONNECT",
         _ => "_OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Body;
+    use tower::Service as _;
+
+    use super::*;
+
+    /// Keeps the lines written to it.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_errors_below_the_log_level_do_not_use_up_the_lines_of_others() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(Level::INFO).with_writer(move || writer.clone());
+        let _default = tracing::subscriber::set_default(subscriber.finish());
+        let request = || Request::builder().uri("/none").body(Body::empty()).unwrap();
+        let (mut polled, mut others) = (measured(Router::new()), logged(Router::new()));
+        for _ in 0..100 {
+            assert_eq!(polled.call(request()).await.unwrap().status(), StatusCode::NOT_FOUND);
+        }
+        others.call(request()).await.unwrap();
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("GET /none"), "{text}");
     }
 }
