@@ -38,9 +38,17 @@ thread_local! {
 /// Calls `start`, which starts a root span, whose trace id then begins with `group`. The other 64 bits are random.
 pub(crate) fn in_trace_group<R>(group: u64, start: impl FnOnce() -> R) -> R {
     TRACE_GROUP.set(Some(group));
-    let started = start();
-    TRACE_GROUP.set(None);
-    started
+    let _end = EndTraceGroup;
+    start()
+}
+
+/// Ends the trace group of this thread when dropped, also by a panic.
+struct EndTraceGroup;
+
+impl Drop for EndTraceGroup {
+    fn drop(&mut self) {
+        TRACE_GROUP.set(None);
+    }
 }
 
 /// Random ids; those of traces in the group of [`in_trace_group`].
@@ -78,5 +86,14 @@ mod tests {
             assert!(id.starts_with("123456789abcdef0") && id != first, "{id}");
         }
         assert!(!ids.new_trace_id().to_string().starts_with("123456789abcdef0"), "only within the call");
+    }
+
+    #[test]
+    fn a_trace_group_ends_with_a_panic() {
+        let ids = Ids::default();
+        let panics =
+            std::panic::catch_unwind(|| in_trace_group(0x1234_5678_9abc_def0, || panic!("in a group")));
+        assert!(panics.is_err());
+        assert!(!ids.new_trace_id().to_string().starts_with("123456789abcdef0"));
     }
 }
