@@ -201,9 +201,9 @@ fn bookings(reply: &Value, student: i64, booked: Option<i64>) -> Result<Facts, S
     let ids: Vec<i64> = listed.iter().filter_map(|booking| booking["booking_id"].as_i64()).collect();
     ensure(ids.len() == listed.len(), || "a booking without booking_id".into())?;
     ensure(ids.windows(2).all(|pair| pair[0] > pair[1]), || "bookings not newest first".into())?;
-    let stranger = listed.iter().find(|booking| booking["student_id"].as_i64() != Some(student));
-    ensure(stranger.is_none(), || {
-        format!("a booking of another student than {student}: {}", stranger.unwrap_or(&Value::Null))
+    let of_another = listed.iter().find(|booking| booking["student_id"].as_i64() != Some(student));
+    ensure(of_another.is_none(), || {
+        format!("a booking of another student than {student}: {}", of_another.unwrap_or(&Value::Null))
     })?;
     ensure(booked.is_none_or(|booking| ids.contains(&booking)), || {
         format!("booking {} is missing from the student's bookings", booked.unwrap_or_default())

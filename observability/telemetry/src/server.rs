@@ -56,8 +56,8 @@ impl LogFields {
 /// Traces, logs and measures each request of `router`, including requests without a matching route.
 pub fn traced(router: Router) -> Router {
     router.layer(middleware::from_fn(|request: Request, next: Next| {
-        let origin = Origin::Parent(propagation::extract(request.headers()));
-        trace(request, next, origin)
+        let caller = Caller::Trusted(propagation::extract(request.headers()));
+        trace(request, next, caller)
     }))
 }
 
@@ -70,23 +70,23 @@ pub fn traced_if(
     trusts: impl Fn(&Request) -> bool + Clone + Send + Sync + 'static,
 ) -> Router {
     router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
-        let caller = propagation::extract(request.headers());
-        let origin = if trusts(&request) {
-            Origin::Parent(caller)
+        let context = propagation::extract(request.headers());
+        let caller = if trusts(&request) {
+            Caller::Trusted(context)
         } else {
             propagation::remove(request.headers_mut());
-            Origin::Stranger(caller)
+            Caller::Untrusted(context)
         };
-        trace(request, next, origin)
+        trace(request, next, caller)
     }))
 }
 
-/// The context that a request arrives with.
-enum Origin {
+/// The caller of a request, with the context that the request arrives with.
+enum Caller {
     /// The SERVER span continues the trace of the caller.
-    Parent(Context),
-    /// The SERVER span starts a trace of its own.
-    Stranger(Context),
+    Trusted(Context),
+    /// The SERVER span starts a new trace.
+    Untrusted(Context),
 }
 
 /// Logs and measures each request of `router` without a span.
@@ -107,13 +107,13 @@ pub fn measured(router: Router) -> Router {
     router.layer(middleware::from_fn(measure))
 }
 
-async fn trace(request: Request, next: Next, origin: Origin) -> Response {
+async fn trace(request: Request, next: Next, caller: Caller) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("", MatchedPath::as_str);
     let path = truncated_path(&request).to_owned();
-    let mut span = ServerSpan::start(&request, method, route, origin);
+    let mut span = ServerSpan::start(&request, method, route, caller);
     let cx = span.cx.clone();
     let mut response = next.run(request).with_context(cx.clone()).await;
     if cx.span().span_context().is_sampled()
@@ -190,10 +190,10 @@ struct ServerSpan {
 }
 
 impl ServerSpan {
-    fn start(request: &Request, method: &'static str, route: &str, origin: Origin) -> Self {
-        let (parent, link) = match origin {
-            Origin::Parent(parent) => (parent, None),
-            Origin::Stranger(caller) => (Context::new(), link(&caller)),
+    fn start(request: &Request, method: &'static str, route: &str, caller: Caller) -> Self {
+        let (parent, link) = match caller {
+            Caller::Trusted(parent) => (parent, None),
+            Caller::Untrusted(context) => (Context::new(), link(&context)),
         };
         let name =
             if route.is_empty() { Cow::Borrowed(method) } else { Cow::Owned(format!("{method} {route}")) };

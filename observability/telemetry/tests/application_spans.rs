@@ -88,7 +88,7 @@ async fn too_detailed() {}
 const CALLER_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER_SPAN: &str = "b7ad6b7169203331";
 
-/// Sends three requests: from a stranger, with and without a sampled trace, and from a trusted caller.
+/// Sends three requests: from an untrusted caller, with and without a sampled trace, and from a trusted caller.
 async fn call_from_outside() {
     for (flags, trusted) in [("01", false), ("00", false), ("01", true)] {
         let routes = Router::new().route("/outside", get(|| async {}));
@@ -103,14 +103,14 @@ async fn call_from_outside() {
     }
 }
 
-fn strangers_start_traces_of_their_own(spans: &[Span]) {
+fn untrusted_callers_start_new_traces(spans: &[Span]) {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let (continued, own): (Vec<&Span>, Vec<&Span>) =
+    let (continued, new): (Vec<&Span>, Vec<&Span>) =
         spans.iter().partition(|span| hex(&span.trace_id) == CALLER_TRACE);
     let [trusted] = continued[..] else { panic!("{continued:?}") };
     assert_eq!((hex(&trusted.parent_span_id), trusted.links.len()), (CALLER_SPAN.to_owned(), 0));
-    assert_eq!(own.len(), 2, "an unsampled caller cannot turn tracing off");
-    for span in own {
+    assert_eq!(new.len(), 2, "an unsampled caller cannot turn tracing off");
+    for span in new {
         assert!(span.parent_span_id.is_empty());
         let [link] = &span.links[..] else { panic!("{span:?}") };
         let linked = (hex(&link.trace_id), hex(&link.span_id), link.trace_state.as_str());
@@ -136,7 +136,7 @@ fn tracing_spans_are_children_of_the_request_and_parents_of_sdk_spans() {
 
     let (outside, spans): (Vec<Span>, Vec<Span>) =
         receiver.spans().into_iter().partition(|span| span.name == "GET /outside");
-    strangers_start_traces_of_their_own(&outside);
+    untrusted_callers_start_new_traces(&outside);
     let mut names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["GET /", "SELECT tutors", "helper", "inside a statement", "wait permit"]);

@@ -1,7 +1,7 @@
 //! The callers whose trace context is continued.
 //!
-//! Requests of other callers start a new trace. Otherwise a stranger could add spans to a trace whose id is known, until the
-//! collector evicts it as too large, or hide a request by `sampled=0`.
+//! Requests of other callers start a new trace. Otherwise an untrusted caller could add spans to a trace whose id is known,
+//! until the collector evicts it as too large, or hide a request by `sampled=0`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;

@@ -60,7 +60,7 @@ async fn errors_have_the_content_type_of_the_request() {
 }
 
 const SHOP: (&str, &str) = ("origin", "https://shop.example");
-const STRANGER: (&str, &str) = ("origin", "https://stranger.example");
+const UNLISTED: (&str, &str) = ("origin", "https://unlisted.example");
 const METHOD: (&str, &str) = ("access-control-request-method", "POST");
 const HEADERS: (&str, &str) = ("access-control-request-headers", "content-type,traceparent,x-tenant");
 
@@ -87,7 +87,7 @@ async fn pages_of_listed_origins_may_send_spans_and_read_errors() {
     let refused = collector.otlp(&[JSON, SHOP], "x").await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert_eq!(refused.headers["access-control-allow-origin"], SHOP.1);
-    let preflight = collector.otlp_at("OPTIONS", "/v1/traces", &[STRANGER, METHOD, HEADERS], "").await;
+    let preflight = collector.otlp_at("OPTIONS", "/v1/traces", &[UNLISTED, METHOD, HEADERS], "").await;
     assert!(!preflight.headers.contains_key("access-control-allow-origin"), "{:?}", preflight.headers);
     collector.stop().await;
 }
@@ -101,7 +101,7 @@ async fn every_origin_is_allowed_only_with_the_wildcard() {
     closed.stop().await;
 
     let open = with_origins(&["https://shop.example", "*"]).await;
-    let preflight = open.otlp_at("OPTIONS", "/v1/traces", &[STRANGER, METHOD, HEADERS], "").await;
+    let preflight = open.otlp_at("OPTIONS", "/v1/traces", &[UNLISTED, METHOD, HEADERS], "").await;
     assert_eq!(preflight.headers["access-control-allow-origin"], "*");
     assert!(!preflight.headers.contains_key("access-control-allow-credentials"));
     open.stop().await;

@@ -70,11 +70,11 @@ impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Panics write to the same file, so its size is read.
         let size = self.file.metadata()?.len();
-        let room = usize::try_from(self.half.saturating_sub(size)).unwrap_or(usize::MAX);
-        if bytes.len() <= room {
+        let available = usize::try_from(self.half.saturating_sub(size)).unwrap_or(usize::MAX);
+        if bytes.len() <= available {
             return self.file.write(bytes);
         }
-        match bytes[..room].iter().rposition(|byte| *byte == b'\n') {
+        match bytes[..available].iter().rposition(|byte| *byte == b'\n') {
             Some(last) => self.file.write(&bytes[..=last]),
             None if size > 0 => match self.rotate() {
                 Ok(()) => self.write(bytes),
