@@ -12,12 +12,6 @@ macro_rules! prop_assert_same {
     };
 }
 
-/// Half of the usual number of cases, since each of them is large.
-fn config() -> ProptestConfig {
-    let usual = ProptestConfig::default();
-    ProptestConfig { failure_persistence: None, cases: usual.cases / 2, ..usual }
-}
-
 /// Stores a message, and returns trace 1 as stored.
 fn stored(message: &bytes::Bytes) -> Trace {
     let ingest = Ingest::new(64 << 20, None);
@@ -30,7 +24,7 @@ fn stored(message: &bytes::Bytes) -> Trace {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_trace_survives_protobuf_and_the_store(trace in any_trace()) {
