@@ -6,11 +6,11 @@
 //!
 //! Source: K. Marzullo, "Maintaining the time in a distributed system" (1984), as used by NTP's clock selection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::trace::{Kind, Span, SpanId, Trace};
+use crate::trace::{Hierarchy, Kind, Parent, Span, Trace};
 
 /// The offset between the clocks of two processes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,25 +63,22 @@ pub fn clock_skews<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Vec<Clock
 
 /// Returns the client and the server span of each call between two processes.
 fn calls(trace: &Trace) -> Vec<(&Span, &Span)> {
-    let clients: HashMap<SpanId, &Span> = trace
-        .spans
-        .iter()
-        .filter(|span| span.kind == Kind::Client)
-        .map(|span| (span.span_id, span))
-        .collect();
-    let mut servers: HashMap<SpanId, Vec<&Span>> = HashMap::new();
-    for span in trace.spans.iter().filter(|span| span.kind == Kind::Server) {
-        if let Some(parent) = span.parent {
+    let hierarchy = Hierarchy::of(trace);
+    let mut servers: BTreeMap<usize, Vec<&Span>> = BTreeMap::new();
+    for (index, span) in trace.spans.iter().enumerate().filter(|(_, span)| span.kind == Kind::Server) {
+        if let Parent::At(parent) = hierarchy.parent(index) {
             servers.entry(parent).or_default().push(span);
         }
     }
     let mut calls = Vec::new();
     for (parent, servers) in servers {
+        let client = &trace.spans[parent];
         // Of several servers below one client span, it is unknown which one the client waited for.
-        if let (Some(client), [server]) = (clients.get(&parent), servers.as_slice())
+        if let [server] = servers.as_slice()
+            && client.kind == Kind::Client
             && process(client) != process(server)
         {
-            calls.push((*client, *server));
+            calls.push((client, *server));
         }
     }
     calls

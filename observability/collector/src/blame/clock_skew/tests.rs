@@ -74,3 +74,12 @@ fn the_largest_certain_skew_comes_first() {
     let servers: Vec<&str> = skews.iter().map(|skew| skew.server.as_str()).collect();
     assert_eq!(servers, ["stock", "cart_1"], "{skews:?}");
 }
+
+#[test]
+fn client_and_server_spans_that_share_an_id_are_a_call() {
+    let mut shared = call(MS, MS, 300);
+    (shared.spans[1].span_id, shared.spans[1].parent) = (shared.spans[0].span_id, None);
+    let skews = clock_skews(&[shared]);
+    assert_eq!(skews, clock_skews(&[call(MS, MS, 300)]));
+    assert_eq!(skews[0].calls, 1);
+}
