@@ -145,7 +145,10 @@ impl Latencies {
         if !self.services.contains_key(service) {
             // A service without any series would only take memory.
             if self.series >= self.max_series {
-                self.overflow += measurements.into_iter().count() as u64;
+                for measurement in measurements {
+                    self.overflow += 1;
+                    self.groups.count_without_series(measurement.group);
+                }
                 return;
             }
             self.services.insert(service.into(), ServiceSeries::default());
@@ -181,6 +184,7 @@ impl Latencies {
                 self.series += 1;
             } else {
                 self.overflow += 1;
+                self.groups.count_without_series(measurement.group);
             }
         }
         while let Some(floor) = self.hour.removal_boundary() {

@@ -28,7 +28,7 @@ pub(super) struct Groups {
 pub(crate) struct GroupHops {
     /// Ordered by service, operation and kind; without exemplars and rates.
     pub(crate) hops: Vec<Hop>,
-    /// Spans of any group that are in no row, because the number of histograms is bounded.
+    /// Spans of any group that are in no row, because the numbers of series and of histograms are bounded.
     pub(crate) overflow: u64,
 }
 
@@ -53,6 +53,11 @@ impl Groups {
         } else {
             self.overflow += 1;
         }
+    }
+
+    /// Counts a span without a series, if its group is registered.
+    pub(super) fn count_without_series(&mut self, group: TraceGroup) {
+        self.overflow += u64::from(self.contains(group));
     }
 }
 

@@ -210,3 +210,18 @@ fn a_new_group_replaces_the_oldest() {
     record(&mut latencies, "cache", [of_first()]);
     assert_eq!(self::hops(&latencies, false)[0].count, 2);
 }
+
+#[test]
+fn spans_of_a_group_that_have_no_series_count_as_its_overflow() {
+    let group = TraceGroup(7);
+    let mut latencies = Latencies::new(1 << 30);
+    latencies.register_group(group);
+    let names: Vec<String> = (0..MAX_SERIES).map(|number| format!("GET /{number}")).collect();
+    record(&mut latencies, "ids", names.iter().map(|name| measurement(name, 1)));
+    let of_group = |operation| Measurement { group, ..measurement(operation, 1) };
+    record(&mut latencies, "ids", [of_group("GET /0"), of_group("new"), measurement("new", 1)]);
+    assert_eq!(latencies.group_hops(group, false).unwrap().overflow, 1);
+    record(&mut latencies, "new service", [of_group("x"), of_group("y"), measurement("x", 1)]);
+    let hops = latencies.group_hops(group, false).unwrap();
+    assert_eq!((hops.hops.len(), hops.overflow, latencies.overflow()), (1, 3, 5));
+}
