@@ -48,7 +48,11 @@ impl Store {
         let mut calls = Calls::new();
         let mut before = u64::MAX;
         while before > 0 {
-            before = self.lock().count_calls(start_ns, before, &mut calls);
+            let (uncounted, rest) = self.lock().count_calls(start_ns, before, &mut calls);
+            for (id, entry) in uncounted {
+                count_calls_by_hierarchy(&entry.decode(id), start_ns, &mut calls);
+            }
+            before = rest;
         }
         let edges = calls.into_iter().flat_map(|(parent, children)| {
             children.into_iter().map(move |(child, count)| ((parent.clone(), child), count))
@@ -104,18 +108,28 @@ impl Inner {
     }
 
     /// Counts calls of traces that arrived before `before`, the latest first, for up to [`MAX_LOCK_TIME`]. Returns the
-    /// sequence number to continue before; 0 at the end.
-    fn count_calls(&self, start_ns: &RangeInclusive<u64>, before: u64, calls: &mut Calls) -> u64 {
+    /// traces that must be decoded to be counted, up to the limit of copying, and the sequence number to continue before;
+    /// 0 at the end.
+    fn count_calls(
+        &self,
+        start_ns: &RangeInclusive<u64>,
+        before: u64,
+        calls: &mut Calls,
+    ) -> (Vec<(TraceId, Box<Entry>)>, u64) {
+        let (mut uncounted, mut copied) = (Vec::new(), 0);
         let started = Instant::now();
         for (sequence, id) in self.by_arrival.range(..before).rev() {
-            if let Some(entry) = self.traces.get(id) {
-                count_calls(*id, entry, start_ns, calls);
+            if let Some(entry) = self.traces.get(id)
+                && !count_calls(entry, start_ns, calls)
+            {
+                uncounted.push((*id, entry.clone()));
+                copied += entry.bytes();
             }
-            if started.elapsed() > MAX_LOCK_TIME {
-                return *sequence;
+            if copied > MAX_COPIED_BYTES || started.elapsed() > MAX_LOCK_TIME {
+                return (uncounted, *sequence);
             }
         }
-        0
+        (uncounted, 0)
     }
 }
 
@@ -141,9 +155,11 @@ pub(super) fn is_match(query: &Query, id: TraceId, entry: &Entry) -> bool {
     entry.records().any(|record| matches(&record))
 }
 
-fn count_calls(id: TraceId, entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {
+/// Counts the calls of a trace. Returns `false` without counting if spans share an id: which of them is the parent depends on
+/// their kinds, which are not in the records.
+fn count_calls(entry: &Entry, start_ns: &RangeInclusive<u64>, calls: &mut Calls) -> bool {
     if !entry.records().any(|record| start_ns.contains(&record.start_ns)) {
-        return;
+        return true;
     }
     // For few spans a scan is faster than building a map.
     let by_id: Option<HashMap<u64, Record<'_>, RandomState>> = (entry.spans() > MAX_SCANNED_SPANS)
@@ -155,7 +171,7 @@ fn count_calls(id: TraceId, entry: &Entry, start_ns: &RangeInclusive<u64>, calls
         }),
     };
     if has_duplicate_ids {
-        return count_calls_by_hierarchy(&entry.decode(id), start_ns, calls);
+        return false;
     }
     let find = |id: u64| match &by_id {
         Some(spans) => spans.get(&id).copied(),
@@ -167,9 +183,10 @@ fn count_calls(id: TraceId, entry: &Entry, start_ns: &RangeInclusive<u64>, calls
             count(calls, &parent.resource.service, &child.resource.service);
         }
     }
+    true
 }
 
-/// Counts the calls of a trace in which spans share an id: which of them is the parent depends on their kinds.
+/// Counts the calls of a decoded trace, in which spans may share an id.
 fn count_calls_by_hierarchy(trace: &Trace, start_ns: &RangeInclusive<u64>, calls: &mut Calls) {
     let hierarchy = Hierarchy::of(trace);
     for (index, span) in trace.spans.iter().enumerate().filter(|(_, span)| start_ns.contains(&span.start_ns))
@@ -190,3 +207,6 @@ fn count(calls: &mut Calls, parent: &str, child: &str) {
         None => drop(children.insert(child.to_owned(), 1)),
     }
 }
+
+#[cfg(test)]
+mod tests;
