@@ -31,7 +31,7 @@ enum MessagePart<'m> {
 /// truncated or malformed, since its spans cannot be located then.
 pub(super) fn read(message: &[u8], mut insert: impl FnMut(&SpanBatch<'_>)) -> Result<ReadOutcome, Malformed> {
     walk(message, &mut |_| {})?;
-    let mut reading = Reading::new(message, Some(RepairedMessage::default()), &mut insert);
+    let mut reading = Reading::new(message, Some(RepairedMessage::in_place_of(message.len())), &mut insert);
     walk(message, &mut |part| reading.part(part))?;
     let (mut outcome, repaired) = reading.finish();
     if let Some((message, repairs)) = repaired.and_then(RepairedMessage::finish) {
@@ -49,7 +49,7 @@ pub(super) fn read(message: &[u8], mut insert: impl FnMut(&SpanBatch<'_>)) -> Re
 
 /// Returns a message with all spans that are not malformed, each of them repaired.
 pub(super) fn repaired(message: &[u8]) -> Vec<u8> {
-    let mut repaired = RepairedMessage::default();
+    let mut repaired = RepairedMessage::in_place_of(message.len());
     let (mut resource, mut scope) = (Encoded::default(), Encoded::default());
     // Malformed spans are left out: a receiver would refuse the whole message.
     let walked = walk(message, &mut |part| match part {

@@ -7,6 +7,7 @@ use prost::Message as _;
 use super::*;
 use crate::fixture::{proto_attribute, proto_resource, proto_span, proto_text};
 use crate::otlp;
+use crate::otlp::encoded::{push_bytes, push_nested};
 use crate::store::Lookup;
 use crate::trace::TraceId;
 
@@ -99,4 +100,39 @@ fn an_empty_service_name_has_a_placeholder() {
     assert_eq!(ingest.services(), ["empty-service-name"]);
     let Lookup::Stored(trace) = ingest.store.get(TraceId(1)) else { panic!() };
     assert_eq!(trace.spans[0].service(), "empty-service-name");
+}
+
+/// Returns an encoded span with 100,000 lists that are nested too deep, in 4 bytes each.
+fn span_with_deep_lists() -> Vec<u8> {
+    let mut value = Vec::new();
+    push_nested(&mut value, 6, |map| {
+        push_nested(map, 1, |entry| entry.extend([0x12, 2, 0x2a, 0].repeat(100_000)));
+    });
+    for _ in 1..otlp::MAX_DEPTH {
+        let mut list = Vec::new();
+        push_nested(&mut list, 5, |list| push_bytes(list, 1, &value));
+        value = list;
+    }
+    let mut message = span(1, 1, 1).encode_to_vec();
+    push_nested(&mut message, 9, |attribute| push_bytes(attribute, 2, &value));
+    message
+}
+
+#[test]
+fn rejects_spans_whose_repair_would_multiply_the_size_of_the_message() {
+    let ingest = Ingest::new(1 << 20, None);
+    let (deep, mut invalid) = (span_with_deep_lists(), span(1, 2, 1).encode_to_vec());
+    let name = invalid.windows(4).position(|window| window == b"work").unwrap();
+    invalid[name] = 0xff;
+    let mut message = Vec::new();
+    push_nested(&mut message, 1, |resource_spans| {
+        push_nested(resource_spans, 2, |scope_spans| {
+            push_bytes(scope_spans, 2, &deep);
+            push_bytes(scope_spans, 2, &invalid);
+        });
+    });
+    let partial = ingest.accept(&message.into(), Transport::Grpc).unwrap().unwrap();
+    assert_eq!(partial.rejected_spans, 1);
+    assert!(partial.error_message.contains("too long once repaired"), "{}", partial.error_message);
+    assert_eq!(ingest.store.stats().spans, 1, "the other one is repaired");
 }

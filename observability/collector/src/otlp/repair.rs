@@ -24,19 +24,19 @@ pub(crate) struct Repairs {
     pub(crate) cuts: u64,
 }
 
-/// Returns a valid form of a span. Fails if the span is malformed.
-pub(crate) fn span(encoded: &[u8], repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
-    repaired(&SPAN, encoded, repairs)
+/// Returns a valid form of a span. Fails if the span is malformed, or longer than `max` bytes once repaired.
+pub(crate) fn span(encoded: &[u8], max: usize, repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
+    repaired(&SPAN, encoded, max, repairs)
 }
 
-/// Returns a valid form of a resource. Fails if the resource is malformed.
-pub(crate) fn resource(encoded: &[u8], repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
-    repaired(&RESOURCE, encoded, repairs)
+/// Returns a valid form of a resource. Fails if the resource is malformed, or longer than `max` bytes once repaired.
+pub(crate) fn resource(encoded: &[u8], max: usize, repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
+    repaired(&RESOURCE, encoded, max, repairs)
 }
 
-/// Returns a valid form of a scope. Fails if the scope is malformed.
-pub(crate) fn scope(encoded: &[u8], repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
-    repaired(&SCOPE, encoded, repairs)
+/// Returns a valid form of a scope. Fails if the scope is malformed, or longer than `max` bytes once repaired.
+pub(crate) fn scope(encoded: &[u8], max: usize, repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
+    repaired(&SCOPE, encoded, max, repairs)
 }
 
 /// Appends a text field, repaired.
@@ -46,15 +46,22 @@ pub(crate) fn push_text(out: &mut Vec<u8>, number: u32, text: &[u8], repairs: &m
     push_bytes(out, number, repaired.as_bytes());
 }
 
-fn repaired(message: &Message, encoded: &[u8], repairs: &mut Repairs) -> Result<Vec<u8>, Malformed> {
+fn repaired(
+    message: &Message,
+    encoded: &[u8],
+    max: usize,
+    repairs: &mut Repairs,
+) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::with_capacity(encoded.len());
-    Repair { parts: PARTS, repairs }.message(message, encoded, 0, &mut out)?;
+    Repair { parts: PARTS, max, repairs }.message(message, encoded, 0, &mut out)?;
     Ok(out)
 }
 
 struct Repair<'r> {
     /// Number of parts that may follow.
     parts: usize,
+    /// Maximum size of the repaired message in bytes. Markers may be longer than what they replace.
+    max: usize,
     repairs: &'r mut Repairs,
 }
 
@@ -67,6 +74,8 @@ impl Repair<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
         let mut dropped: Vec<(&Field, u64)> = Vec::new();
+        // Of the members of a value the last one counts, as in JSON; earlier ones are removed.
+        let (start, before) = (out.len(), (self.parts, *self.repairs));
         let mut fields = Fields(encoded);
         loop {
             let rest = fields.0;
@@ -81,6 +90,10 @@ impl Repair<'_> {
                     }
                 }
                 Some(field) => {
+                    if message.is_value {
+                        out.truncate(start);
+                        (self.parts, *self.repairs) = before;
+                    }
                     self.parts -= usize::from(field.repeated);
                     let is_too_deep = message.is_value && depth >= MAX_DEPTH;
                     match (field.kind, value) {
@@ -96,6 +109,9 @@ impl Repair<'_> {
                         _ => out.extend_from_slice(raw),
                     }
                 }
+            }
+            if out.len() > self.max {
+                return Err(Malformed::TooLongRepaired);
             }
         }
         for (field, count) in dropped {

@@ -14,6 +14,9 @@ pub(crate) enum Malformed {
     WireType,
     #[error("text is not UTF-8")]
     NotUtf8,
+    /// Not an error in the encoding: a repair would multiply the size.
+    #[error("too long once repaired")]
+    TooLongRepaired,
 }
 
 /// A field's value, by its wire type.

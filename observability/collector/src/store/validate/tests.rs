@@ -9,6 +9,8 @@ use prost::Message as _;
 
 use super::*;
 use crate::fixture::{proto_attribute as attribute, proto_span, proto_text as text};
+use crate::otlp::MAX_MESSAGE;
+use crate::otlp::encoded::{push_bytes, push_nested};
 use crate::otlp::repair::{self, Repairs};
 
 fn plain() -> Span {
@@ -105,14 +107,14 @@ fn rejects_invalid_utf_8_in_every_field() {
         assert_eq!(verdict_of(&message), Some(Invalid::Malformed(Malformed::NotUtf8)), "{number}");
         assert!(Span::decode(message.as_slice()).is_err(), "{number}: prost agrees");
         let mut repairs = Repairs::default();
-        let repaired = repair::span(&message, &mut repairs).unwrap();
+        let repaired = repair::span(&message, MAX_MESSAGE, &mut repairs).unwrap();
         assert_eq!((verdict_of(&repaired), repairs), (None, Repairs { strings: 1, cuts: 0 }), "{number}");
         assert!(
             format!("{:?}", Span::decode(repaired.as_slice()).unwrap()).contains("\u{fffd}ARK"),
             "{number}"
         );
         let unchanged = good.encode_to_vec();
-        assert_eq!(repair::span(&unchanged, &mut repairs), Ok(unchanged), "{number}");
+        assert_eq!(repair::span(&unchanged, MAX_MESSAGE, &mut repairs), Ok(unchanged), "{number}");
     }
 }
 
@@ -143,7 +145,7 @@ fn repairs_invalid_utf_8_in_resources_scopes_and_schemas() {
         assert!(!is_valid(&message, is_resource));
         let mut repairs = Repairs::default();
         let repair = if is_resource { repair::resource } else { repair::scope };
-        assert!(is_valid(&repair(&message, &mut repairs).unwrap(), is_resource));
+        assert!(is_valid(&repair(&message, MAX_MESSAGE, &mut repairs).unwrap(), is_resource));
         assert_eq!(repairs.strings, 1);
     }
     let schema = Encoded { message: b"", schema: b"\xff" };
@@ -171,7 +173,7 @@ fn rejects_values_that_are_too_deep_or_have_too_many_parts() {
 /// Returns the repaired form of a span, which must be valid, and the number of cuts.
 fn repaired(span: &Span) -> (Span, u64) {
     let mut repairs = Repairs::default();
-    let message = repair::span(&span.encode_to_vec(), &mut repairs).unwrap();
+    let message = repair::span(&span.encode_to_vec(), MAX_MESSAGE, &mut repairs).unwrap();
     assert_eq!(verdict_of(&message), None);
     (Span::decode(message.as_slice()).unwrap(), repairs.cuts)
 }
@@ -216,12 +218,32 @@ fn replaces_values_that_are_nested_too_deep() {
     }
     let mut repairs = Repairs::default();
     let message = Span { attributes: vec![attribute("deep", value)], ..plain() }.encode_to_vec();
-    let repaired = repair::span(&message, &mut repairs).unwrap();
+    let repaired = repair::span(&message, MAX_MESSAGE, &mut repairs).unwrap();
     assert_eq!((verdict_of(&repaired), repairs.cuts), (None, 1));
     let decoded = crate::otlp::span(&repaired, &Default::default(), &Default::default()).unwrap();
     let shown = format!("{:?}", decoded.attributes[0].value);
     assert_eq!(shown.matches("Array").count(), MAX_DEPTH, "{shown}");
     assert!(shown.contains("(cut: nested more than 64 levels deep)"), "{shown}");
+}
+
+#[test]
+fn of_the_members_of_a_value_the_last_one_counts() {
+    // Lists that are nested too deep: each takes 2 bytes, and its marker 40.
+    let mut value = [0x2a, 0].repeat(1 << 18);
+    for _ in 0..MAX_DEPTH {
+        let mut list = Vec::new();
+        push_nested(&mut list, 5, |list| push_bytes(list, 1, &value));
+        value = list;
+    }
+    let mut message = plain().encode_to_vec();
+    push_nested(&mut message, 9, |attribute| {
+        push_bytes(attribute, 1, b"deep");
+        push_bytes(attribute, 2, &value);
+    });
+    let mut repairs = Repairs::default();
+    let repaired = repair::span(&message, MAX_MESSAGE, &mut repairs).unwrap();
+    assert!(repaired.len() < 1000, "{} bytes", repaired.len());
+    assert_eq!((verdict_of(&repaired), repairs), (None, Repairs { strings: 0, cuts: 1 }));
 }
 
 #[test]
