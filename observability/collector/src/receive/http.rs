@@ -85,19 +85,13 @@ pub(crate) fn router(receiver: Arc<Receiver>, origins: &[CorsOrigin]) -> Router 
         routes.route(signal.http_path(), post(export).layer(Extension(signal)))
     });
     let routes = routes
-        .fallback(async |request: Request| Refusal::UnknownPath(truncated_path(&request)))
+        .fallback(async |request: Request| Refusal::UnknownPath(request.uri().path().to_owned()))
         .method_not_allowed_fallback(async || Refusal::NotPost)
         .layer(DefaultBodyLimit::max(MAX_MESSAGE))
         .layer(MapRequestLayer::new(reserve))
         .layer(middleware::from_fn_with_state(Arc::clone(&receiver), explain_refusals))
         .with_state(receiver);
     if origins.is_empty() { routes } else { routes.layer(cors(origins)) }
-}
-
-/// Returns the first 256 bytes of the path, which the sender chose.
-fn truncated_path(request: &Request) -> String {
-    let path = request.uri().path();
-    path[..path.floor_char_boundary(256)].to_owned()
 }
 
 fn cors(origins: &[CorsOrigin]) -> CorsLayer {

@@ -1,5 +1,6 @@
 //! The closed set of reasons to refuse a request, their statuses in HTTP and gRPC, and their counts.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,19 +16,23 @@ use crate::otlp::MAX_MESSAGE;
 /// Maximum time to receive and handle a message, which takes memory meanwhile.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Maximum bytes of the start and of the end of a text from outside that a refusal repeats.
+const MAX_START: usize = 160;
+const MAX_END: usize = 93;
+
 /// A message was not accepted. Nothing of it is stored, except after a timeout while a large message is handled: handling
 /// continues, and spans that are sent again are duplicates (see [`crate::store`]).
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("not an OTLP {signal} export: {error}")]
+    #[error("not an OTLP {signal} export: {}", abridged(.error))]
     NotOtlp { signal: Signal, error: String },
-    #[error("body is not {encoding}: {error}")]
+    #[error("body is not {encoding}: {}", abridged(.error))]
     NotEncoded { encoding: &'static str, error: String },
     #[error("not a gRPC message: {0}")]
     NotGrpc(&'static str),
-    #[error("cannot read the body: {0}")]
+    #[error("cannot read the body: {}", abridged(.0))]
     Unread(String),
-    #[error("encoding {encoding:?} is not supported: use one of {accepted}")]
+    #[error("encoding {:?} is not supported: use one of {accepted}", abridged(.encoding))]
     Encoding { encoding: String, accepted: &'static str },
     #[error("Content-Type must be {0}")]
     ContentType(&'static str),
@@ -40,10 +45,14 @@ pub(super) enum Refusal {
     #[error("message took longer than {} s to arrive: retry", REQUEST_TIMEOUT.as_secs())]
     Timeout,
     #[error(
-        "no OTLP receiver at {0:?}: send to /v1/traces, /v1/metrics, /v1/logs or /v1development/profiles"
+        "no OTLP receiver at {:?}: send to /v1/traces, /v1/metrics, /v1/logs or /v1development/profiles",
+        abridged(.0)
     )]
     UnknownPath(String),
-    #[error("no method {0:?}: OTLP has the method Export of its trace, metrics, logs and profiles services")]
+    #[error(
+        "no method {:?}: OTLP has the method Export of its trace, metrics, logs and profiles services",
+        abridged(.0)
+    )]
     UnknownMethod(String),
     #[error("allowed methods: POST")]
     NotPost,
@@ -145,6 +154,17 @@ impl Reason {
             Self::QueryBusy => "query_busy",
         }
     }
+}
+
+/// Returns a text that may contain all of a message, in up to 256 bytes. The end of a parser's error says what was expected
+/// and where.
+fn abridged(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_START + MAX_END {
+        return text.into();
+    }
+    let start = &text[..text.floor_char_boundary(MAX_START)];
+    let end = &text[text.ceil_char_boundary(text.len() - MAX_END)..];
+    format!("{start}…{end}").into()
 }
 
 /// Counts refusals by reason, and logs the first of each reason and then at most one a minute.

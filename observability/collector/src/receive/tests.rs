@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
+use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::{Receiver, grpc, http};
@@ -43,4 +44,20 @@ async fn a_slow_sender_over_grpc_may_retry_and_is_counted() {
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert!(tonic_types::StatusExt::get_details_retry_info(&status).is_some(), "{status}");
     assert_eq!(timeouts(&receiver), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_repeats_only_the_ends_of_a_long_value() {
+    let receiver = receiver();
+    let body = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"kind":"{}"}}]}}]}}]}}"#,
+        "é".repeat(1 << 20)
+    );
+    let request = Request::post("/v1/traces").header("content-type", "application/json");
+    let request = request.body(Body::from(body)).unwrap();
+    let reply = http::router(Arc::clone(&receiver), &[]).oneshot(request).await.unwrap();
+    let message = reply.into_body().collect().await.unwrap().to_bytes();
+    let message = String::from_utf8(message.to_vec()).unwrap();
+    assert!(message.len() < 400, "{} bytes", message.len());
+    assert!(message.contains("invalid value: string") && message.contains("at line 1"), "{message}");
 }
