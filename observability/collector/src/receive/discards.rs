@@ -47,10 +47,12 @@ impl Discards {
         if items.count == 0 || !self.is_new(signal, items, peer) {
             return None;
         }
-        let message = format!(
-            "{signal} are not kept: this collector stores traces only (OTEL_{}_EXPORTER=none stops sending them)",
-            signal.as_str().to_ascii_uppercase()
-        );
+        let mut message = format!("{signal} are not kept: this collector stores traces only");
+        // OpenTelemetry defines no such variable for profiles.
+        if signal != Signal::Profiles {
+            let signal = signal.as_str().to_ascii_uppercase();
+            message += &format!(" (OTEL_{signal}_EXPORTER=none stops sending them)");
+        }
         if !discarded.logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(%signal, peer = peer.map(tracing::field::display), "{message}");
         }
@@ -92,5 +94,15 @@ mod tests {
         assert!((2..MAX_SENDERS).all(|number| tell(number).is_some()));
         assert_eq!(tell(MAX_SENDERS), Some(2));
         assert!(discards.told.lock().unwrap().len() <= MAX_SENDERS);
+    }
+
+    #[test]
+    fn names_the_setting_that_stops_a_signal_if_there_is_one() {
+        let told = |signal| {
+            let items = Items { count: 1, resource: Vec::new() };
+            Discards::default().record(signal, &items, None).unwrap().message
+        };
+        assert!(told(Signal::Metrics).ends_with("(OTEL_METRICS_EXPORTER=none stops sending them)"));
+        assert!(told(Signal::Profiles).ends_with("stores traces only"), "{}", told(Signal::Profiles));
     }
 }

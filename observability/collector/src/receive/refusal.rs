@@ -49,10 +49,7 @@ pub(super) enum Refusal {
         abridged(.0)
     )]
     UnknownPath(String),
-    #[error(
-        "no method {:?}: OTLP has the method Export of its trace, metrics, logs and profiles services",
-        abridged(.0)
-    )]
+    #[error("no method {}: use Export of the trace, metrics, logs or profiles service", abridged(.0))]
     UnknownMethod(String),
     #[error("allowed methods: POST")]
     NotPost,

@@ -61,3 +61,16 @@ async fn a_refusal_repeats_only_the_ends_of_a_long_value() {
     assert!(message.len() < 400, "{} bytes", message.len());
     assert!(message.contains("invalid value: string") && message.contains("at line 1"), "{message}");
 }
+
+#[tokio::test]
+async fn an_unknown_method_is_named_up_to_a_maximum_length() {
+    let refused = async |path: &str| {
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let reply = grpc::router(receiver()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        tonic::Status::from_header_map(reply.headers()).unwrap().message().to_owned()
+    };
+    let hint = "use Export of the trace, metrics, logs or profiles service";
+    assert_eq!(refused("/a.B/Export").await, format!("no method /a.B/Export: {hint}"));
+    let of_long = refused(&format!("/{}", "x".repeat(10_000))).await;
+    assert!(of_long.len() < 400 && of_long.ends_with(hint), "{of_long}");
+}

@@ -86,7 +86,11 @@ async fn bounded(request: Request, next: Next) -> Response {
     tracing::debug!("{}", request.uri().path());
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response.map(|body| Body::new(WatchedBody::new(body))),
-        Err(_) => Status::deadline_exceeded("the request took too long").into_http(),
+        Err(_) => {
+            let seconds = REQUEST_TIMEOUT.as_secs();
+            Status::deadline_exceeded(format!("no reply within {seconds} s: retry or narrow the query"))
+                .into_http()
+        }
     }
 }
 
