@@ -6,7 +6,7 @@ pub(crate) mod text;
 pub(crate) mod encoded;
 mod schema;
 pub(crate) mod repair;
-mod unicode;
+mod json_repair;
 mod decode;
 mod encode;
 mod from_json;
@@ -27,10 +27,10 @@ pub use bytes_codec::BytesCodec;
 pub(crate) use decode::{attributes, kind, resource, scope, span, status_code};
 pub(crate) use encode::resource_spans;
 pub(crate) use from_json::to_protobuf as json_to_protobuf;
+pub use json_repair::RepairedJson;
 pub use limits::MAX_MESSAGE;
 pub(crate) use limits::{MAX_DEPTH, MAX_PARTS};
 pub use resource_spans::ResourceSpans;
-pub use unicode::RepairedJson;
 
 /// Returns a trace as one line of OTLP JSON (`{"resourceSpans":[…]}`), the format of the OpenTelemetry Collector's file
 /// exporter. Adjacent spans of one resource and scope share one entry.

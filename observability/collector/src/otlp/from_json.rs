@@ -14,10 +14,10 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde_json::value::RawValue;
 
 use super::encoded::{push_bytes, push_nested};
+use super::json_repair::repaired_json;
 use super::limits::MAX_DEPTH;
 use super::repair::{Repairs, TOO_DEEP};
 use super::schema::{EXPORT_REQUEST, Field, Kind, Message};
-use super::unicode::repaired_json;
 use scalar::Scalar;
 
 /// Maximum number of fields of a message.

@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 
 use super::encoded::{push_bytes, push_nested};
 use super::from_json;
+use super::json_repair::repaired_json;
 use super::repair::Repairs;
 use super::schema::RESOURCE_SPANS;
 use super::to_json::Json;
-use super::unicode::repaired_json;
 use super::wire::{Field, Fields};
 use crate::trace::{Trace, TraceId};
 

@@ -22,7 +22,7 @@ const MAX_SENDERS: usize = 10_000;
 pub(crate) struct Discards {
     signals: [Discarded; Signal::ALL.len()],
     /// Hashes of address, signal and resource.
-    told: Mutex<HashSet<u64>>,
+    reported: Mutex<HashSet<u64>>,
     hasher: RandomState,
 }
 
@@ -61,11 +61,11 @@ impl Discards {
 
     fn is_new(&self, signal: Signal, items: &Items, peer: Option<IpAddr>) -> bool {
         let sender = self.hasher.hash_one((signal, peer, &items.resource));
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() == MAX_SENDERS {
-            told.clear();
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() == MAX_SENDERS {
+            reported.clear();
         }
-        told.insert(sender)
+        reported.insert(sender)
     }
 
     /// Returns the number of requests and of items since the start, by signal.
@@ -86,23 +86,23 @@ mod tests {
         let discards = Discards::default();
         let tell = |number: usize| {
             let items = Items { count: 2, resource: number.to_le_bytes().to_vec() };
-            discards.record(Signal::Logs, &items, None).map(|told| told.rejected)
+            discards.record(Signal::Logs, &items, None).map(|report| report.rejected)
         };
         assert_eq!([tell(0), tell(0), tell(1)], [Some(2), None, Some(2)]);
         let empty = Items { count: 0, resource: b"other".to_vec() };
         assert_eq!(discards.record(Signal::Logs, &empty, None), None, "nothing was discarded");
         assert!((2..MAX_SENDERS).all(|number| tell(number).is_some()));
         assert_eq!(tell(MAX_SENDERS), Some(2));
-        assert!(discards.told.lock().unwrap().len() <= MAX_SENDERS);
+        assert!(discards.reported.lock().unwrap().len() <= MAX_SENDERS);
     }
 
     #[test]
     fn names_the_setting_that_stops_a_signal_if_there_is_one() {
-        let told = |signal| {
+        let message = |signal| {
             let items = Items { count: 1, resource: Vec::new() };
             Discards::default().record(signal, &items, None).unwrap().message
         };
-        assert!(told(Signal::Metrics).ends_with("(OTEL_METRICS_EXPORTER=none stops sending them)"));
-        assert!(told(Signal::Profiles).ends_with("stores traces only"), "{}", told(Signal::Profiles));
+        assert!(message(Signal::Metrics).ends_with("(OTEL_METRICS_EXPORTER=none stops sending them)"));
+        assert!(message(Signal::Profiles).ends_with("stores traces only"), "{}", message(Signal::Profiles));
     }
 }

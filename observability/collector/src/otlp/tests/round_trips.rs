@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::otlp::unicode::RepairedJson;
+use crate::otlp::json_repair::RepairedJson;
 
 /// NaN is not equal to itself, so traces are compared by their text.
 macro_rules! prop_assert_same {

@@ -16,7 +16,7 @@
 //!
 //! Jaeger's limit on the size of a trace is left out, because the store has a limit of its own.
 
-mod shared;
+mod changed_copies;
 mod warnings;
 mod names;
 mod durations;

@@ -1,6 +1,6 @@
 //! Placeholders for missing names of services and operations.
 
-use super::shared::ChangedCopies;
+use super::changed_copies::ChangedCopies;
 use crate::trace::{Attribute, Resource, Trace, Value};
 
 const SERVICE_NAME: &str = "service.name";

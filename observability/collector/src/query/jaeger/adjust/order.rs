@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::shared::ChangedCopies;
+use super::changed_copies::ChangedCopies;
 use crate::trace::{Attribute, Resource, Scope, Trace, Value};
 
 pub(super) fn adjust(trace: &mut Trace) {
