@@ -12,13 +12,14 @@ impl<T> Default for ChangedCopies<T> {
     }
 }
 
-impl<T: Clone> ChangedCopies<T> {
-    /// Returns the copy of `original`; `change` is called the first time.
-    pub(super) fn of(&mut self, original: &Arc<T>, change: impl FnOnce(&mut T)) -> Arc<T> {
+impl<T> ChangedCopies<T> {
+    /// Returns the changed copy of `original`. The first time, `change` makes it from a reference to the original, which it
+    /// may also keep.
+    pub(super) fn of(&mut self, original: &Arc<T>, change: impl FnOnce(&mut Arc<T>)) -> Arc<T> {
         let (_, changed) = self.0.entry(Arc::as_ptr(original)).or_insert_with(|| {
-            let mut copy = T::clone(original);
+            let mut copy = Arc::clone(original);
             change(&mut copy);
-            (Arc::clone(original), Arc::new(copy))
+            (Arc::clone(original), copy)
         });
         Arc::clone(changed)
     }

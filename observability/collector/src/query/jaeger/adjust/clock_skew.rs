@@ -56,7 +56,7 @@ fn tree(trace: &mut Trace) -> (Vec<usize>, Vec<Vec<usize>>) {
     let (mut roots, mut children) = (Vec::new(), vec![Vec::new(); trace.spans.len()]);
     for (index, span) in trace.spans.iter_mut().enumerate() {
         if positions.get(&span.span_id) != Some(&index) {
-            warnings::add(span, DUPLICATE_ID);
+            warnings::add(span, DUPLICATE_ID.to_owned());
             continue;
         }
         match span.parent.map(|parent| (parent, positions.get(&parent))) {
@@ -65,7 +65,7 @@ fn tree(trace: &mut Trace) -> (Vec<usize>, Vec<Vec<usize>>) {
             Some((parent, None)) => {
                 let missing =
                     format!("parent span ID={parent} is not in the trace; skipping clock skew adjustment");
-                warnings::add(span, &missing);
+                warnings::add(span, missing);
                 roots.push(index);
             }
         }
@@ -131,10 +131,10 @@ fn correct(span: &mut Span, delta_ns: i64, max_skew_ns: u64) {
                 "max clock skew adjustment delta of {max} exceeded; not applying calculated delta of {delta}"
             )
         };
-        return warnings::add(span, &warning);
+        return warnings::add(span, warning);
     }
     let corrected = |ns: u64| ns.wrapping_add_signed(delta_ns);
     (span.start_ns, span.end_ns) = (corrected(span.start_ns), corrected(span.end_ns));
     span.events.iter_mut().for_each(|event| event.time_ns = corrected(event.time_ns));
-    warnings::add(span, &format!("This span's timestamps were adjusted by {delta}"));
+    warnings::add(span, format!("This span's timestamps were adjusted by {delta}"));
 }

@@ -16,7 +16,7 @@ pub(super) fn sanitize(trace: &mut Trace) {
         let (end, adjusted) = (format_time(end), format_time(adjusted));
         warnings::add(
             span,
-            &format!(
+            format!(
                 "Negative duration detected, sanitizing end timestamp. Original end timestamp: {end}, adjusted to: {adjusted}"
             ),
         );

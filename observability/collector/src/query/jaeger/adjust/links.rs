@@ -7,8 +7,7 @@ pub(super) fn adjust(trace: &mut Trace) {
     for span in &mut trace.spans {
         let links = span.links.len();
         span.links.retain(|link| link.trace_id.is_some());
-        for _ in span.links.len()..links {
-            warnings::add(span, "Invalid span link removed");
-        }
+        let removed = links - span.links.len();
+        warnings::add_all(span, std::iter::repeat_n("Invalid span link removed".to_owned(), removed));
     }
 }

@@ -1,5 +1,7 @@
 //! Placeholders for missing names of services and operations.
 
+use std::sync::Arc;
+
 use super::changed_copies::ChangedCopies;
 use crate::trace::{Attribute, Resource, Trace, Value};
 
@@ -11,14 +13,17 @@ pub(super) fn sanitize(trace: &mut Trace) {
         if span.name.is_empty() {
             span.name = span.operation().to_owned();
         }
-        let name = span.resource.attributes.iter().find(|attribute| attribute.key == SERVICE_NAME);
-        if name.and_then(|name| name.value.as_str()).is_none_or(str::is_empty) {
-            span.resource = named.of(&span.resource, set_service);
-        }
+        span.resource = named.of(&span.resource, name_service);
     }
 }
 
-fn set_service(resource: &mut Resource) {
+/// Sets the name of the service if it is missing.
+fn name_service(resource: &mut Arc<Resource>) {
+    let name = resource.attributes.iter().find(|attribute| attribute.key == SERVICE_NAME);
+    if name.and_then(|name| name.value.as_str()).is_some_and(|name| !name.is_empty()) {
+        return;
+    }
+    let resource = Arc::make_mut(resource);
     let name = Value::String(resource.service().to_owned());
     match resource.attributes.iter_mut().find(|attribute| attribute.key == SERVICE_NAME) {
         Some(attribute) => attribute.value = name,

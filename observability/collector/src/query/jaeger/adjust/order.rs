@@ -1,6 +1,7 @@
 //! Attributes sorted by key and events by time. Numeric IPv4 addresses in the attributes of spans and resources become text.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::changed_copies::ChangedCopies;
 use crate::trace::{Attribute, Resource, Scope, Trace, Value};
@@ -9,11 +10,13 @@ pub(super) fn adjust(trace: &mut Trace) {
     let mut resources = ChangedCopies::default();
     let mut scopes = ChangedCopies::default();
     for span in &mut trace.spans {
-        span.resource = resources.of(&span.resource, |resource: &mut Resource| {
+        span.resource = resources.of(&span.resource, |resource: &mut Arc<Resource>| {
+            let resource = Arc::make_mut(resource);
             sort(&mut resource.attributes);
             write_addresses(&mut resource.attributes);
         });
-        span.scope = scopes.of(&span.scope, |scope: &mut Scope| sort(&mut scope.attributes));
+        span.scope =
+            scopes.of(&span.scope, |scope: &mut Arc<Scope>| sort(&mut Arc::make_mut(scope).attributes));
         sort(&mut span.attributes);
         write_addresses(&mut span.attributes);
         span.events.sort_by_key(|event| event.time_ns);

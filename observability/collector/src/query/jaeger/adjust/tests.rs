@@ -41,6 +41,17 @@ fn warnings(span: &Span) -> Vec<&str> {
     }
 }
 
+fn link(trace_id: Option<TraceId>) -> Link {
+    Link {
+        trace_id,
+        span_id: None,
+        trace_state: String::new(),
+        attributes: Vec::new(),
+        dropped_attributes: 0,
+        flags: 0,
+    }
+}
+
 #[test]
 fn sorts_attributes_and_events_and_keeps_resources_shared() {
     let unsorted = vec![attribute("b", Value::Bool(true)), attribute("a", Value::Bool(true))];
@@ -49,14 +60,7 @@ fn sorts_attributes_and_events_and_keeps_resources_shared() {
         ..Resource::default()
     });
     let event = |time_ns| Event { time_ns, attributes: unsorted.clone(), ..Event::default() };
-    let link = |trace_id| Link {
-        trace_id,
-        span_id: None,
-        trace_state: String::new(),
-        attributes: unsorted.clone(),
-        dropped_attributes: 0,
-        flags: 0,
-    };
+    let link = |trace_id| Link { attributes: unsorted.clone(), ..link(trace_id) };
     let unadjusted = |id| Span {
         attributes: unsorted.clone(),
         events: vec![event(2), event(1)],
@@ -294,5 +298,60 @@ fn a_warning_of_the_sender_stays() {
         let span = Span { attributes: vec![attribute(WARNINGS, value)], ..span((1, 0, 5, 5)) };
         let trace = adjusted(vec![span]);
         assert_eq!((warnings(&trace.spans[0]).len(), warnings(&trace.spans[0])[0]), (2, "own"));
+    }
+}
+
+/// Number of attributes or links of a span. A pass over all of them for each one would take minutes for all [`LARGE_SPANS`].
+const LARGE: usize = 20_000;
+const LARGE_SPANS: u64 = 20;
+
+fn filler() -> Vec<Attribute> {
+    (0..LARGE).map(|number| attribute(&format!("a{number}"), Value::Empty)).collect()
+}
+
+#[test]
+fn adjusts_spans_of_many_links_and_attributes() {
+    let unadjusted =
+        |id| Span { attributes: filler(), links: vec![link(None); LARGE], ..span((id, 0, 0, 1)) };
+    for id in 1..=LARGE_SPANS {
+        let trace = adjusted(vec![unadjusted(id)]);
+        assert_eq!(warnings(&trace.spans[0]), vec!["Invalid span link removed"; LARGE]);
+        assert_eq!(trace.spans[0].attributes.len(), LARGE + 1);
+    }
+}
+
+#[test]
+fn adjusts_spans_of_many_library_attributes_that_conflict_with_a_large_resource() {
+    let shared = Arc::new(Resource {
+        attributes: filler().into_iter().chain([text("telemetry.sdk.name", "otel")]).collect(),
+        ..Resource::default()
+    });
+    let unadjusted = |id| Span {
+        attributes: vec![text("telemetry.sdk.name", "other"); LARGE],
+        resource: Arc::clone(&shared),
+        ..span((id, 0, 0, 1))
+    };
+    let conflict = "conflicting values between Span and Resource for attribute telemetry.sdk.name";
+    for id in 1..=LARGE_SPANS {
+        let trace = adjusted(vec![unadjusted(id)]);
+        assert_eq!(warnings(&trace.spans[0]), vec![conflict; LARGE]);
+        assert_eq!(trace.spans[0].attributes.len(), LARGE + 1);
+    }
+}
+
+#[test]
+fn adjusts_many_spans_of_one_large_resource() {
+    for service in [None, Some(text("service.name", "shop"))] {
+        let name = service.as_ref().map_or("missing-service-name", |_| "shop").to_owned();
+        let resource = Arc::new(Resource {
+            attributes: filler().into_iter().chain(service).collect(),
+            ..Resource::default()
+        });
+        let of_resource = |id| Span { resource: Arc::clone(&resource), ..span((id, 0, 0, 1)) };
+        let trace = Trace { spans: (1..=200_000).map(of_resource).collect() };
+        let trace = Adjuster::default().answer(trace, true);
+        let [first, .., last] = &trace.spans[..] else { panic!("{} spans", trace.spans.len()) };
+        assert!(Arc::ptr_eq(&first.resource, &last.resource));
+        assert_eq!(first.service(), name);
     }
 }
