@@ -40,7 +40,7 @@ const PREFLIGHT_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(36
 pub enum CorsOrigin {
     /// Every origin, without credentials.
     Any,
-    /// One origin.
+    /// One origin as browsers write it: in lower case, and without a default port.
     Exactly(HeaderValue),
 }
 
@@ -49,17 +49,29 @@ impl FromStr for CorsOrigin {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected origins such as https://shop.example, separated by commas, or *";
-        let text = text.trim();
+        let text = text.trim().to_ascii_lowercase();
         if text == "*" {
             return Ok(Self::Any);
         }
-        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        match host.map(str::parse::<Authority>) {
-            Some(Ok(authority)) if !authority.as_str().contains(['@', '*']) => {
-                text.parse().map(Self::Exactly).map_err(|_| EXPECTED)
-            }
-            _ => Err(EXPECTED),
+        let (scheme, authority) = text.split_once("://").ok_or(EXPECTED)?;
+        let default_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err(EXPECTED),
+        };
+        let authority: Authority = authority.parse().map_err(|_| EXPECTED)?;
+        let host = authority.host();
+        if host.is_empty() || authority.as_str().contains(['@', '*']) {
+            return Err(EXPECTED);
         }
+        // Browsers leave out the default port.
+        let port = match authority.port_u16() {
+            None if authority.as_str() != host => return Err(EXPECTED),
+            None => String::new(),
+            Some(port) if port == default_port => String::new(),
+            Some(port) => format!(":{port}"),
+        };
+        format!("{scheme}://{host}{port}").parse().map(Self::Exactly).map_err(|_| EXPECTED)
     }
 }
 
@@ -218,4 +230,46 @@ fn answer(refusal: &Refusal, format: Format) -> Response {
         _ => {}
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_normalized_as_browsers_send_it() {
+        for (text, expected) in [
+            ("https://shop.example", "https://shop.example"),
+            (" HTTPS://Shop.Example ", "https://shop.example"),
+            ("https://shop.example:443", "https://shop.example"),
+            ("http://shop.example:80", "http://shop.example"),
+            ("http://shop.example:443", "http://shop.example:443"),
+            ("https://shop.example:80", "https://shop.example:80"),
+            ("http://localhost:08080", "http://localhost:8080"),
+            ("https://[::1]:443", "https://[::1]"),
+            ("http://[::80]", "http://[::80]"),
+        ] {
+            let origin = CorsOrigin::Exactly(HeaderValue::from_static(expected));
+            assert_eq!(text.parse(), Ok(origin), "{text}");
+        }
+        assert_eq!("*".parse(), Ok(CorsOrigin::Any));
+    }
+
+    #[test]
+    fn a_text_that_is_no_origin_is_refused() {
+        for text in [
+            "",
+            "shop.example",
+            "ftp://shop.example",
+            "https://",
+            "https://:443",
+            "https://shop.example/",
+            "https://shop.example:",
+            "https://shop.example:65536",
+            "https://user@shop.example",
+            "https://*.shop.example",
+        ] {
+            assert!(text.parse::<CorsOrigin>().is_err(), "{text}");
+        }
+    }
 }
