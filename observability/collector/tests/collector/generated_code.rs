@@ -26,6 +26,23 @@ fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
+/// Messages that the server replaces by one of another service. Their fields are those of the other message or fewer, with the
+/// same numbers and types, so that the encoding is the same.
+const SHARED_MESSAGES: [(&str, &str); 12] = [
+    (".jaeger.api_v2.GetDependenciesRequest", "api_v3::GetDependenciesRequest"),
+    (".jaeger.api_v2.GetOperationsRequest", "api_v3::GetOperationsRequest"),
+    (".jaeger.api_v2.GetServicesResponse", "api_v3::GetServicesResponse"),
+    (".jaeger.api_v2.Operation", "api_v3::Operation"),
+    (".jaeger.api_v2.TraceQueryParameters", "api_v3::TraceQueryParameters"),
+    (".jaeger.api_v3.DependenciesResponse", "api_v2::GetDependenciesResponse"),
+    (".jaeger.storage.v2.GetDependenciesRequest", "api_v3::GetDependenciesRequest"),
+    (".jaeger.storage.v2.GetDependenciesResponse", "api_v2::GetDependenciesResponse"),
+    (".jaeger.storage.v2.GetOperationsRequest", "api_v3::GetOperationsRequest"),
+    (".jaeger.storage.v2.GetOperationsResponse", "api_v3::GetOperationsResponse"),
+    (".jaeger.storage.v2.GetServicesResponse", "api_v3::GetServicesResponse"),
+    (".jaeger.storage.v2.ServiceSummary", "api_v3::ServiceSummary"),
+];
+
 /// Returns all generated files by their paths.
 fn generated() -> BTreeMap<String, Vec<u8>> {
     let mut resolver = ChainFileResolver::new();
@@ -47,6 +64,9 @@ fn generated() -> BTreeMap<String, Vec<u8>> {
         .extern_path(".jaeger.storage.v2.FindTraceSummariesResponse", "crate::query::jaeger::protocol::Chunk")
         // The same message as OTLP's.
         .extern_path(".jaeger.storage.v2.KeyValue", "::opentelemetry_proto::tonic::common::v1::KeyValue");
+    let server = SHARED_MESSAGES.into_iter().fold(server, |server, (message, shared)| {
+        server.extern_path(message, format!("crate::query::jaeger::protocol::{shared}"))
+    });
     let client = tonic_prost_build::configure().build_server(false);
     let mut files = BTreeMap::from([(DESCRIPTORS.to_owned(), compiler.encode_file_descriptor_set())]);
     files.extend(rust("src/query/jaeger/protocol/generated", server, &set));

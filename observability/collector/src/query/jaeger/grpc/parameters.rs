@@ -1,5 +1,6 @@
-//! Conditions of searches and time ranges. The services have messages of their own for them with the same fields.
+//! Searches and time ranges of requests.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -8,7 +9,8 @@ use prost_types::{Duration, Timestamp};
 use crate::otlp;
 use crate::otlp::text::as_text;
 use crate::query::jaeger::error::ApiError;
-use crate::query::jaeger::protocol::{api_v2, api_v3, storage};
+use crate::query::jaeger::protocol::api_v3::{GetDependenciesRequest, TraceQueryParameters};
+use crate::query::jaeger::protocol::storage;
 use crate::query::jaeger::search::{DEFAULT_LIMIT, Search, durations, limit, span_times};
 use crate::query::jaeger::v3::malformed;
 use crate::store::Query;
@@ -17,118 +19,75 @@ use crate::trace::{Attribute, TraceId};
 /// The zero value of Go's time, the first second of the year 1. Go's clients send it for an unset time.
 const UNSET_SECONDS: i64 = -62_135_596_800;
 
-/// The fields of a search, before they are checked.
-#[derive(Debug)]
-pub(super) struct Conditions {
-    service: String,
-    operation: String,
-    tags: Vec<(String, String)>,
-    start_min: Option<Timestamp>,
-    start_max: Option<Timestamp>,
-    duration_min: Option<Duration>,
-    duration_max: Option<Duration>,
-    search_depth: i32,
-    raw: bool,
-    has_filter: bool,
-}
-
 /// Returns the search of version 2. Without times it has no window.
-pub(super) fn search_v2(query: Option<api_v2::TraceQueryParameters>) -> Result<Search, ApiError> {
-    let query = query.ok_or_else(missing_query)?;
-    Conditions {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: query.tags.into_iter().collect(),
-        start_min: query.start_time_min,
-        start_max: query.start_time_max,
-        duration_min: query.duration_min,
-        duration_max: query.duration_max,
-        search_depth: query.search_depth,
-        raw: query.raw_traces,
-        has_filter: false,
-    }
-    .check()
+pub(super) fn search_v2(query: Option<TraceQueryParameters>) -> Result<Search, ApiError> {
+    search(query.ok_or_else(missing_query)?)
 }
 
 /// Returns the search of version 3, which requires a window.
-pub(super) fn search_v3(query: Option<api_v3::TraceQueryParameters>) -> Result<Search, ApiError> {
+pub(super) fn search_v3(query: Option<TraceQueryParameters>) -> Result<Search, ApiError> {
     let query = query.ok_or_else(missing_query)?;
     if ns(query.start_time_min).is_none() || ns(query.start_time_max).is_none() {
         return Err(ApiError::bad_request("query.start_time_min and query.start_time_max are required"));
     }
-    Conditions {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: query.attributes.into_iter().collect(),
-        start_min: query.start_time_min,
-        start_max: query.start_time_max,
-        duration_min: query.duration_min,
-        duration_max: query.duration_max,
-        search_depth: query.search_depth,
-        raw: query.raw_traces,
-        has_filter: query.filter.is_some(),
-    }
-    .check()
+    search(query)
 }
 
 /// Returns the search of a storage. Without times it has no window; its traces are unadjusted.
 pub(super) fn search_storage(query: Option<storage::TraceQueryParameters>) -> Result<Search, ApiError> {
     let query = query.ok_or_else(missing_query)?;
-    let text = |Attribute { key, value }: Attribute| (key, as_text(&value).into_owned());
-    Conditions {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: otlp::attributes(&query.attributes).into_iter().map(text).collect(),
-        start_min: query.start_time_min,
-        start_max: query.start_time_max,
+    let mut search = search(TraceQueryParameters {
+        service_name: query.service_name,
+        operation_name: query.operation_name,
+        attributes: HashMap::new(),
+        start_time_min: query.start_time_min,
+        start_time_max: query.start_time_max,
         duration_min: query.duration_min,
         duration_max: query.duration_max,
         search_depth: query.search_depth,
-        raw: true,
-        has_filter: query.filter.is_some(),
-    }
-    .check()
+        raw_traces: true,
+        filter: query.filter,
+    })?;
+    let text = |Attribute { key, value }: Attribute| (key, as_text(&value).into_owned());
+    search.query.tags = otlp::attributes(&query.attributes).into_iter().map(text).collect();
+    Ok(search)
 }
 
-impl Conditions {
-    fn check(self) -> Result<Search, ApiError> {
-        if self.has_filter {
-            return Err(malformed("query.filter", &"structured filters are not supported"));
-        }
-        let start = ns(self.start_min).unwrap_or(0);
-        let end = ns(self.start_max).unwrap_or(i128::MAX);
-        if start > end {
-            return Err(ApiError::bad_request("query.start_time_min must be before query.start_time_max"));
-        }
-        let min = duration_ns("query.duration_min", self.duration_min)?;
-        let max = duration_ns("query.duration_max", self.duration_max)?;
-        let duration_ns = durations(min, max).ok_or_else(|| {
-            ApiError::bad_request("query.duration_max must not be less than query.duration_min")
-        })?;
-        let limit = match self.search_depth {
-            0 => DEFAULT_LIMIT,
-            depth => limit(depth.into()).map_err(|error| malformed("query.search_depth", &error))?,
-        };
-        let unless_empty = |text: String| (!text.is_empty()).then_some(text);
-        let query = Query {
-            service: unless_empty(self.service),
-            operation: unless_empty(self.operation),
-            tags: self.tags,
-            start_ns: span_times(start, end),
-            duration_ns,
-            limit,
-        };
-        Ok(Search { query, raw: self.raw })
+fn search(query: TraceQueryParameters) -> Result<Search, ApiError> {
+    if query.filter.is_some() {
+        return Err(malformed("query.filter", &"structured filters are not supported"));
     }
+    let start = ns(query.start_time_min).unwrap_or(0);
+    let end = ns(query.start_time_max).unwrap_or(i128::MAX);
+    if start > end {
+        return Err(ApiError::bad_request("query.start_time_min must be before query.start_time_max"));
+    }
+    let min = duration_ns("query.duration_min", query.duration_min)?;
+    let max = duration_ns("query.duration_max", query.duration_max)?;
+    let duration_ns = durations(min, max).ok_or_else(|| {
+        ApiError::bad_request("query.duration_max must not be less than query.duration_min")
+    })?;
+    let limit = match query.search_depth {
+        0 => DEFAULT_LIMIT,
+        depth => limit(depth.into()).map_err(|error| malformed("query.search_depth", &error))?,
+    };
+    let unless_empty = |text: String| (!text.is_empty()).then_some(text);
+    let raw = query.raw_traces;
+    let query = Query {
+        service: unless_empty(query.service_name),
+        operation: unless_empty(query.operation_name),
+        tags: query.attributes.into_iter().collect(),
+        start_ns: span_times(start, end),
+        duration_ns,
+        limit,
+    };
+    Ok(Search { query, raw })
 }
 
 /// Returns the times of the spans whose dependencies are counted.
-pub(super) fn dependencies(
-    start: Option<Timestamp>,
-    end: Option<Timestamp>,
-) -> Result<RangeInclusive<u64>, ApiError> {
-    let (start, end) = ns(start)
-        .zip(ns(end))
+pub(super) fn dependencies(request: GetDependenciesRequest) -> Result<RangeInclusive<u64>, ApiError> {
+    let (start, end) = ns(request.start_time)
+        .zip(ns(request.end_time))
         .ok_or_else(|| ApiError::bad_request("start_time and end_time are required"))?;
     if start > end {
         return Err(ApiError::bad_request("end_time must be after start_time"));

@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::chunks::{ListWriter, Model, write_traces};
+use super::chunks::{Model, write_traces};
 use super::parameters::{self, search_storage};
 use super::reply::{self, Chunks, StreamReply};
-use super::v3::count;
 use crate::ingest::Ingest;
 use crate::query::jaeger::adjust::Adjuster;
 use crate::query::jaeger::error::ApiError;
 use crate::query::jaeger::model::protobuf::{timestamp, trace_id_bytes};
+use crate::query::jaeger::protocol::api_v2::GetDependenciesResponse;
+use crate::query::jaeger::protocol::api_v3::{
+    GetDependenciesRequest, GetOperationsRequest, GetOperationsResponse, GetServicesResponse,
+};
 use crate::query::jaeger::protocol::storage::{
-    Dependency, FindTraceIDsRequest, FindTraceIDsResponse, FindTraceSummariesRequest, FindTracesRequest,
-    FoundTraceId, GetCapabilitiesRequest, GetCapabilitiesResponse, GetDependenciesRequest,
-    GetDependenciesResponse, GetOperationsRequest, GetOperationsResponse, GetServicesRequest,
-    GetServicesResponse, GetTracesRequest, Operation, SearchCapabilities, ServiceSummary, TraceSummary,
-    capabilities_server, dependency_reader_server, trace_reader_server,
+    FindTraceIDsRequest, FindTraceIDsResponse, FindTraceSummariesRequest, FindTracesRequest, FoundTraceId,
+    GetCapabilitiesRequest, GetCapabilitiesResponse, GetServicesRequest, GetTracesRequest,
+    SearchCapabilities, capabilities_server, dependency_reader_server, trace_reader_server,
 };
 use crate::query::jaeger::respond;
-use crate::query::jaeger::v3;
 use crate::query::streaming::ChunkWriter;
 use crate::trace::Trace;
 
@@ -58,23 +58,14 @@ impl trace_reader_server::TraceReader for TraceReader {
         &self,
         _: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
-        let ingest = Arc::clone(&self.0);
-        reply::lookup(move || GetServicesResponse { services: ingest.services() }).await
+        reply::services(Arc::clone(&self.0)).await
     }
 
     async fn get_operations(
         &self,
         request: Request<GetOperationsRequest>,
     ) -> Result<Response<GetOperationsResponse>, Status> {
-        let GetOperationsRequest { service, span_kind } = request.into_inner();
-        let ingest = Arc::clone(&self.0);
-        reply::lookup(move || {
-            let kind = (!span_kind.is_empty()).then_some(&*span_kind);
-            let operation = |(name, kind): (String, &str)| Operation { name, span_kind: kind.to_owned() };
-            let operations = respond::operations(&ingest, &service, kind);
-            GetOperationsResponse { operations: operations.into_iter().map(operation).collect() }
-        })
-        .await
+        reply::operations(Arc::clone(&self.0), request.into_inner()).await
     }
 
     async fn find_traces(&self, request: Request<FindTracesRequest>) -> StreamReply {
@@ -98,16 +89,7 @@ impl trace_reader_server::TraceReader for TraceReader {
 
     async fn find_trace_summaries(&self, request: Request<FindTraceSummariesRequest>) -> StreamReply {
         let search = search_storage(request.into_inner().query)?;
-        let (ingest, adjuster) = (Arc::clone(&self.0), self.1);
-        let work = move |chunks: &mut ChunkWriter| {
-            let mut summaries = ListWriter::new(chunks);
-            for trace in ingest.store.search(&search.query) {
-                let trace = adjuster.summarized(trace, true);
-                summaries.push(&summary(v3::TraceSummary::from(&trace)))?;
-            }
-            Ok(summaries.end_list()?)
-        };
-        reply::search_streamed(work).await
+        reply::summaries(Arc::clone(&self.0), self.1, search, trace_id_bytes).await
     }
 }
 
@@ -117,20 +99,7 @@ impl dependency_reader_server::DependencyReader for DependencyReader {
         &self,
         request: Request<GetDependenciesRequest>,
     ) -> Result<Response<GetDependenciesResponse>, Status> {
-        let GetDependenciesRequest { start_time, end_time } = request.into_inner();
-        let start_ns = parameters::dependencies(start_time, end_time)?;
-        let ingest = Arc::clone(&self.0);
-        reply::search(move || {
-            let calls = ingest.store.dependencies(&start_ns).into_iter();
-            let dependency = |((parent, child), call_count)| Dependency {
-                parent,
-                child,
-                call_count,
-                source: String::new(),
-            };
-            GetDependenciesResponse { dependencies: calls.map(dependency).collect() }
-        })
-        .await
+        reply::dependencies(Arc::clone(&self.0), request.into_inner()).await
     }
 }
 
@@ -154,23 +123,4 @@ fn found(trace: &Trace) -> Option<FoundTraceId> {
         start: Some(timestamp(start)),
         end: Some(timestamp(end)),
     })
-}
-
-fn summary(summary: v3::TraceSummary) -> TraceSummary {
-    let service = |service: v3::ServiceSummary| ServiceSummary {
-        name: service.name,
-        span_count: count(service.span_count),
-        error_span_count: count(service.error_span_count),
-    };
-    TraceSummary {
-        trace_id: summary.trace_id.map(trace_id_bytes).unwrap_or_default(),
-        root_service_name: summary.root_service_name,
-        root_operation_name: summary.root_operation_name,
-        min_start_time_unix_nano: summary.min_start_time_unix_nano,
-        max_end_time_unix_nano: summary.max_end_time_unix_nano,
-        span_count: count(summary.span_count),
-        error_span_count: count(summary.error_span_count),
-        orphan_span_count: count(summary.orphan_span_count),
-        services: summary.services.into_iter().map(service).collect(),
-    }
 }

@@ -10,11 +10,12 @@ use super::reply::{self, Chunks, StreamReply};
 use crate::ingest::Ingest;
 use crate::query::jaeger::adjust::Adjuster;
 use crate::query::jaeger::protocol::api_v2::{
-    ArchiveTraceRequest, ArchiveTraceResponse, DependencyLink, FindTracesRequest, GetDependenciesRequest,
-    GetDependenciesResponse, GetOperationsRequest, GetOperationsResponse, GetServicesRequest,
-    GetServicesResponse, GetTraceRequest, Operation, query_service_server,
+    ArchiveTraceRequest, ArchiveTraceResponse, FindTracesRequest, GetDependenciesResponse,
+    GetOperationsResponse, GetServicesRequest, GetTraceRequest, query_service_server,
 };
-use crate::query::jaeger::respond;
+use crate::query::jaeger::protocol::api_v3::{
+    self, GetDependenciesRequest, GetOperationsRequest, GetServicesResponse,
+};
 
 #[derive(Debug)]
 pub(super) struct QueryService(pub(super) Arc<Ingest>, pub(super) Adjuster);
@@ -48,45 +49,26 @@ impl query_service_server::QueryService for QueryService {
         &self,
         _: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
-        let ingest = Arc::clone(&self.0);
-        reply::lookup(move || GetServicesResponse { services: ingest.services() }).await
+        reply::services(Arc::clone(&self.0)).await
     }
 
     async fn get_operations(
         &self,
         request: Request<GetOperationsRequest>,
     ) -> Result<Response<GetOperationsResponse>, Status> {
-        let GetOperationsRequest { service, span_kind } = request.into_inner();
-        let ingest = Arc::clone(&self.0);
-        reply::lookup(move || {
-            let kind = (!span_kind.is_empty()).then_some(&*span_kind);
-            let operations = respond::operations(&ingest, &service, kind);
-            let mut operation_names: Vec<String> = operations.iter().map(|(name, _)| name.clone()).collect();
+        let reply = reply::operations(Arc::clone(&self.0), request.into_inner()).await?;
+        Ok(reply.map(|api_v3::GetOperationsResponse { operations }| {
+            let mut operation_names: Vec<String> =
+                operations.iter().map(|operation| operation.name.clone()).collect();
             operation_names.dedup();
-            let operation = |(name, kind): (String, &str)| Operation { name, span_kind: kind.to_owned() };
-            let operations = operations.into_iter().map(operation).collect();
             GetOperationsResponse { operation_names, operations }
-        })
-        .await
+        }))
     }
 
     async fn get_dependencies(
         &self,
         request: Request<GetDependenciesRequest>,
     ) -> Result<Response<GetDependenciesResponse>, Status> {
-        let GetDependenciesRequest { start_time, end_time } = request.into_inner();
-        let start_ns = parameters::dependencies(start_time, end_time)?;
-        let ingest = Arc::clone(&self.0);
-        reply::search(move || {
-            let calls = ingest.store.dependencies(&start_ns).into_iter();
-            let link = |((parent, child), call_count)| DependencyLink {
-                parent,
-                child,
-                call_count,
-                source: String::new(),
-            };
-            GetDependenciesResponse { dependencies: calls.map(link).collect() }
-        })
-        .await
+        reply::dependencies(Arc::clone(&self.0), request.into_inner()).await
     }
 }

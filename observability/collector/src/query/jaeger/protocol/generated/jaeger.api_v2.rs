@@ -161,68 +161,22 @@ pub struct ArchiveTraceRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ArchiveTraceResponse {}
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct TraceQueryParameters {
-    #[prost(string, tag = "1")]
-    pub service_name: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub operation_name: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "3")]
-    pub tags: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    #[prost(message, optional, tag = "4")]
-    pub start_time_min: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "5")]
-    pub start_time_max: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "6")]
-    pub duration_min: ::core::option::Option<::prost_types::Duration>,
-    #[prost(message, optional, tag = "7")]
-    pub duration_max: ::core::option::Option<::prost_types::Duration>,
-    #[prost(int32, tag = "8")]
-    pub search_depth: i32,
-    #[prost(bool, tag = "9")]
-    pub raw_traces: bool,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FindTracesRequest {
     #[prost(message, optional, tag = "1")]
-    pub query: ::core::option::Option<TraceQueryParameters>,
+    pub query: ::core::option::Option<
+        crate::query::jaeger::protocol::api_v3::TraceQueryParameters,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetServicesRequest {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetServicesResponse {
-    #[prost(string, repeated, tag = "1")]
-    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetOperationsRequest {
-    #[prost(string, tag = "1")]
-    pub service: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub span_kind: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Operation {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub span_kind: ::prost::alloc::string::String,
-}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetOperationsResponse {
     #[prost(string, repeated, tag = "1")]
     pub operation_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "2")]
-    pub operations: ::prost::alloc::vec::Vec<Operation>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetDependenciesRequest {
-    #[prost(message, optional, tag = "1")]
-    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "2")]
-    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    pub operations: ::prost::alloc::vec::Vec<
+        crate::query::jaeger::protocol::api_v3::Operation,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetDependenciesResponse {
@@ -279,19 +233,23 @@ pub mod query_service_server {
             &self,
             request: tonic::Request<super::GetServicesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::GetServicesResponse>,
+            tonic::Response<crate::query::jaeger::protocol::api_v3::GetServicesResponse>,
             tonic::Status,
         >;
         async fn get_operations(
             &self,
-            request: tonic::Request<super::GetOperationsRequest>,
+            request: tonic::Request<
+                crate::query::jaeger::protocol::api_v3::GetOperationsRequest,
+            >,
         ) -> std::result::Result<
             tonic::Response<super::GetOperationsResponse>,
             tonic::Status,
         >;
         async fn get_dependencies(
             &self,
-            request: tonic::Request<super::GetDependenciesRequest>,
+            request: tonic::Request<
+                crate::query::jaeger::protocol::api_v3::GetDependenciesRequest,
+            >,
         ) -> std::result::Result<
             tonic::Response<super::GetDependenciesResponse>,
             tonic::Status,
@@ -517,7 +475,7 @@ pub mod query_service_server {
                         T: QueryService,
                     > tonic::server::UnaryService<super::GetServicesRequest>
                     for GetServicesSvc<T> {
-                        type Response = super::GetServicesResponse;
+                        type Response = crate::query::jaeger::protocol::api_v3::GetServicesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -560,8 +518,9 @@ pub mod query_service_server {
                     struct GetOperationsSvc<T: QueryService>(pub Arc<T>);
                     impl<
                         T: QueryService,
-                    > tonic::server::UnaryService<super::GetOperationsRequest>
-                    for GetOperationsSvc<T> {
+                    > tonic::server::UnaryService<
+                        crate::query::jaeger::protocol::api_v3::GetOperationsRequest,
+                    > for GetOperationsSvc<T> {
                         type Response = super::GetOperationsResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -569,7 +528,9 @@ pub mod query_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::GetOperationsRequest>,
+                            request: tonic::Request<
+                                crate::query::jaeger::protocol::api_v3::GetOperationsRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -605,8 +566,9 @@ pub mod query_service_server {
                     struct GetDependenciesSvc<T: QueryService>(pub Arc<T>);
                     impl<
                         T: QueryService,
-                    > tonic::server::UnaryService<super::GetDependenciesRequest>
-                    for GetDependenciesSvc<T> {
+                    > tonic::server::UnaryService<
+                        crate::query::jaeger::protocol::api_v3::GetDependenciesRequest,
+                    > for GetDependenciesSvc<T> {
                         type Response = super::GetDependenciesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -614,7 +576,9 @@ pub mod query_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::GetDependenciesRequest>,
+                            request: tonic::Request<
+                                crate::query::jaeger::protocol::api_v3::GetDependenciesRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

@@ -74,11 +74,6 @@ pub struct GetDependenciesRequest {
     #[prost(message, optional, tag = "2")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct DependenciesResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub dependencies: ::prost::alloc::vec::Vec<Dependency>,
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Dependency {
     #[prost(string, tag = "1")]
@@ -180,7 +175,9 @@ pub mod query_service_server {
             &self,
             request: tonic::Request<super::GetDependenciesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::DependenciesResponse>,
+            tonic::Response<
+                crate::query::jaeger::protocol::api_v2::GetDependenciesResponse,
+            >,
             tonic::Status,
         >;
         /// Server streaming response type for the FindTraceSummaries method.
@@ -465,7 +462,7 @@ pub mod query_service_server {
                         T: QueryService,
                     > tonic::server::UnaryService<super::GetDependenciesRequest>
                     for GetDependenciesSvc<T> {
-                        type Response = super::DependenciesResponse;
+                        type Response = crate::query::jaeger::protocol::api_v2::GetDependenciesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

@@ -16,28 +16,11 @@ pub struct GetTracesRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetServicesRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetServicesResponse {
-    #[prost(string, repeated, tag = "1")]
-    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetOperationsRequest {
-    #[prost(string, tag = "1")]
-    pub service: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub span_kind: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Operation {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub span_kind: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetOperationsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub operations: ::prost::alloc::vec::Vec<Operation>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AnyValue {
@@ -123,15 +106,6 @@ pub struct FindTraceIDsResponse {
     #[prost(message, repeated, tag = "1")]
     pub trace_ids: ::prost::alloc::vec::Vec<FoundTraceId>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ServiceSummary {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(int32, tag = "2")]
-    pub span_count: i32,
-    #[prost(int32, tag = "3")]
-    pub error_span_count: i32,
-}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TraceSummary {
     #[prost(bytes = "vec", tag = "1")]
@@ -151,7 +125,9 @@ pub struct TraceSummary {
     #[prost(int32, tag = "8")]
     pub orphan_span_count: i32,
     #[prost(message, repeated, tag = "9")]
-    pub services: ::prost::alloc::vec::Vec<ServiceSummary>,
+    pub services: ::prost::alloc::vec::Vec<
+        crate::query::jaeger::protocol::api_v3::ServiceSummary,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FindTraceSummariesRequest {
@@ -188,14 +164,18 @@ pub mod trace_reader_server {
             &self,
             request: tonic::Request<super::GetServicesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::GetServicesResponse>,
+            tonic::Response<crate::query::jaeger::protocol::api_v3::GetServicesResponse>,
             tonic::Status,
         >;
         async fn get_operations(
             &self,
-            request: tonic::Request<super::GetOperationsRequest>,
+            request: tonic::Request<
+                crate::query::jaeger::protocol::api_v3::GetOperationsRequest,
+            >,
         ) -> std::result::Result<
-            tonic::Response<super::GetOperationsResponse>,
+            tonic::Response<
+                crate::query::jaeger::protocol::api_v3::GetOperationsResponse,
+            >,
             tonic::Status,
         >;
         /// Server streaming response type for the FindTraces method.
@@ -364,7 +344,7 @@ pub mod trace_reader_server {
                         T: TraceReader,
                     > tonic::server::UnaryService<super::GetServicesRequest>
                     for GetServicesSvc<T> {
-                        type Response = super::GetServicesResponse;
+                        type Response = crate::query::jaeger::protocol::api_v3::GetServicesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -407,16 +387,19 @@ pub mod trace_reader_server {
                     struct GetOperationsSvc<T: TraceReader>(pub Arc<T>);
                     impl<
                         T: TraceReader,
-                    > tonic::server::UnaryService<super::GetOperationsRequest>
-                    for GetOperationsSvc<T> {
-                        type Response = super::GetOperationsResponse;
+                    > tonic::server::UnaryService<
+                        crate::query::jaeger::protocol::api_v3::GetOperationsRequest,
+                    > for GetOperationsSvc<T> {
+                        type Response = crate::query::jaeger::protocol::api_v3::GetOperationsResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::GetOperationsRequest>,
+                            request: tonic::Request<
+                                crate::query::jaeger::protocol::api_v3::GetOperationsRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -626,13 +609,6 @@ pub mod trace_reader_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetDependenciesRequest {
-    #[prost(message, optional, tag = "1")]
-    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "2")]
-    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Dependency {
     #[prost(string, tag = "1")]
@@ -643,11 +619,6 @@ pub struct Dependency {
     pub call_count: u64,
     #[prost(string, tag = "4")]
     pub source: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetDependenciesResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub dependencies: ::prost::alloc::vec::Vec<Dependency>,
 }
 /// Generated server implementations.
 pub mod dependency_reader_server {
@@ -664,9 +635,13 @@ pub mod dependency_reader_server {
     pub trait DependencyReader: std::marker::Send + std::marker::Sync + 'static {
         async fn get_dependencies(
             &self,
-            request: tonic::Request<super::GetDependenciesRequest>,
+            request: tonic::Request<
+                crate::query::jaeger::protocol::api_v3::GetDependenciesRequest,
+            >,
         ) -> std::result::Result<
-            tonic::Response<super::GetDependenciesResponse>,
+            tonic::Response<
+                crate::query::jaeger::protocol::api_v2::GetDependenciesResponse,
+            >,
             tonic::Status,
         >;
     }
@@ -751,16 +726,19 @@ pub mod dependency_reader_server {
                     struct GetDependenciesSvc<T: DependencyReader>(pub Arc<T>);
                     impl<
                         T: DependencyReader,
-                    > tonic::server::UnaryService<super::GetDependenciesRequest>
-                    for GetDependenciesSvc<T> {
-                        type Response = super::GetDependenciesResponse;
+                    > tonic::server::UnaryService<
+                        crate::query::jaeger::protocol::api_v3::GetDependenciesRequest,
+                    > for GetDependenciesSvc<T> {
+                        type Response = crate::query::jaeger::protocol::api_v2::GetDependenciesResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::GetDependenciesRequest>,
+                            request: tonic::Request<
+                                crate::query::jaeger::protocol::api_v3::GetDependenciesRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
