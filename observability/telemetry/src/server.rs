@@ -338,6 +338,9 @@ mod tests {
         let writer = lines.clone();
         let subscriber =
             tracing_subscriber::fmt().with_max_level(Level::INFO).with_writer(move || writer.clone());
+        // With a single subscriber, `tracing` asks the thread that first reaches a line whether it is wanted, and threads of
+        // other tests have none. With two, it asks the subscribers.
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
         let _default = tracing::subscriber::set_default(subscriber.finish());
         let request = || Request::builder().uri("/none").body(Body::empty()).unwrap();
         let (mut polled, mut others) = (measured(Router::new()), logged(Router::new()));

@@ -41,6 +41,9 @@ impl Lines {
 // On one thread, which is the one whose events are captured.
 #[tokio::test]
 async fn logs_start_stop_and_the_first_refusal_of_each_kind() {
+    // With a single subscriber, `tracing` asks the thread that first reaches a line whether it is wanted, and threads of other
+    // tests have none. With two, it asks the subscribers.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(lines.clone())
