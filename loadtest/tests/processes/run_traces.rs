@@ -61,13 +61,16 @@ async fn jaeger_api_agrees_with_run_json() {
 
     // One more trace: before the run, a probe checks that the target continues the traces of the generator.
     assert_eq!(found(collector, "loadtest", "").await, sent(&run, "") + 1);
-    // Each request that should be refused gets a 401, which is an error in the client's span.
+    // Each request that should be refused gets a 401, which is marked and is no error in the span of the generator.
     let refused = sent(&run, "refused");
     assert!(refused > 0);
     let by_status = "tag=http.response.status_code:401";
     assert_eq!(found(collector, "load_balancer", by_status).await, refused);
-    assert_eq!(found(collector, "loadtest", "tag=error:true").await, refused);
-    assert_eq!(found(collector, "loadtest", "tags=%7B%22error%22:%22true%22%7D").await, refused);
+    let intended = "tag=workbench.intended_refusal:true";
+    assert_eq!(found(collector, "loadtest", intended).await, refused);
+    let as_json = "tags=%7B%22workbench.intended_refusal%22:%22true%22%7D";
+    assert_eq!(found(collector, "loadtest", as_json).await, refused);
+    assert_eq!(found(collector, "loadtest", "tag=error:true").await, 0);
     // A search by minimum duration finds the slowest request of each hop, and nothing slower. Hops exclude the warm-up,
     // and the only logins after the warm-up are refused ones.
     let hops = run["hops"].as_array().unwrap().iter();
@@ -76,7 +79,7 @@ async fn jaeger_api_agrees_with_run_json() {
     for hop in hops {
         let operation = hop["operation"].as_str().unwrap();
         let slowest = hop["latency_us"]["max"].as_f64().unwrap();
-        let condition = if operation == "POST /token" { "&tag=error:true" } else { "" };
+        let condition = if operation == "POST /token" { "&tag=workbench.intended_refusal:true" } else { "" };
         let found_from = async |minimum: u64| {
             let condition = format!("operation={operation}{condition}&minDuration={minimum}us");
             found(collector, "loadtest", &condition).await
