@@ -16,6 +16,7 @@ mod forward;
 mod generated_code;
 mod groups;
 mod grpc_client;
+mod grpc_server;
 mod jaeger;
 mod ledger;
 mod lenient;
