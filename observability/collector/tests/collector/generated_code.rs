@@ -1,6 +1,6 @@
 //! The code generated from the files in `proto/`, which is committed so that a build needs no generator.
 //!
-//! `cargo test -p collector --test collector -- --ignored writes_the_generated_code` writes it again after a change.
+//! After a change, the test writes the new files into the target folder and prints the command that copies them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,16 +103,17 @@ fn rust(
 fn the_generated_code_is_that_of_the_proto_files() {
     let generated = generated();
     assert!(generated.len() >= 7, "{:?}", generated.keys());
+    let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
+    let mut differing = Vec::new();
     for (file, content) in generated {
-        let is_equal = fs::read(path(&file)).is_ok_and(|committed| committed == content);
-        assert!(is_equal, "{file} is out of date: see tests/collector/generated_code.rs");
+        if fs::read(path(&file)).is_ok_and(|committed| committed == content) {
+            continue;
+        }
+        let copy = new.join(&file);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::write(copy, content).unwrap();
+        differing.push(file);
     }
-}
-
-#[test]
-#[ignore = "writes into the source folder"]
-fn writes_the_generated_code() {
-    for (file, content) in generated() {
-        fs::write(path(&file), content).unwrap();
-    }
+    let (from, to) = (new.display(), env!("CARGO_MANIFEST_DIR"));
+    assert!(differing.is_empty(), "{differing:?} are out of date: run `cp -r {from}/. {to}`");
 }
