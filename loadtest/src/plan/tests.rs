@@ -131,6 +131,7 @@ fn subjects_are_requested_by_popularity() {
 
 #[test]
 fn books_a_tutor_of_the_searched_subject() {
+    let mut booked = 0;
     for journey in spec(Profile::Steady, 300.0, 10.0, 16).plan(&tutors()) {
         if let [
             Step { action: Action::Search { subject }, .. },
@@ -139,8 +140,10 @@ fn books_a_tutor_of_the_searched_subject() {
         ] = journey.steps.as_slice()
         {
             assert!(tutors()[*subject].contains(tutor));
+            booked += 1;
         }
     }
+    assert!(booked > 100, "{booked} journeys booked what they had searched");
 }
 
 #[test]
