@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 /// Response header: the instance name of the gateway that answered.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
+/// Request header of `POST /book`: a repeated request with the same key gets the first reply again.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Request header: the addresses that the request came through, the client's first.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -157,6 +160,9 @@ pub struct EnqueueRequest {
     /// The sender's trace context, `traceparent` and `tracestate`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub otel: BTreeMap<String, String>,
+    /// Id of the sender's event. While the queue holds a task of the event, enqueuing it again adds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
 }
 
 /// Reply of `POST /enqueue`.
@@ -213,10 +219,60 @@ pub struct LeasedTask {
     /// The sender's trace context.
     #[serde(default)]
     pub otel: BTreeMap<String, String>,
+    /// Id of the sender's event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
     /// Number of leases of the task so far, this one included.
     pub attempts: u32,
     /// When the task was enqueued.
     pub enqueued_at: DateTime<Utc>,
+}
+
+/// Reply of `GET /dead?limit=`: tasks whose attempts are used up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadLetters {
+    /// Oldest first.
+    pub tasks: Vec<DeadTask>,
+}
+
+/// One task of [`DeadLetters`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadTask {
+    /// Id of the task.
+    pub id: String,
+    /// Selects the consumer's handler.
+    pub task_type: String,
+    /// The payload as it was enqueued.
+    pub payload: Box<RawValue>,
+    /// The sender's trace context.
+    #[serde(default)]
+    pub otel: BTreeMap<String, String>,
+    /// Id of the sender's event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// Number of leases of the task.
+    pub attempts: u32,
+    /// Why the last attempt failed: `expired`, or the reason of the consumer's `POST /nack`.
+    pub reason: String,
+    /// When the task was enqueued.
+    pub enqueued_at: DateTime<Utc>,
+    /// When its last attempt failed.
+    pub died_at: DateTime<Utc>,
+}
+
+/// Body of `POST /redrive`, which returns dead letters to the queue with their attempts at zero.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RedriveRequest {
+    /// Ids of the tasks; all dead letters if empty.
+    #[serde(default)]
+    pub ids: Vec<String>,
+}
+
+/// Reply of `POST /redrive`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedriveReply {
+    /// Number of tasks that were returned to the queue.
+    pub redriven: usize,
 }
 
 /// Body of `POST /ack`, which removes a task, and of `POST /nack`, which returns it to the queue.
@@ -229,6 +285,49 @@ pub struct SettleRequest {
     /// `POST /nack`: time in milliseconds before the task is redelivered.
     #[serde(default)]
     pub delay_ms: u64,
+}
+
+/// Reply of `GET /tutors/{id}/slots?from=&to=`, from booking and from the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// Id of the tutor.
+    pub tutor_id: i64,
+    /// IANA name of the tutor's time zone.
+    pub time_zone: String,
+    /// The free slots that start in the requested time, within the horizon; earliest first.
+    pub slots: Vec<Slot>,
+}
+
+/// One free slot, half-open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slot {
+    /// When the lesson starts.
+    pub starts_at: DateTime<Utc>,
+    /// When the lesson ends.
+    pub ends_at: DateTime<Utc>,
+}
+
+/// Reply of `DELETE /bookings/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelReply {
+    /// Always `cancelled`.
+    pub status: String,
+    /// Id of the booking.
+    pub booking_id: i64,
+    /// When it was cancelled.
+    pub cancelled_at: DateTime<Utc>,
+}
+
+/// Body of the cache's `POST /delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// The keys to delete; unknown ones are ignored.
+    pub keys: Vec<String>,
+}
+
+/// Returns the cache's key of the free slots of a tutor that start on `day` (UTC).
+pub fn slots_key(tutor: i64, day: chrono::NaiveDate) -> String {
+    format!("slots:{tutor}:{day}")
 }
 
 /// Reply of requests that have nothing to return.

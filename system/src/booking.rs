@@ -157,6 +157,7 @@ async fn enqueue(queue: &Peer, notification: BookingNotification) -> Result<()> 
         task_type: BOOKING_NOTIFICATION.into(),
         payload: to_raw_value(&notification).map_err(Problem::internal)?,
         otel: propagation::inject_map(&cx),
+        event_id: None,
     };
     let sent = queue.post("/enqueue", "/enqueue", &request).with_context(cx.clone()).await;
     let sent = sent.and_then(|reply| reply.json::<EnqueueReply>());

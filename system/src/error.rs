@@ -42,6 +42,20 @@ pub enum Code {
     RequestTimeout,
     /// The endpoint expects another media type.
     UnsupportedMediaType,
+    /// The lesson would start in the past, off the grid, outside the tutor's hours or beyond the horizon.
+    InvalidSlot,
+    /// Tutor or student has another lesson at that time.
+    SlotTaken,
+    /// Tutor and student have no free slot in common within the horizon.
+    NoFreeSlot,
+    /// The booking was cancelled before.
+    AlreadyCancelled,
+    /// The idempotency key is empty, too long or has control characters.
+    InvalidKey,
+    /// The first request with this idempotency key is still running.
+    KeyInFlight,
+    /// The idempotency key was used for another request.
+    KeyReused,
     /// The task queue is full; retry later.
     QueueFull,
     /// A dependency of the endpoint is down; retry later.
@@ -62,8 +76,13 @@ impl Code {
                 StatusCode::UNAUTHORIZED
             }
             Self::ForbiddenStudent => StatusCode::FORBIDDEN,
-            Self::MissingSubject | Self::InvalidSubject | Self::MalformedRequest => StatusCode::BAD_REQUEST,
-            Self::InvalidRequest => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::MissingSubject | Self::InvalidSubject | Self::MalformedRequest | Self::InvalidKey => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::InvalidRequest | Self::InvalidSlot | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::SlotTaken | Self::NoFreeSlot | Self::AlreadyCancelled | Self::KeyInFlight => {
+                StatusCode::CONFLICT
+            }
             Self::StudentNotFound | Self::TutorNotFound | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -95,6 +114,13 @@ impl Code {
             Self::BodyTooLarge => "The body is larger than the limit of this endpoint.",
             Self::RequestTimeout => "The body of the request did not arrive in time.",
             Self::UnsupportedMediaType => "This endpoint does not support the media type of the body.",
+            Self::InvalidSlot => "The tutor offers no lesson at that time; see GET /tutors/{id}/slots.",
+            Self::SlotTaken => "The slot is taken; choose one of `alternatives`.",
+            Self::NoFreeSlot => "Tutor and student have no free slot in common in the next eight weeks.",
+            Self::AlreadyCancelled => "The booking was cancelled before.",
+            Self::InvalidKey => "The Idempotency-Key must have 1 to 255 visible ASCII characters.",
+            Self::KeyInFlight => "The first request with this Idempotency-Key is still running; retry later.",
+            Self::KeyReused => "This Idempotency-Key was used for another request.",
             Self::QueueFull | Self::Unavailable => "Temporarily unavailable; retry later.",
             Self::BadGateway => "The service that handles this request gave no valid reply; retry later.",
             Self::Timeout => "The request timed out; retry later.",

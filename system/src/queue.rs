@@ -92,7 +92,7 @@ async fn enqueue(
     State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<EnqueueRequest>,
 ) -> Result<(Extension<LogFields>, Json<EnqueueReply>)> {
-    let EnqueueRequest { task_type, payload, otel } = request;
+    let EnqueueRequest { task_type, payload, otel, event_id: _ } = request;
     let task = Task::new(task_type.clone(), payload, otel);
     let id = queue.lock().enqueue(task, Instant::now()).ok_or(Code::QueueFull)?;
     queue.available.notify_one();
@@ -142,6 +142,7 @@ fn leased_task(Delivery { task, lease, .. }: Delivery) -> LeasedTask {
         task_type: task.task_type,
         payload: task.payload,
         otel: task.otel,
+        event_id: None,
         attempts: task.attempts,
         enqueued_at: task.enqueued_at.into(),
     }
