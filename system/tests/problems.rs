@@ -19,7 +19,8 @@ macro_rules! codes {
 codes! {
     MissingCredentials InvalidCredentials InvalidToken TokenExpired ForbiddenStudent MissingSubject InvalidSubject
     MalformedRequest InvalidRequest StudentNotFound TutorNotFound NotFound MethodNotAllowed BodyTooLarge
-    RequestTimeout UnsupportedMediaType QueueFull Unavailable BadGateway Timeout Internal
+    RequestTimeout UnsupportedMediaType InvalidSlot SlotTaken NoFreeSlot AlreadyCancelled InvalidKey KeyInFlight KeyReused
+    QueueFull Unavailable BadGateway Timeout Internal
 }
 
 /// Status, headers and body of a problem.
