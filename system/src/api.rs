@@ -160,7 +160,8 @@ pub struct EnqueueRequest {
     /// The sender's trace context, `traceparent` and `tracestate`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub otel: BTreeMap<String, String>,
-    /// Id of the sender's event. While the queue holds a task of the event, enqueuing it again adds nothing.
+    /// Id of the sender's event, 1 to 255 bytes. While the queue holds a task of the event (waiting, delayed, leased or dead),
+    /// enqueuing it again adds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
 }
@@ -168,7 +169,7 @@ pub struct EnqueueRequest {
 /// Reply of `POST /enqueue`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnqueueReply {
-    /// Unique until the queue restarts.
+    /// Unique until the queue loses its tasks. If the queue holds a task of the event, the id of that task.
     pub task_id: String,
 }
 
@@ -228,10 +229,11 @@ pub struct LeasedTask {
     pub enqueued_at: DateTime<Utc>,
 }
 
-/// Reply of `GET /dead?limit=`: tasks whose attempts are used up.
+/// Reply of `GET /dead?limit=&after=`: tasks whose attempts are used up. They remain until they are redriven, so a reader of
+/// all of them passes the id of the last task of a reply as `after`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetters {
-    /// Oldest first.
+    /// In the order in which the tasks were enqueued.
     pub tasks: Vec<DeadTask>,
 }
 
@@ -252,7 +254,7 @@ pub struct DeadTask {
     pub event_id: Option<String>,
     /// Number of leases of the task.
     pub attempts: u32,
-    /// Why the last attempt failed: `expired`, or the reason of the consumer's `POST /nack`.
+    /// Why the last attempt failed: `expired`, or the reason of the consumer's `POST /nack`, or `unknown` without one.
     pub reason: String,
     /// When the task was enqueued.
     pub enqueued_at: DateTime<Utc>,
@@ -282,9 +284,12 @@ pub struct SettleRequest {
     pub id: String,
     /// Id of the lease.
     pub lease: String,
-    /// `POST /nack`: time in milliseconds before the task is redelivered.
-    #[serde(default)]
-    pub delay_ms: u64,
+    /// `POST /nack`: time in milliseconds before the task is redelivered; the queue's exponential backoff if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// `POST /nack`: why the attempt failed, for the dead letters. Cut to 500 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Reply of `GET /tutors/{id}/slots?from=&to=`, from booking and from the gateway.

@@ -1,15 +1,20 @@
 //! Queue: booking enqueues tasks, notification leases them.
 //!
 //! Tasks are leased in the order of arrival. A task that is neither acknowledged nor returned before its lease expires is
-//! redelivered. A full queue answers 503 `queue_full`. A restart empties the queue.
+//! redelivered after a delay that doubles with each attempt. A task whose attempts are used up becomes a dead letter, until it
+//! is redriven. While the queue holds a task of an event, it adds no other task of that event. A full queue answers 503
+//! `queue_full`; dead letters count. A restart empties the queue.
 
+mod limits;
+mod task;
 mod policy;
-mod shared;
+mod memory;
 mod metrics;
 
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
+use axum::http::Uri;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use clap::Args;
@@ -23,16 +28,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    DequeueReply, EnqueueReply, EnqueueRequest, LeaseReply, LeaseRequest, LeasedTask, SettleRequest,
-    StatusReply,
+    DeadLetters, DeadTask, DequeueReply, EnqueueReply, EnqueueRequest, LeaseReply, LeaseRequest, LeasedTask,
+    RedriveReply, RedriveRequest, SettleRequest, StatusReply,
 };
 use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract;
 use crate::middleware;
 use crate::role::Role;
-use policy::{Delivery, LeaseId, Task, TaskId};
-use shared::SharedQueue;
+use limits::Limits;
+use memory::SharedQueue;
+use policy::{Dead, Delivery, Enqueued, LeaseId, TaskId};
+use task::{FailedAttempt, Task};
 
 /// Maximum number of tasks in one reply of `POST /lease`.
 const MAX_TASKS: usize = 1000;
@@ -43,6 +50,19 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Maximum length of a lease and of a delay, in milliseconds.
 const MAX_HOLD_MS: u64 = 600_000;
 
+/// Maximum length of an event's id, in bytes.
+const MAX_EVENT_ID: usize = 255;
+
+/// Length to which the reason of a failed attempt is cut, in bytes.
+const MAX_REASON: usize = 500;
+
+/// Number of dead letters in one reply.
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+/// Delay after the first failed attempt of a task: its cause is unlikely to go away at once.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+
 /// Length of the lease of `GET /dequeue`, which is acknowledged at once.
 const DEQUEUE_LEASE: Duration = Duration::from_millis(1);
 
@@ -51,21 +71,38 @@ const DEQUEUE_LEASE: Duration = Duration::from_millis(1);
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Queue)))]
 pub struct Settings {
-    /// Maximum number of tasks, leased ones included (at least 1)
+    /// Maximum number of tasks, leased and dead ones included (at least 1)
     #[arg(long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000, value_parser = at_least_one)]
     queue_capacity: usize,
     /// Maximum size of all tasks, in bytes (at least 65536)
     #[arg(long, env = "QUEUE_MAX_BYTES", value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least(64_usize << 10))]
     queue_max_bytes: usize,
+    /// Number of leases of a task after which it becomes a dead letter (1 to 1000)
+    #[arg(
+        long, env = "QUEUE_MAX_ATTEMPTS", value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    queue_max_attempts: u32,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
 }
 
+impl Settings {
+    fn limits(&self) -> Limits {
+        Limits {
+            tasks: self.queue_capacity,
+            bytes: self.queue_max_bytes,
+            attempts: self.queue_max_attempts,
+            first_backoff: FIRST_BACKOFF,
+        }
+    }
+}
+
 /// Builds the queue.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
     let limit = settings.process.request_timeout;
-    let queue = SharedQueue::open(settings.queue_capacity, settings.queue_max_bytes, shutdown);
+    let queue = SharedQueue::open(settings.limits(), shutdown);
     telemetry::metrics::register(|registry| registry.register_collector(Box::new(queue.clone())));
     let requests = middleware::requests(request_routes(queue.clone()), limit);
     // A long poll may last longer than a request.
@@ -74,8 +111,12 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
 }
 
 fn request_routes(queue: SharedQueue) -> Router {
-    let router =
-        Router::new().route("/enqueue", post(enqueue)).route("/ack", post(ack)).route("/nack", post(nack));
+    let router = Router::new()
+        .route("/enqueue", post(enqueue))
+        .route("/ack", post(ack))
+        .route("/nack", post(nack))
+        .route("/dead", get(dead))
+        .route("/redrive", post(redrive));
     middleware::problems(router).with_state(queue)
 }
 
@@ -92,12 +133,20 @@ async fn enqueue(
     State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<EnqueueRequest>,
 ) -> Result<(Extension<LogFields>, Json<EnqueueReply>)> {
-    let EnqueueRequest { task_type, payload, otel, event_id: _ } = request;
-    let task = Task::new(task_type.clone(), payload, otel);
-    let id = queue.lock().enqueue(task, Instant::now()).ok_or(Code::QueueFull)?;
-    queue.available.notify_one();
+    if request.event_id.as_ref().is_some_and(|id| !(1..=MAX_EVENT_ID).contains(&id.len())) {
+        return Err(Problem::with_detail(Code::InvalidRequest, "`event_id` must have 1 to 255 bytes."));
+    }
+    let fields = LogFields::default().with("task_type", request.task_type.clone());
+    let enqueued = queue.lock().enqueue(Task::new(request), Instant::now()).ok_or(Code::QueueFull)?;
+    let (id, fields) = match enqueued {
+        Enqueued::Added(id) => {
+            queue.available.notify_one();
+            (id, fields)
+        }
+        Enqueued::Duplicate(id) => (id, fields.with("duplicate", true)),
+    };
     let task_id = id.to_string();
-    let fields = LogFields::default().with("task_id", &task_id).with("task_type", task_type);
+    let fields = fields.with("task_id", &task_id);
     Ok((Extension(fields), Json(EnqueueReply { task_id })))
 }
 
@@ -106,12 +155,12 @@ async fn dequeue(State(queue): State<SharedQueue>) -> Result<(Extension<LogField
         let mut queue = queue.lock();
         let now = Instant::now();
         let delivery = queue.lease(1, DEQUEUE_LEASE, now).pop();
-        delivery.inspect(|delivery| _ = queue.ack(delivery.task.id, delivery.lease, now))
+        delivery.inspect(|delivery| _ = queue.ack(delivery.id, delivery.lease, now))
     };
     let delivery = delivery.ok_or_else(|| Problem::with_detail(Code::NotFound, "The queue is empty."))?;
     let fields = log_fields(std::slice::from_ref(&delivery));
-    let Task { id, task_type, payload, otel, .. } = delivery.task;
-    Ok((Extension(fields), Json(DequeueReply { id: id.to_string(), task_type, payload, otel })))
+    let Task { task_type, payload, otel, .. } = Task::clone(&delivery.task);
+    Ok((Extension(fields), Json(DequeueReply { id: delivery.id.to_string(), task_type, payload, otel })))
 }
 
 async fn lease(
@@ -135,17 +184,10 @@ fn check(request: &LeaseRequest) -> Result<()> {
     if is_valid { Ok(()) } else { Err(Problem::with_detail(Code::InvalidRequest, limits)) }
 }
 
-fn leased_task(Delivery { task, lease, .. }: Delivery) -> LeasedTask {
-    LeasedTask {
-        id: task.id.to_string(),
-        lease: lease.to_string(),
-        task_type: task.task_type,
-        payload: task.payload,
-        otel: task.otel,
-        event_id: None,
-        attempts: task.attempts,
-        enqueued_at: task.enqueued_at.into(),
-    }
+fn leased_task(Delivery { id, lease, task, attempts, .. }: Delivery) -> LeasedTask {
+    let Task { task_type, payload, otel, event_id, enqueued_at } = Task::clone(&task);
+    let (id, lease) = (id.to_string(), lease.to_string());
+    LeasedTask { id, lease, task_type, payload, otel, event_id, attempts, enqueued_at }
 }
 
 async fn ack(
@@ -160,13 +202,54 @@ async fn nack(
     State(queue): State<SharedQueue>,
     extract::Json(request): extract::Json<SettleRequest>,
 ) -> Result<Json<StatusReply>> {
-    if request.delay_ms > MAX_HOLD_MS {
+    if request.delay_ms.is_some_and(|delay| delay > MAX_HOLD_MS) {
         return Err(Problem::with_detail(Code::InvalidRequest, "`delay_ms` must be at most 600000."));
     }
-    let delay = Duration::from_millis(request.delay_ms);
     let (id, lease) = ids(&request)?;
-    let returned = queue.update(|queue| queue.nack(id, lease, delay, Instant::now()));
+    let delay = request.delay_ms.map(Duration::from_millis);
+    let failed = FailedAttempt { delay, reason: request.reason.map(cut) };
+    let returned = queue.update(|queue| queue.nack(id, lease, failed, Instant::now()));
     if returned { Ok(Json(StatusReply::ok())) } else { Err(expired()) }
+}
+
+/// Cuts the reason of a failed attempt. A longer one is not refused, because then the attempt would end only with its lease.
+fn cut(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    reason
+}
+
+async fn dead(State(queue): State<SharedQueue>, uri: Uri) -> Result<Json<DeadLetters>> {
+    let query = extract::query(&uri)?;
+    let limit = extract::number(&query, "limit")?.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let after = extract::number::<TaskId>(&query, "after")?.unwrap_or_default();
+    let dead = queue.lock().dead(after, limit);
+    Ok(Json(DeadLetters { tasks: dead.into_iter().map(dead_task).collect() }))
+}
+
+fn dead_task((id, Dead { task, attempts, reason, died_at }): (TaskId, Dead)) -> DeadTask {
+    let Task { task_type, payload, otel, event_id, enqueued_at } = Task::clone(&task);
+    DeadTask {
+        id: id.to_string(),
+        task_type,
+        payload,
+        otel,
+        event_id,
+        attempts,
+        reason,
+        enqueued_at,
+        died_at,
+    }
+}
+
+async fn redrive(
+    State(queue): State<SharedQueue>,
+    extract::Json(RedriveRequest { ids }): extract::Json<RedriveRequest>,
+) -> Result<(Extension<LogFields>, Json<RedriveReply>)> {
+    // An id that is not a number is an unknown one.
+    let known =
+        (!ids.is_empty()).then(|| ids.iter().filter_map(|id| id.parse().ok()).collect::<Vec<TaskId>>());
+    let redriven = queue.update(|queue| queue.redrive(known.as_deref(), Instant::now()));
+    Ok((Extension(LogFields::default().with("redriven", redriven)), Json(RedriveReply { redriven })))
 }
 
 /// Parses the ids of a request. They are opaque to consumers, so an invalid id is treated as an unknown one.
@@ -196,20 +279,19 @@ struct LoggedTask {
 
 /// Records the delivery of a task with a `wait lease` span in the trace of the task.
 fn record(delivery: &Delivery) -> LoggedTask {
-    let task = &delivery.task;
-    let task_id = task.id.to_string();
-    let sender = propagation::extract_map(&task.otel);
+    let task_id = delivery.id.to_string();
+    let sender = propagation::extract_map(&delivery.task.otel);
     let now = SystemTime::now();
     let since = now.checked_sub(delivery.waited).unwrap_or(now);
     let attributes = [
         KeyValue::new("messaging.system", "workbench"),
         KeyValue::new("messaging.destination.name", "notifications"),
         KeyValue::new("messaging.message.id", task_id.clone()),
-        KeyValue::new("messaging.message.attempts", i64::from(task.attempts)),
+        KeyValue::new("messaging.message.attempts", i64::from(delivery.attempts)),
     ];
     telemetry::wait::record("wait lease", since, attributes, &sender);
     let trace_id = sender.has_active_span().then(|| sender.span().span_context().trace_id().to_string());
-    LoggedTask { task_id, attempts: task.attempts, trace_id }
+    LoggedTask { task_id, attempts: delivery.attempts, trace_id }
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ impl QueueClient {
     }
 
     async fn settle(&self, path: &'static str, task: &LeasedTask, delay: Duration) -> Result<()> {
-        let (id, lease, delay_ms) = (task.id.clone(), task.lease.clone(), milliseconds(delay));
-        let request = SettleRequest { id, lease, delay_ms };
+        let (id, lease, delay_ms) = (task.id.clone(), task.lease.clone(), Some(milliseconds(delay)));
+        let request = SettleRequest { id, lease, delay_ms, reason: None };
         self.0.post(path, path, &request).await?.json::<StatusReply>().map(|_| ())
     }
 }

@@ -6,17 +6,22 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::shared::SharedQueue;
+use super::memory::SharedQueue;
 
 impl Collector for SharedQueue {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let ((waiting, leased), bytes, counts) = {
+        let (depth, bytes, counts) = {
             let queue = self.lock();
             (queue.depth(), queue.bytes(), queue.counts())
         };
         for (name, help, value) in [
-            ("queue_tasks_waiting", "Number of tasks that are not leased, delayed ones included", waiting),
-            ("queue_tasks_leased", "Number of tasks that are leased", leased),
+            (
+                "queue_tasks_waiting",
+                "Number of tasks that are to be leased, delayed ones included",
+                depth.waiting,
+            ),
+            ("queue_tasks_leased", "Number of tasks that are leased", depth.leased),
+            ("queue_tasks_dead", "Number of dead letters: tasks whose attempts are used up", depth.dead),
             ("queue_size_bytes", "Approximate size of all tasks in bytes", bytes),
         ] {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -24,11 +29,22 @@ impl Collector for SharedQueue {
         }
         for (name, help, value) in [
             ("queue_tasks_enqueued", "Tasks enqueued", counts.enqueued),
+            (
+                "queue_duplicates",
+                "Tasks that were not enqueued because the queue held a task of their event",
+                counts.duplicates,
+            ),
+            ("queue_attempts", "Leases of tasks", counts.attempts),
             ("queue_tasks_acknowledged", "Tasks acknowledged by a consumer", counts.acknowledged),
             (
                 "queue_leases_expired",
                 "Leases that expired before their task was acknowledged",
                 counts.expired,
+            ),
+            (
+                "queue_stale_acks",
+                "Acknowledgements and returns refused because their lease had expired",
+                counts.stale,
             ),
         ] {
             let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

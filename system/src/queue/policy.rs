@@ -1,13 +1,20 @@
-//! The lease policy of the queue, without sockets or a clock: capacity in tasks and bytes, order, leases, expiry,
-//! acknowledgements.
+//! The lease policy of the queue in memory, without sockets or a clock: capacity in tasks and bytes, order, leases, expiry,
+//! acknowledgements, attempts, dead letters.
 //!
-//! A task is always in exactly one state: waiting, delayed or leased. Only an acknowledgement removes it.
+//! A task is always in exactly one state: waiting, delayed, leased or dead. Only an acknowledgement removes it. An attempt
+//! is counted when the task is leased, so a consumer that the task kills uses up an attempt, too. A task whose last attempt
+//! fails becomes a dead letter, which stays within the limits until it is redriven: at the limits the queue refuses new tasks,
+//! and drops none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::value::RawValue;
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
+
+use super::limits::Limits;
+use super::task::{FailedAttempt, Task};
 
 /// Id of a task; decimal text on the wire.
 pub(super) type TaskId = u64;
@@ -15,56 +22,66 @@ pub(super) type TaskId = u64;
 /// Id of a lease; decimal text on the wire.
 pub(super) type LeaseId = u64;
 
-/// Size of a task without its texts: its fields and its places in the queue's maps, rounded up.
-const TASK_OVERHEAD_BYTES: usize = 512;
-
-/// A task of the queue.
+/// A task that the queue holds. Shared, so that its texts are copied without the lock of the queue.
 #[derive(Debug, Clone)]
-pub(super) struct Task {
-    /// Set by [`LeaseQueue::enqueue`].
-    pub(super) id: TaskId,
-    pub(super) task_type: String,
-    pub(super) payload: Box<RawValue>,
-    /// The sender's trace context.
-    pub(super) otel: BTreeMap<String, String>,
+struct Held {
+    task: Arc<Task>,
     /// Number of leases so far.
-    pub(super) attempts: u32,
-    pub(super) enqueued_at: SystemTime,
-}
-
-impl Task {
-    pub(super) fn new(task_type: String, payload: Box<RawValue>, otel: BTreeMap<String, String>) -> Self {
-        Self { id: 0, task_type, payload, otel, attempts: 0, enqueued_at: SystemTime::now() }
-    }
-
-    /// Returns the size of the task in memory, approximately.
-    fn bytes(&self) -> usize {
-        let otel = self.otel.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        TASK_OVERHEAD_BYTES + self.task_type.len() + self.payload.get().len() + otel
-    }
+    attempts: u32,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    task: Task,
+    held: Held,
     /// When the task became available.
     since: Instant,
 }
 
 #[derive(Debug)]
 struct Leased {
-    task: Task,
+    held: Held,
     lease: LeaseId,
     until: Instant,
+}
+
+/// A task whose attempts are used up.
+#[derive(Debug, Clone)]
+pub(super) struct Dead {
+    pub(super) task: Arc<Task>,
+    pub(super) attempts: u32,
+    /// Why the last attempt failed.
+    pub(super) reason: String,
+    pub(super) died_at: DateTime<Utc>,
+}
+
+/// What became of a task that was to be enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Enqueued {
+    /// It was added.
+    Added(TaskId),
+    /// The queue holds a task of the same event.
+    Duplicate(TaskId),
 }
 
 /// A task that was just leased to a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
-    pub(super) task: Task,
+    pub(super) id: TaskId,
     pub(super) lease: LeaseId,
+    pub(super) task: Arc<Task>,
+    /// Number of leases so far, this one included.
+    pub(super) attempts: u32,
     /// Time for which the task was available before it was leased.
     pub(super) waited: Duration,
+}
+
+/// Number of tasks by state.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Depth {
+    /// Waiting and delayed tasks.
+    pub(super) waiting: usize,
+    pub(super) leased: usize,
+    pub(super) dead: usize,
 }
 
 /// Totals since the queue started.
@@ -72,17 +89,22 @@ pub(super) struct Delivery {
 pub(super) struct Counts {
     /// Tasks enqueued.
     pub(super) enqueued: u64,
+    /// Tasks that were not enqueued because the queue held a task of the same event.
+    pub(super) duplicates: u64,
+    /// Leases.
+    pub(super) attempts: u64,
     /// Tasks acknowledged.
     pub(super) acknowledged: u64,
     /// Leases that expired.
     pub(super) expired: u64,
+    /// Acknowledgements and returns that were refused, because their lease had expired or was unknown.
+    pub(super) stale: u64,
 }
 
 /// A bounded queue of tasks with leases.
 #[derive(Debug)]
 pub(super) struct LeaseQueue {
-    capacity: usize,
-    max_bytes: usize,
+    limits: Limits,
     /// Size of all tasks.
     bytes: usize,
     next_id: TaskId,
@@ -90,18 +112,20 @@ pub(super) struct LeaseQueue {
     /// Ids grow with time, so a task that is redelivered keeps its place in the order of arrival.
     waiting: BTreeMap<TaskId, Waiting>,
     /// By the time at which they become available.
-    delayed: BTreeMap<(Instant, TaskId), Task>,
+    delayed: BTreeMap<(Instant, TaskId), Held>,
     leased: HashMap<TaskId, Leased>,
     /// The leases by the time at which they expire.
     expiries: BTreeSet<(Instant, TaskId)>,
+    dead: BTreeMap<TaskId, Dead>,
+    /// The tasks that have an event.
+    events: HashMap<String, TaskId>,
     counts: Counts,
 }
 
 impl LeaseQueue {
-    pub(super) fn new(capacity: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
-            capacity,
-            max_bytes,
+            limits,
             bytes: 0,
             next_id: 1,
             next_lease: 1,
@@ -109,13 +133,15 @@ impl LeaseQueue {
             delayed: BTreeMap::new(),
             leased: HashMap::new(),
             expiries: BTreeSet::new(),
+            dead: BTreeMap::new(),
+            events: HashMap::new(),
             counts: Counts::default(),
         }
     }
 
-    /// Returns the number of tasks that are not leased, delayed ones included, and of leased tasks.
-    pub(super) fn depth(&self) -> (usize, usize) {
-        (self.waiting.len() + self.delayed.len(), self.leased.len())
+    pub(super) fn depth(&self) -> Depth {
+        let waiting = self.waiting.len() + self.delayed.len();
+        Depth { waiting, leased: self.leased.len(), dead: self.dead.len() }
     }
 
     /// Returns the size of all tasks, in bytes.
@@ -132,20 +158,27 @@ impl LeaseQueue {
         self.waiting.is_empty()
     }
 
-    /// Appends a task and returns its id, or `None` if the queue is full. Leased tasks count, as they may be redelivered.
-    pub(super) fn enqueue(&mut self, mut task: Task, now: Instant) -> Option<TaskId> {
-        let (waiting, leased) = self.depth();
+    /// Appends a task, unless the queue holds a task of the same event. Returns `None` if the queue is full.
+    pub(super) fn enqueue(&mut self, task: Task, now: Instant) -> Option<Enqueued> {
+        if let Some(&id) = task.event_id.as_ref().and_then(|event| self.events.get(event)) {
+            self.counts.duplicates += 1;
+            return Some(Enqueued::Duplicate(id));
+        }
+        let Depth { waiting, leased, dead } = self.depth();
         let bytes = task.bytes();
-        if waiting + leased >= self.capacity || self.bytes + bytes > self.max_bytes {
+        if waiting + leased + dead >= self.limits.tasks || self.bytes + bytes > self.limits.bytes {
             return None;
         }
         self.bytes += bytes;
         let id = self.next_id;
         self.next_id += 1;
-        task.id = id;
-        self.waiting.insert(id, Waiting { task, since: now });
+        if let Some(event) = &task.event_id {
+            self.events.insert(event.clone(), id);
+        }
+        let held = Held { task: Arc::new(task), attempts: 0 };
+        self.waiting.insert(id, Waiting { held, since: now });
         self.counts.enqueued += 1;
-        Some(id)
+        Some(Enqueued::Added(id))
     }
 
     /// Leases up to `max` tasks for `visibility`, oldest first.
@@ -154,14 +187,16 @@ impl LeaseQueue {
         let until = now + visibility;
         let mut deliveries = Vec::with_capacity(max.min(self.waiting.len()));
         while deliveries.len() < max
-            && let Some((id, Waiting { mut task, since })) = self.waiting.pop_first()
+            && let Some((id, Waiting { mut held, since })) = self.waiting.pop_first()
         {
-            task.attempts += 1;
+            held.attempts += 1;
+            self.counts.attempts += 1;
             let lease = self.next_lease;
             self.next_lease += 1;
+            let Held { task, attempts } = held.clone();
             self.expiries.insert((until, id));
-            self.leased.insert(id, Leased { task: task.clone(), lease, until });
-            deliveries.push(Delivery { task, lease, waited: now.duration_since(since) });
+            self.leased.insert(id, Leased { held, lease, until });
+            deliveries.push(Delivery { id, lease, task, attempts, waited: now.duration_since(since) });
         }
         deliveries
     }
@@ -169,19 +204,46 @@ impl LeaseQueue {
     /// Removes a task. Returns false if the lease has expired or is unknown.
     pub(super) fn ack(&mut self, id: TaskId, lease: LeaseId, now: Instant) -> bool {
         self.advance(now);
-        let Some(task) = self.release(id, lease) else { return false };
+        let Some(Held { task, .. }) = self.release(id, lease) else { return false };
         self.bytes -= task.bytes();
+        if let Some(event) = &task.event_id {
+            self.events.remove(event);
+        }
         self.counts.acknowledged += 1;
         true
     }
 
-    /// Ends a lease and makes the task available after `delay`. Returns false if the lease has expired or is unknown.
-    pub(super) fn nack(&mut self, id: TaskId, lease: LeaseId, delay: Duration, now: Instant) -> bool {
+    /// Ends a lease. The task becomes available after its delay, or a dead letter if it was its last attempt. Returns false
+    /// if the lease has expired or is unknown.
+    pub(super) fn nack(&mut self, id: TaskId, lease: LeaseId, failed: FailedAttempt, now: Instant) -> bool {
         self.advance(now);
-        let Some(task) = self.release(id, lease) else { return false };
-        self.delayed.insert((now + delay, id), task);
+        let Some(held) = self.release(id, lease) else { return false };
+        let FailedAttempt { delay, reason } = failed;
+        let delay = delay.unwrap_or_else(|| self.limits.backoff(held.attempts));
+        self.retry_or_bury(id, held, now + delay, || reason.unwrap_or_else(|| "unknown".to_owned()));
         self.advance(now);
         true
+    }
+
+    /// Returns up to `limit` dead letters whose ids are greater than `after`, by id.
+    pub(super) fn dead(&self, after: TaskId, limit: usize) -> Vec<(TaskId, Dead)> {
+        let later = self.dead.range(after.saturating_add(1)..);
+        later.take(limit).map(|(id, dead)| (*id, dead.clone())).collect()
+    }
+
+    /// Makes dead letters available again, with their attempts at zero: those of `ids`, or all without `ids`. Returns their
+    /// number.
+    pub(super) fn redrive(&mut self, ids: Option<&[TaskId]>, now: Instant) -> usize {
+        let dead = match ids {
+            None => std::mem::take(&mut self.dead),
+            Some(ids) => ids.iter().filter_map(|id| self.dead.remove_entry(id)).collect(),
+        };
+        let redriven = dead.len();
+        for (id, Dead { task, .. }) in dead {
+            let held = Held { task, attempts: 0 };
+            self.waiting.insert(id, Waiting { held, since: now });
+        }
+        redriven
     }
 
     /// Returns the next time at which a delay or a lease ends.
@@ -191,32 +253,44 @@ impl LeaseQueue {
         delayed.into_iter().chain(expiry).min()
     }
 
-    /// Makes the tasks available whose delay or lease has ended at `now`.
+    /// Ends the leases that have expired at `now`, and makes the tasks available whose delay has ended.
     pub(super) fn advance(&mut self, now: Instant) {
         while let Some(&(at, id)) = self.expiries.first()
             && at <= now
         {
             self.expiries.pop_first();
-            if let Some(Leased { task, .. }) = self.leased.remove(&id) {
+            if let Some(Leased { held, .. }) = self.leased.remove(&id) {
                 self.counts.expired += 1;
-                self.waiting.insert(id, Waiting { task, since: at });
+                let again = at + self.limits.backoff(held.attempts);
+                self.retry_or_bury(id, held, again, || "expired".to_owned());
             }
         }
         while let Some(entry) = self.delayed.first_entry()
             && entry.key().0 <= now
         {
-            let ((since, id), task) = entry.remove_entry();
-            self.waiting.insert(id, Waiting { task, since });
+            let ((since, id), held) = entry.remove_entry();
+            self.waiting.insert(id, Waiting { held, since });
         }
     }
 
-    fn release(&mut self, id: TaskId, lease: LeaseId) -> Option<Task> {
+    /// Delays a task whose attempt failed until `again`, or makes it a dead letter if no attempt is left.
+    fn retry_or_bury(&mut self, id: TaskId, held: Held, again: Instant, reason: impl FnOnce() -> String) {
+        if held.attempts < self.limits.attempts {
+            self.delayed.insert((again, id), held);
+            return;
+        }
+        let Held { task, attempts } = held;
+        self.dead.insert(id, Dead { task, attempts, reason: reason(), died_at: Utc::now() });
+    }
+
+    fn release(&mut self, id: TaskId, lease: LeaseId) -> Option<Held> {
         if self.leased.get(&id).is_none_or(|leased| leased.lease != lease) {
+            self.counts.stale += 1;
             return None;
         }
         let leased = self.leased.remove(&id)?;
         self.expiries.remove(&(leased.until, id));
-        Some(leased.task)
+        Some(leased.held)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The queue as its handlers share it, with long polls, and the timer that wakes them.
+//! The queue in memory as its handlers share it, with long polls, and the timer that wakes them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::limits::Limits;
 use super::policy::{Delivery, LeaseQueue};
 
 /// A handle of the queue; clones share it.
@@ -22,10 +23,9 @@ pub(super) struct SharedQueue {
 }
 
 impl SharedQueue {
-    /// Opens an empty queue for up to `capacity` tasks of `max_bytes` in total, and starts its timer, which runs until
-    /// `shutdown`.
-    pub(super) fn open(capacity: usize, max_bytes: usize, shutdown: CancellationToken) -> Self {
-        let queue = Arc::new(Mutex::new(LeaseQueue::new(capacity, max_bytes)));
+    /// Opens an empty queue and starts its timer, which runs until `shutdown`.
+    pub(super) fn open(limits: Limits, shutdown: CancellationToken) -> Self {
+        let queue = Arc::new(Mutex::new(LeaseQueue::new(limits)));
         let shared = Self { queue, available: Arc::default(), rescheduled: Arc::default(), shutdown };
         tokio::spawn(shared.clone().run_timer());
         shared
@@ -38,11 +38,14 @@ impl SharedQueue {
     /// Applies a change that starts or ends leases or delays, and wakes the timer and a long poll if necessary.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut LeaseQueue) -> T) -> T {
         let mut queue = self.lock();
-        let before = queue.next_change();
+        let (before, dead_before) = (queue.next_change(), queue.depth().dead);
         let result = change(&mut queue);
-        let after = queue.next_change();
+        let (after, dead) = (queue.next_change(), queue.depth().dead);
         let has_task = !queue.is_empty();
         drop(queue);
+        if dead > dead_before {
+            tracing::warn!(dead, "a task has used up its attempts: see GET /dead");
+        }
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.rescheduled.notify_one();
         }
