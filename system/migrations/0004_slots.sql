@@ -21,8 +21,12 @@ CREATE TABLE weekly_hours (
 INSERT INTO weekly_hours (tutor_id, weekday, from_minute, until_minute)
 SELECT id, weekday, 480, 1200 FROM tutors, generate_series(1, 7) AS weekday;
 
+UPDATE tutors SET time_zone = 'Europe/Berlin' WHERE id = 1;
+UPDATE tutors SET time_zone = 'America/New_York' WHERE id = 2;
+
 -- Half-open. Bookings from before this migration have no time: their range is empty and overlaps nothing.
 ALTER TABLE bookings ADD COLUMN during TSTZRANGE NOT NULL DEFAULT 'empty';
+ALTER TABLE bookings ALTER COLUMN during DROP DEFAULT;
 ALTER TABLE bookings ADD COLUMN cancelled_at TIMESTAMPTZ;
 ALTER TABLE bookings ADD CONSTRAINT bookings_lesson
     CHECK (isempty(during) OR (lower_inc(during) AND NOT upper_inc(during)

@@ -3,13 +3,17 @@
 //! Clients of the original system work unchanged: a number may arrive as a numeric string, and unknown members are ignored.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use http::HeaderName;
-use serde::de::{Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+mod id;
+mod instant;
+
+pub use id::Id;
+pub(crate) use instant::parse_instant;
 
 /// Response header: the instance name of the gateway that answered.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -83,6 +87,9 @@ pub struct BookRequest {
     pub student_id: Id,
     /// Id of the tutor.
     pub tutor_id: Id,
+    /// When the lesson starts, RFC 3339 with an offset; the earliest free time if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "instant::optional")]
+    pub starts_at: Option<DateTime<Utc>>,
 }
 
 /// Reply of `POST /book`.
@@ -96,6 +103,10 @@ pub struct BookReply {
     pub student_id: i64,
     /// Id of the tutor.
     pub tutor_id: i64,
+    /// When the lesson starts.
+    pub starts_at: DateTime<Utc>,
+    /// When the lesson ends.
+    pub ends_at: DateTime<Utc>,
 }
 
 /// One booking and the state of its notification.
@@ -111,6 +122,14 @@ pub struct Booking {
     pub tutor_name: String,
     /// When the booking was made.
     pub created_at: DateTime<Utc>,
+    /// When the lesson starts; `None` for bookings from before lessons had a time.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// When the lesson ends.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// When the booking was cancelled.
+    pub cancelled_at: Option<DateTime<Utc>>,
+    /// Trace of the request that made the booking, 32 hexadecimal digits.
+    pub trace_id: Option<String>,
     /// When the notification was first recorded as sent.
     pub notified_at: Option<DateTime<Utc>>,
     /// Number of times that the notification was recorded as sent.
@@ -361,62 +380,4 @@ pub struct BookingNotification {
     pub student_id: i64,
     /// Id of the tutor to notify.
     pub tutor_id: i64,
-}
-
-/// A number that may arrive as a JSON number or as a numeric string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Id(pub i64);
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberOrText;
-
-        impl Visitor<'_> for NumberOrText {
-            type Value = Id;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an integer or a string that contains one")
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Id, E> {
-                Ok(Id(value))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Id, E> {
-                i64::try_from(value).map(Id).map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Id, E> {
-                value.trim().parse().map(Id).map_err(|_| E::invalid_value(Unexpected::Str(value), &self))
-            }
-        }
-
-        deserializer.deserialize_any(NumberOrText)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_may_arrive_as_a_string_and_unknown_members_are_ignored() {
-        let request: BookRequest =
-            serde_json::from_str(r#"{"student_id":"1","tutor_id":2,"comment":"please"}"#).unwrap();
-        assert_eq!(request, BookRequest { student_id: Id(1), tutor_id: Id(2) });
-    }
-
-    #[test]
-    fn rejects_values_that_are_not_integers() {
-        for bad in ["1.5", "true", "null", "[]", "\"one\"", "\"\"", "9223372036854775808"] {
-            assert!(serde_json::from_str::<Id>(bad).is_err(), "{bad}");
-        }
-    }
 }

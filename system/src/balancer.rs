@@ -1,8 +1,8 @@
 //! Balancer: browsers and the load generator call it; it forwards each request to the next gateway in turn.
 //!
 //! Streams bodies in both directions. Skips a gateway that refuses connections or is not ready, until it is ready again.
-//! Sends an idempotent request once more, to the next gateway, if the connection broke without a reply. Answers 503 if no
-//! gateway is up.
+//! Sends an idempotent request once more, to the next gateway, if the connection broke without a reply, but not a `DELETE`.
+//! Answers 503 if no gateway is up.
 
 mod headers;
 mod rotation;
@@ -38,7 +38,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutBody;
 
-use crate::api::SERVED_BY;
+use crate::api::{IDEMPOTENCY_KEY, SERVED_BY};
 use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract;
@@ -52,6 +52,10 @@ use upload::{Replayable, Upload};
 
 /// Maximum size of a forwarded body, in bytes. The gateways' own limits are lower.
 const MAX_BODY_BYTES: u64 = 1 << 20;
+
+/// The routes of the gateways.
+const PUBLIC_ROUTES: [&str; 7] =
+    ["/token", "/search", "/subjects", "/book", "/bookings", "/bookings/{id}", "/tutors/{id}/slots"];
 
 /// Interval between readiness probes of a gateway. Shorter than `DRAIN_MS`, for which a stopping gateway still serves.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
@@ -158,9 +162,8 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
 
 /// Names the public routes, so that spans and metrics distinguish them. Other paths are forwarded as well.
 fn router(balancer: Balancer) -> Router {
-    let router = ["/token", "/search", "/subjects", "/book", "/bookings"]
-        .into_iter()
-        .fold(Router::new(), |router, path| router.route(path, any(forward)));
+    let router =
+        PUBLIC_ROUTES.into_iter().fold(Router::new(), |router, path| router.route(path, any(forward)));
     router.fallback(forward).with_state(Arc::new(balancer))
 }
 
@@ -171,10 +174,11 @@ fn cors(origins: impl Iterator<Item = HeaderValue>) -> CorsLayer {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
+            IDEMPOTENCY_KEY,
             contract::TRACEPARENT,
             contract::TRACESTATE,
         ])
-        .expose_headers([SERVED_BY, contract::TRACERESPONSE])
+        .expose_headers([SERVED_BY, contract::TRACERESPONSE, header::RETRY_AFTER])
         .max_age(Duration::from_secs(600))
 }
 
@@ -219,10 +223,11 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
 }
 
 impl Balancer {
-    /// Returns whether a request that may have been processed can be sent again (RFC 9110, section 9.2.2), and takes it from
-    /// the retry budget.
+    /// Returns whether a request that may have been processed can be sent again, and takes it from the retry budget. `DELETE`
+    /// is idempotent (RFC 9110, section 9.2.2), but the second one is answered with `already_cancelled`: its caller would not
+    /// learn that the first one succeeded.
     fn may_repeat(&self, method: &Method) -> bool {
-        method.is_idempotent() && self.budget.withdraw()
+        method.is_idempotent() && method != Method::DELETE && self.budget.withdraw()
     }
 
     async fn send(

@@ -1,14 +1,22 @@
-//! Booking: the gateways call it to book, to list bookings, and to look up a user at log-in.
+//! Booking: the gateways call it to book and cancel lessons, to list bookings and free slots, and to look up a user at log-in.
 //!
-//! A confirmed booking is committed and its notification is queued. If the notification cannot be queued, the booking is
-//! rolled back and the caller gets a 503. Unknown students and tutors are a 404.
+//! A lesson is booked in one transaction with the reply to its key, so a repeated request books nothing anew. A confirmed
+//! booking is committed and its notification is queued; if the notification cannot be queued, the booking is rolled back and
+//! the caller gets a 503. Unknown students and tutors are a 404, a lost race for a slot is a 409.
+
+mod slots;
+mod availability;
+mod idempotency;
+mod reserve;
+mod cancel;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::Uri;
-use axum::routing::{get, post};
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 use clap::Args;
 use futures::FutureExt as _;
@@ -28,15 +36,17 @@ use crate::api::{
 };
 use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
-use crate::extract::Json;
+use crate::extract::{IdempotencyKey, Json};
 use crate::peer::{BaseUrl, Peer};
 use crate::role::Role;
 use crate::{database, extract, middleware};
+use reserve::Reservation;
 
-const INSERT: &str = "INSERT INTO bookings (student_id, tutor_id) VALUES ($1, $2) RETURNING id";
-const DELETE: &str = "DELETE FROM bookings WHERE id = $1";
+/// Removes the reply of the booking's key, too: a retry books anew.
+const DELETE: &str = "WITH deleted AS (DELETE FROM bookings WHERE id = $1)
+    DELETE FROM idempotency_keys WHERE student_id = $2 AND key = $3";
 const LIST: &str = "SELECT b.id AS booking_id, b.student_id, b.tutor_id, t.name AS tutor_name, b.created_at,
-        n.sent_at AS notified_at, coalesce(n.deliveries, 0) AS deliveries
+        lower(b.during) AS starts_at, upper(b.during) AS ends_at, b.cancelled_at, b.trace_id, n.sent_at AS notified_at, coalesce(n.deliveries, 0) AS deliveries
     FROM bookings b JOIN tutors t ON t.id = b.tutor_id LEFT JOIN notifications n ON n.booking_id = b.id
     WHERE b.student_id = $1 AND b.id < $2 ORDER BY b.id DESC LIMIT $3";
 const FIND_USER: &str = "SELECT student_id, password_hash FROM users WHERE username = $1";
@@ -97,48 +107,49 @@ fn router(desk: BookingDesk) -> Router {
     let router = Router::new()
         .route("/book", post(book))
         .route("/bookings", get(bookings))
+        .route("/bookings/{id}", delete(cancel::cancel))
+        .route("/tutors/{id}/slots", get(availability::slots))
         .route("/users/find", post(user));
     middleware::problems(router).with_state(Arc::new(desk))
 }
 
 async fn book(
     State(desk): State<Arc<BookingDesk>>,
+    key: Option<IdempotencyKey>,
     Json(request): Json<BookRequest>,
-) -> Result<(Extension<LogFields>, axum::Json<BookReply>)> {
+) -> Result<(Extension<LogFields>, Response)> {
     // A task of its own, so that a caller that goes away cannot leave a booking without its notification.
-    let booking = insert_and_confirm(Arc::clone(&desk), request).with_context(Context::current());
+    let key = key.map(|key| key.key);
+    let booking = reserve_and_confirm(Arc::clone(&desk), request, key).with_context(Context::current());
     let booked = desk.running.spawn(booking);
-    let BookingNotification { booking_id, student_id, tutor_id } =
-        booked.await.map_err(Problem::internal)??;
+    let Reservation { reply, body, is_new } = booked.await.map_err(Problem::internal)??;
     let fields = LogFields::default()
-        .with("booking_id", booking_id)
-        .with("student_id", student_id)
-        .with("tutor_id", tutor_id);
-    let reply = BookReply { status: "success".into(), booking_id, student_id, tutor_id };
-    Ok((Extension(fields), axum::Json(reply)))
+        .with("booking_id", reply.booking_id)
+        .with("student_id", reply.student_id)
+        .with("tutor_id", reply.tutor_id)
+        .with("repeated", !is_new);
+    Ok((Extension(fields), ([(header::CONTENT_TYPE, "application/json")], body).into_response()))
 }
 
-async fn insert_and_confirm(desk: Arc<BookingDesk>, request: BookRequest) -> Result<BookingNotification> {
-    let (student_id, tutor_id) = (request.student_id.0, request.tutor_id.0);
-    let mut connection = database::acquire(&desk.pool).await?;
-    let insert = sqlx::query_scalar(INSERT).bind(student_id).bind(tutor_id).fetch_one(&mut *connection);
-    let booking_id: i64 = database::query("INSERT bookings", INSERT, insert)
-        .await
-        .map_err(|error| database::problem(&error))?;
-    drop(connection);
+async fn reserve_and_confirm(
+    desk: Arc<BookingDesk>,
+    request: BookRequest,
+    key: Option<String>,
+) -> Result<Reservation> {
+    let reservation = reserve::reserve(&desk, &request, key.as_deref()).await?;
+    if reservation.is_new {
+        confirm(&desk, &reservation.reply, key.as_deref()).await?;
+    }
+    Ok(reservation)
+}
+
+async fn confirm(desk: &BookingDesk, booked: &BookReply, key: Option<&str>) -> Result<()> {
+    let BookReply { booking_id, student_id, tutor_id, .. } = *booked;
     let notification = BookingNotification { booking_id, student_id, tutor_id };
-    confirm(&desk, notification).await?;
-    Ok(notification)
-}
-
-async fn confirm(desk: &BookingDesk, notification: BookingNotification) -> Result<()> {
     let Err(problem) = enqueue(&desk.queue, notification).await else { return Ok(()) };
-    let delete = sqlx::query(DELETE).bind(notification.booking_id).execute(&desk.pool);
+    let delete = sqlx::query(DELETE).bind(booking_id).bind(student_id).bind(key).execute(&desk.pool);
     database::query("DELETE bookings", DELETE, delete).await.map_err(|error| database::problem(&error))?;
-    tracing::warn!(
-        booking_id = notification.booking_id,
-        "booking rolled back: its notification could not be queued"
-    );
+    tracing::warn!(booking_id, "booking rolled back: its notification could not be queued");
     Err(problem)
 }
 

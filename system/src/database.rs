@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::query::QueryAs;
-use sqlx::{Connection as _, FromRow, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, FromRow, PgConnection, PgPool, Postgres, Transaction};
 
 mod client_variables;
 
@@ -28,8 +28,21 @@ const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Maximum wait at start for a database that is starting as well.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-const LIMIT_SESSION: &str =
-    "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', $2, false)";
+/// Maximum wait of a statement for one lock. A transaction of a stopped process waits for at most two locks and is then idle;
+/// with [`MAX_IDLE_IN_TRANSACTION`], it holds its own locks for at most 5 s.
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Maximum time between two statements of a transaction. Less than [`MAX_LOCK_WAIT`], so that those that wait for a process
+/// that stopped inside its transaction get the lock.
+const MAX_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
+
+/// Interval at which PostgreSQL checks, while it executes a statement, whether the client is still connected.
+const CONNECTION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+const LIMIT_SESSION: &str = "SELECT set_config('lock_timeout', $1, false),
+    set_config('statement_timeout', $2, false),
+    set_config('idle_in_transaction_session_timeout', $3, false),
+    set_config('client_connection_check_interval', $4, false)";
 
 const URL_HINT: &str = "set it (or DATABASE_URL_FILE) to postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
@@ -68,18 +81,34 @@ struct Timeouts {
     lock: Duration,
     /// Execution of a statement, locks included (`statement_timeout`).
     statement: Duration,
+    /// Pause between two statements of a transaction (`idle_in_transaction_session_timeout`).
+    idle_in_transaction: Duration,
+    /// Interval between two checks of the connection (`client_connection_check_interval`).
+    connection_check: Duration,
 }
 
 impl Timeouts {
     /// Returns the timeouts of a request that takes at most `request`: together they are shorter, so that the caller gets a
     /// 503 that names the cause and not a 504, and a locked table does not hold every connection.
     fn within(request: Duration) -> Self {
-        Self { acquire: request.mul_f64(0.3), lock: request.mul_f64(0.3), statement: request.mul_f64(0.5) }
+        Self {
+            acquire: request.mul_f64(0.3),
+            lock: request.mul_f64(0.3).min(MAX_LOCK_WAIT),
+            statement: request.mul_f64(0.5),
+            idle_in_transaction: MAX_IDLE_IN_TRANSACTION,
+            connection_check: CONNECTION_CHECK_INTERVAL,
+        }
     }
 
     /// Returns the timeouts of a tool, whose statements may take as long as they need.
     fn of_a_tool() -> Self {
-        Self { acquire: START_TIMEOUT, lock: Duration::ZERO, statement: Duration::ZERO }
+        Self {
+            acquire: START_TIMEOUT,
+            lock: Duration::ZERO,
+            statement: Duration::ZERO,
+            idle_in_transaction: Duration::ZERO,
+            connection_check: Duration::ZERO,
+        }
     }
 }
 
@@ -115,7 +144,7 @@ async fn open(url: &str, timeouts: &Timeouts) -> Result<PgPool, Error> {
 }
 
 fn pool(timeouts: &Timeouts) -> PgPoolOptions {
-    let Timeouts { lock, statement, .. } = *timeouts;
+    let Timeouts { lock, statement, idle_in_transaction, connection_check, .. } = *timeouts;
     PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(timeouts.acquire)
@@ -130,11 +159,12 @@ fn pool(timeouts: &Timeouts) -> PgPoolOptions {
         })
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                // In milliseconds, the unit of both settings.
-                let limits = sqlx::query(LIMIT_SESSION)
-                    .bind(lock.as_millis().to_string())
-                    .bind(statement.as_millis().to_string());
-                limits.execute(connection).await.map(|_| ())
+                // In milliseconds, the unit of all four settings.
+                let limits = [lock, statement, idle_in_transaction, connection_check];
+                let set = limits
+                    .iter()
+                    .fold(sqlx::query(LIMIT_SESSION), |set, limit| set.bind(limit.as_millis().to_string()));
+                set.execute(connection).await.map(|_| ())
             })
         })
 }
@@ -204,7 +234,7 @@ where
 
 /// Takes a connection that responds to a ping, and closes those that do not: a server that closed one connection has probably
 /// closed others.
-async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
+pub(crate) async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
     for _ in 0..MAX_CONNECTIONS {
         let mut connection = acquire(pool).await?;
         if connection.ping().await.is_ok() {
@@ -216,11 +246,31 @@ async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, Probl
     acquire(pool).await
 }
 
+/// Begins a transaction.
+pub(crate) async fn begin(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    query("BEGIN", "BEGIN", connection.begin()).await
+}
+
+/// Commits a transaction. After an error, it is not known whether it was committed.
+pub(crate) async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
+    query("COMMIT", "COMMIT", transaction.commit()).await
+}
+
+/// Rolls a transaction back at once; dropping it would do so when the connection is next used.
+pub(crate) async fn rollback(transaction: Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
+    query("ROLLBACK", "ROLLBACK", transaction.rollback()).await
+}
+
 /// Returns whether the connection failed, or the server ended it. SQLSTATE 57P: the server is stopping or ended the session;
-/// 08: connection errors. See the PostgreSQL documentation, appendix A.
+/// 08: connection errors; 25P03: the transaction was idle for too long. See the PostgreSQL documentation, appendix A.
 fn is_lost(error: &sqlx::Error) -> bool {
-    let ended = sqlstate(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08"));
-    ended || matches!(error, sqlx::Error::Io(_))
+    let is_end = |code: &String| code.starts_with("57P") || code.starts_with("08") || code == "25P03";
+    sqlstate(error).as_ref().is_some_and(is_end) || matches!(error, sqlx::Error::Io(_))
+}
+
+/// Returns whether another transaction was in the way: 23P01 for an exclusion constraint, 40P01 for a deadlock.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| code == "23P01" || code == "40P01")
 }
 
 /// Returns whether a timeout of the session ended the statement: 55P03 for a lock, 57014 for the statement.
@@ -241,18 +291,10 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// Converts a database error into a problem: 404 for a violated foreign key, 503 for a failed connection or a timeout, otherwise
-/// 500.
+/// Converts a database error into a problem: 503 for a failed connection, a timeout or a deadlock, otherwise 500.
 pub(crate) fn problem(error: &sqlx::Error) -> Problem {
-    if let Some(constraint) = error.as_database_error().and_then(|error| error.constraint()) {
-        match constraint {
-            "bookings_student_fkey" => return Code::StudentNotFound.into(),
-            "bookings_tutor_fkey" => return Code::TutorNotFound.into(),
-            _ => {}
-        }
-    }
-    if is_timeout(error) {
-        tracing::error!(%error, "database statement timed out");
+    if is_timeout(error) || is_conflict(error) {
+        tracing::error!(%error, "database statement waited for too long");
         return Code::Unavailable.into();
     }
     if is_lost(error) || matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) {
@@ -269,8 +311,16 @@ mod tests {
     #[test]
     fn the_timeouts_of_a_request_are_shorter_than_the_request() {
         for request in [3_000, 10_000, 600_000].map(Duration::from_millis) {
-            let Timeouts { acquire, lock, statement } = Timeouts::within(request);
+            let Timeouts { acquire, lock, statement, .. } = Timeouts::within(request);
             assert!(acquire + statement < request && lock < statement, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_of_a_stopped_process_holds_its_locks_for_at_most_five_seconds() {
+        for request in [3_000, 10_000, 600_000].map(Duration::from_millis) {
+            let Timeouts { lock, idle_in_transaction, .. } = Timeouts::within(request);
+            assert!(2 * lock + idle_in_transaction <= Duration::from_secs(5), "{request:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The data set of the marketplace. It is deterministic, so that the load generator knows every correct reply.
 
 use argon2::password_hash::{PasswordHasher as _, SaltString};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::api::Tutor;
 use crate::password;
@@ -68,6 +68,18 @@ const NAMES: [&str; 20] = [
     "Mina", "Noor", "Olga", "Pavel", "Quinn", "Rosa", "Samir", "Tess",
 ];
 
+/// The time zones. Tutor `n` has zone `(n - 1) % 8`. The one of Kathmandu is a quarter of an hour off the full hours in UTC.
+const ZONES: [&str; 8] = [
+    "Europe/Berlin",
+    "America/New_York",
+    "Asia/Kathmandu",
+    "Europe/London",
+    "America/Los_Angeles",
+    "Asia/Tokyo",
+    "Australia/Sydney",
+    "America/Sao_Paulo",
+];
+
 /// Returns the first `count` tutors. As in the original system, 1 is Alice (Math, 4.9) and 2 is Bob (Science, 4.7).
 pub fn tutors(count: u32) -> Vec<Tutor> {
     (1..=count).map(tutor).collect()
@@ -84,6 +96,23 @@ pub fn search(count: u32, subject: &str) -> Vec<Tutor> {
 /// Returns the user name of student `id`.
 pub fn username(id: i64) -> String {
     format!("student{id}")
+}
+
+/// Returns the IANA name of the time zone of tutor `id`.
+pub fn time_zone(id: i64) -> &'static str {
+    // The remainder is from 0 to 7.
+    ZONES[usize::try_from((id - 1).rem_euclid(8)).unwrap_or_default()]
+}
+
+/// Returns when tutor `id` teaches on each day of the week, in minutes since local midnight. Alice and Bob teach from 8:00 to
+/// 20:00; the others start at 6:00, 7:00 or 8:00 and end at midnight, so that long load runs find free slots.
+pub fn daily_hours(id: i64) -> (i16, i16) {
+    match id {
+        1 | 2 => (8 * 60, 20 * 60),
+        _ if id % 3 == 0 => (6 * 60, 24 * 60),
+        _ if id % 3 == 1 => (7 * 60, 24 * 60),
+        _ => (8 * 60, 24 * 60),
+    }
 }
 
 fn tutor(id: u32) -> Tutor {
@@ -103,24 +132,52 @@ fn tutor(id: u32) -> Tutor {
 /// Inserts the first `tutors` tutors, and the first `students` students with their users. Idempotent: existing tutors are
 /// updated, existing students and users are kept.
 pub async fn seed(pool: &PgPool, tutors: u32, students: u32) -> Result<(), sqlx::Error> {
-    let tutors = self::tutors(tutors);
+    let mut transaction = pool.begin().await?;
+    seed_tutors(&mut transaction, self::tutors(tutors)).await?;
+    seed_students(&mut transaction, students).await?;
+    transaction.commit().await
+}
+
+async fn seed_tutors(connection: &mut PgConnection, tutors: Vec<Tutor>) -> Result<(), sqlx::Error> {
     let ids: Vec<i64> = tutors.iter().map(|tutor| tutor.id).collect();
     let names: Vec<&str> = tutors.iter().map(|tutor| tutor.name.as_str()).collect();
     let subjects: Vec<&str> = tutors.iter().map(|tutor| tutor.subject.as_str()).collect();
     let ratings: Vec<f64> = tutors.iter().map(|tutor| tutor.rating).collect();
-    let mut transaction = pool.begin().await?;
+    let zones: Vec<&str> = ids.iter().map(|id| time_zone(*id)).collect();
     sqlx::query(
-        "INSERT INTO tutors (id, name, subject, rating)
-         SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[])
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, subject = excluded.subject, rating = excluded.rating",
+        "INSERT INTO tutors (id, name, subject, rating, time_zone)
+         SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::text[])
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, subject = excluded.subject,
+             rating = excluded.rating, time_zone = excluded.time_zone",
     )
-    .bind(ids)
+    .bind(&ids)
     .bind(names)
     .bind(subjects)
     .bind(ratings)
-    .execute(&mut *transaction)
+    .bind(zones)
+    .execute(&mut *connection)
     .await?;
 
+    let (from, until): (Vec<i16>, Vec<i16>) = ids.iter().map(|id| daily_hours(*id)).unzip();
+    sqlx::query("DELETE FROM weekly_hours WHERE tutor_id = ANY($1)")
+        .bind(&ids)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO weekly_hours (tutor_id, weekday, from_minute, until_minute)
+         SELECT tutor_id, weekday, from_minute, until_minute
+         FROM unnest($1::bigint[], $2::smallint[], $3::smallint[]) AS daily (tutor_id, from_minute, until_minute),
+             generate_series(1, 7) AS weekday",
+    )
+    .bind(&ids)
+    .bind(from)
+    .bind(until)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+async fn seed_students(connection: &mut PgConnection, students: u32) -> Result<(), sqlx::Error> {
     let ids: Vec<i64> = (1..=i64::from(students)).collect();
     let usernames: Vec<String> = ids.iter().copied().map(username).collect();
     sqlx::query(
@@ -128,7 +185,7 @@ pub async fn seed(pool: &PgPool, tutors: u32, students: u32) -> Result<(), sqlx:
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(&ids)
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?;
     sqlx::query(
         "INSERT INTO users (username, password_hash, student_id)
@@ -138,9 +195,9 @@ pub async fn seed(pool: &PgPool, tutors: u32, students: u32) -> Result<(), sqlx:
     .bind(&ids)
     .bind(usernames)
     .bind(seeded_hash())
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?;
-    transaction.commit().await
+    Ok(())
 }
 
 /// Returns one hash for all seeded users. Their password is public, and one hash for each user would take seconds.

@@ -4,6 +4,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A stable code of an error, for clients to act on.
@@ -134,6 +135,7 @@ impl Code {
 pub struct Problem {
     code: Code,
     detail: Option<String>,
+    alternatives: Option<Vec<DateTime<Utc>>>,
 }
 
 /// A reply or a problem.
@@ -143,7 +145,19 @@ impl Problem {
     /// Returns a problem with a specific `detail`. A 5xx omits it, so that no internal detail leaves the process.
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let detail = (!code.status().is_server_error()).then(|| detail.into());
-        Self { code, detail }
+        Self { code, detail, alternatives: None }
+    }
+
+    /// Returns a `slot_taken` problem with the starts of free lessons.
+    pub fn slot_taken(alternatives: Vec<DateTime<Utc>>) -> Self {
+        Self { code: Code::SlotTaken, detail: None, alternatives: Some(alternatives) }
+    }
+
+    /// Returns the problem in the body of another role's reply; `None` if it contains none. A 5xx loses its detail.
+    pub(crate) fn from_body(body: &[u8]) -> Option<Self> {
+        let Received { code, detail, alternatives } = serde_json::from_slice(body).ok()?;
+        let detail = detail.filter(|_| !code.status().is_server_error());
+        Some(Self { code, detail, alternatives })
     }
 
     /// Logs `error` with its causes and returns a problem that does not contain them.
@@ -167,7 +181,7 @@ impl Problem {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: None }
+        Self { code, detail: None, alternatives: None }
     }
 }
 
@@ -179,6 +193,17 @@ struct Body<'a> {
     status: u16,
     code: Code,
     detail: &'a str,
+    /// Extension of `slot_taken`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alternatives: Option<&'a [DateTime<Utc>]>,
+}
+
+/// The members of a [`Body`] that another role needs.
+#[derive(Debug, Deserialize)]
+struct Received {
+    code: Code,
+    detail: Option<String>,
+    alternatives: Option<Vec<DateTime<Utc>>>,
 }
 
 impl IntoResponse for Problem {
@@ -190,6 +215,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             code: self.code,
             detail: self.detail.as_deref().unwrap_or(self.code.default_detail()),
+            alternatives: self.alternatives.as_deref(),
         };
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
@@ -201,7 +227,7 @@ impl IntoResponse for Problem {
             // The rest of the body is not read (RFC 9110, section 15.5.9).
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || self.code == Code::KeyInFlight {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -224,5 +250,31 @@ mod tests {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn a_problem_that_goes_away_by_itself_says_when_to_retry() {
+        for code in [Code::Unavailable, Code::QueueFull, Code::KeyInFlight] {
+            assert_eq!(Problem::from(code).into_response().headers()[header::RETRY_AFTER], "1", "{code:?}");
+        }
+        assert!(!Problem::from(Code::KeyReused).into_response().headers().contains_key(header::RETRY_AFTER));
+    }
+
+    #[tokio::test]
+    async fn the_problem_of_another_role_keeps_its_meaning() {
+        let alternatives = vec!["2026-12-01T09:00:00Z".parse().unwrap()];
+        let detail = Problem::with_detail(Code::InvalidSlot, "The lesson would start in the past.");
+        for sent in [Problem::slot_taken(alternatives), detail] {
+            let body = axum::body::to_bytes(sent.clone().into_response().into_body(), 1000).await.unwrap();
+            let received = Problem::from_body(&body).unwrap();
+            assert_eq!((received.code, &received.alternatives), (sent.code, &sent.alternatives));
+            let again = axum::body::to_bytes(received.into_response().into_body(), 1000).await.unwrap();
+            assert_eq!(again, body);
+        }
+        assert_eq!(
+            Problem::from_body(b"{\"code\":\"internal\",\"detail\":\"a path\"}"),
+            Some(Code::Internal.into())
+        );
+        assert_eq!(Problem::from_body(b"<html>"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Extractors: parse requests into typed values, or reject them with a problem that says why.
 
 mod form;
+mod idempotency_key;
 
 use std::borrow::Cow;
 
@@ -9,14 +10,17 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
+use chrono::{DateTime, Utc};
 use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use crate::api;
 use crate::error::{Code, Problem, Result};
 
 pub(crate) use form::Form;
+pub(crate) use idempotency_key::IdempotencyKey;
 
 /// Default limit of a request body, in bytes. No public request needs more.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -85,6 +89,16 @@ pub(crate) fn number<T: std::str::FromStr>(pairs: &[(String, String)], name: &st
         .parse()
         .map_err(|_| Problem::with_detail(Code::MalformedRequest, format!("`{name}` must be an integer.")))?;
     Ok(Some(number))
+}
+
+/// Returns the value of `name` as an instant, or `None` if there is no value.
+pub(crate) fn instant(pairs: &[(String, String)], name: &str) -> Result<Option<DateTime<Utc>>> {
+    let Some(text) = value(pairs, name) else { return Ok(None) };
+    let malformed = || {
+        let form = "must be an RFC 3339 time with an offset, such as 2026-12-01T09:00:00Z (write `+` as %2B)";
+        Problem::with_detail(Code::MalformedRequest, format!("`{name}` {form}."))
+    };
+    api::parse_instant(text).map(Some).ok_or_else(malformed)
 }
 
 /// Reads a body to its end. Rejects more than `limit` bytes.

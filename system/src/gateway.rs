@@ -7,6 +7,7 @@ mod token;
 mod login;
 mod flight;
 mod search;
+mod slots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use clap::Args;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{BookRequest, SERVED_BY};
+use crate::api::{BookReply, BookRequest, CancelReply, IDEMPOTENCY_KEY, SERVED_BY};
 use crate::app::{self, App, Error};
 use crate::error::{Code, Result};
-use crate::extract::{self, Json};
+use crate::extract::{self, IdempotencyKey, Json};
 use crate::middleware;
 use crate::peer::{BaseUrl, Peer};
 use crate::role::Role;
@@ -128,21 +129,25 @@ fn router(gateway: Gateway) -> Router {
         .route("/search", get(search::search))
         .route("/subjects", get(search::subjects))
         .route("/book", post(book))
-        .route("/bookings", get(bookings));
+        .route("/bookings", get(bookings))
+        .route("/bookings/{id}", delete(cancel))
+        .route("/tutors/{id}/slots", get(slots::slots));
     middleware::problems(router).with_state(Arc::new(gateway))
 }
 
 async fn book(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
+    key: Option<IdempotencyKey>,
     Json(request): Json<BookRequest>,
 ) -> Result<Response> {
     if request.student_id.0 != caller.student_id {
         return Err(Code::ForbiddenStudent.into());
     }
-    let reply = gateway.booking.post("/book", "/book", &request).await?;
+    let key = key.map(|key| (IDEMPOTENCY_KEY, key.header));
+    let reply = gateway.booking.post_with("/book", "/book", key, &request).await?;
     // Parsed as a check: a reply that is not a booking must not reach the caller as a success.
-    reply.json::<crate::api::BookReply>()?;
+    reply.json::<BookReply>()?;
     Ok(json(reply.body))
 }
 
@@ -155,6 +160,18 @@ async fn bookings(State(gateway): State<Arc<Gateway>>, caller: Caller, uri: Uri)
     if reply.status != http::StatusCode::OK {
         return Err(reply.json::<serde::de::IgnoredAny>().err().unwrap_or(Code::Internal.into()));
     }
+    Ok(json(reply.body))
+}
+
+async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    extract::Path(booking): extract::Path,
+) -> Result<Response> {
+    let booking: i64 = booking.parse().map_err(|_| Code::NotFound)?;
+    let path = format!("/bookings/{booking}?student_id={}", caller.student_id);
+    let reply = gateway.booking.delete("/bookings/{id}", &path).await?;
+    reply.json::<CancelReply>()?;
     Ok(json(reply.body))
 }
 

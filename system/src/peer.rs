@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self as client, Client};
@@ -145,20 +145,13 @@ impl Reply {
     }
 
     fn problem(&self) -> Problem {
-        #[derive(serde::Deserialize)]
-        struct Body {
-            code: Code,
-        }
-        match serde_json::from_slice::<Body>(&self.body) {
-            Ok(Body { code }) => code.into(),
-            Err(_) => {
-                tracing::error!(
-                    status = self.status.as_u16(),
-                    "the reply of a peer is neither a success nor a problem"
-                );
-                Code::Internal.into()
-            }
-        }
+        Problem::from_body(&self.body).unwrap_or_else(|| {
+            tracing::error!(
+                status = self.status.as_u16(),
+                "the reply of a peer is neither a success nor a problem"
+            );
+            Code::Internal.into()
+        })
     }
 }
 
@@ -200,6 +193,22 @@ impl Peer {
         Ok(self.send(Call::post(route, path, body)?).await?)
     }
 
+    /// Sends a `POST` with a JSON body and, if given, a header.
+    pub(crate) async fn post_with<T: Serialize>(
+        &self,
+        route: &'static str,
+        path: &str,
+        header: Option<(HeaderName, HeaderValue)>,
+        body: &T,
+    ) -> Result<Reply, Problem> {
+        Ok(self.send(Call { header, ..Call::post(route, path, body)? }).await?)
+    }
+
+    /// Sends a `DELETE`. A broken call is not repeated: the second reply would differ from the first.
+    pub(crate) async fn delete(&self, route: &'static str, path: &str) -> Result<Reply, PeerError> {
+        self.send(Call { method: Method::DELETE, is_safe: false, ..Call::get(route, path) }).await
+    }
+
     /// Sends a `POST` without a span, for polls that belong to no request.
     pub(crate) async fn poll<T: Serialize>(&self, path: &str, body: &T) -> Result<Reply, Problem> {
         Ok(self.send(Call { is_traced: false, ..Call::post("", path, body)? }).await?)
@@ -228,7 +237,11 @@ impl Peer {
         let uri = uri(&self.authority, call.path).ok_or(PeerError::Broken)?;
         let mut span = CallSpan(call.is_traced.then(|| {
             let target = ClientRequest {
-                method: if call.method == Method::GET { "GET" } else { "POST" },
+                method: match call.method {
+                    Method::GET => "GET",
+                    Method::DELETE => "DELETE",
+                    _ => "POST",
+                },
                 route: call.route,
                 host: self.authority.host(),
                 port: self.authority.port_u16().unwrap_or(80),
@@ -241,6 +254,9 @@ impl Peer {
         *request.uri_mut() = uri;
         if call.method == Method::POST {
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some((name, value)) = &call.header {
+            request.headers_mut().insert(name, value.clone());
         }
         if let Some(span) = &span.0 {
             span.inject(request.headers_mut());
@@ -272,6 +288,8 @@ struct Call<'a> {
     route: &'static str,
     path: &'a str,
     body: Bytes,
+    /// A header of the caller that the peer needs.
+    header: Option<(HeaderName, HeaderValue)>,
     is_traced: bool,
     /// Whether 404 means that there is no such value.
     is_lookup: bool,
@@ -281,8 +299,16 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn get(route: &'static str, path: &'a str) -> Self {
-        let body = Bytes::new();
-        Self { method: Method::GET, route, path, body, is_traced: true, is_lookup: false, is_safe: true }
+        Self {
+            method: Method::GET,
+            route,
+            path,
+            body: Bytes::new(),
+            header: None,
+            is_traced: true,
+            is_lookup: false,
+            is_safe: true,
+        }
     }
 
     fn post<T: Serialize>(route: &'static str, path: &'a str, body: &T) -> Result<Self, Problem> {
@@ -292,6 +318,7 @@ impl<'a> Call<'a> {
             route,
             path,
             body,
+            header: None,
             is_traced: true,
             is_lookup: false,
             is_safe: false,

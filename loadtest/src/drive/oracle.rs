@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta};
 use serde_json::{Value, json};
 use system::api::Tutor;
 use system::dataset;
@@ -15,6 +16,9 @@ mod tests;
 
 /// Maximum number of characters of an unexpected body that a reason quotes.
 const MAX_QUOTED_CHARS: usize = 160;
+
+/// Length of a lesson.
+const LESSON: TimeDelta = TimeDelta::hours(1);
 
 /// The expected reply to a request.
 #[derive(Clone, Debug)]
@@ -191,6 +195,11 @@ fn booked(reply: &Value, student: i64, tutor: i64) -> Result<Facts, String> {
     })?;
     let booking = reply["booking_id"].as_i64();
     ensure(booking.is_some(), || format!("no booking_id: {reply}"))?;
+    let instant = |member: &str| DateTime::parse_from_rfc3339(reply[member].as_str()?).ok();
+    let length = instant("starts_at").zip(instant("ends_at")).map(|(start, end)| end - start);
+    ensure(length == Some(LESSON), || {
+        format!("not a lesson of one hour from starts_at to ends_at: {reply}")
+    })?;
     Ok(Facts { booking, ..Facts::default() })
 }
 

@@ -199,6 +199,10 @@ mod tests {
             tutor_id: 1,
             tutor_name: "Alice".into(),
             created_at,
+            starts_at: None,
+            ends_at: None,
+            cancelled_at: None,
+            trace_id: None,
             notified_at,
             deliveries,
         }

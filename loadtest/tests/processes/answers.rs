@@ -44,10 +44,10 @@ async fn answers_match_the_snapshots() {
     insta::assert_json_snapshot!("search_cached", answer(any_case, &[]).await);
     insta::assert_json_snapshot!("subjects", answer(api.anonymous(Method::GET, "/subjects"), &[]).await);
     let booking = api.book(r#"{"student_id":1,"tutor_id":1}"#);
-    insta::assert_json_snapshot!("book", answer(booking, &[]).await);
+    insta::assert_json_snapshot!("book", answer(booking, &["starts_at", "ends_at"]).await);
     let bookings = async || {
         let request = api.request(Method::GET, "/bookings");
-        answer(request, &["created_at", "notified_at"]).await
+        answer(request, &["created_at", "starts_at", "ends_at", "trace_id", "notified_at"]).await
     };
     eventually_without(|| async {
         let bookings = bookings().await;

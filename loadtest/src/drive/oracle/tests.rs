@@ -73,7 +73,10 @@ fn expects_an_empty_list_for_an_unknown_subject() {
 #[test]
 fn rejects_a_booking_of_another_student_or_tutor() {
     let expectation = Expectation::Booked { student: 7, tutor: 9 };
-    let right = json!({ "status": "success", "booking_id": 41, "student_id": 7, "tutor_id": 9 });
+    let right = json!({
+        "status": "success", "booking_id": 41, "student_id": 7, "tutor_id": 9,
+        "starts_at": "2026-12-01T09:00:00Z", "ends_at": "2026-12-01T10:00:00Z",
+    });
     assert_eq!(
         judge(&expectation, &right),
         Verdict::Verified(Facts { booking: Some(41), ..Facts::default() })
@@ -82,6 +85,11 @@ fn rejects_a_booking_of_another_student_or_tutor() {
         let mut reply = right.clone();
         reply[member] = value;
         assert_wrong(&judge(&expectation, &reply), "expected tutor 9 booked for student 7");
+    }
+    for (member, value) in [("ends_at", json!("2026-12-01T09:30:00Z")), ("starts_at", json!("9:00"))] {
+        let mut reply = right.clone();
+        reply[member] = value;
+        assert_wrong(&judge(&expectation, &reply), "not a lesson of one hour");
     }
     let mut reply = right;
     reply["booking_id"] = Value::Null;
