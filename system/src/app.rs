@@ -31,7 +31,7 @@ pub struct Settings {
     /// Address to listen on
     #[arg(long, env = "LISTEN", value_name = "HOST:PORT", value_parser = address)]
     pub listen: String,
-    /// `service.instance.id` of the role's spans and log lines
+    /// `service.instance.id` of the role's spans and log lines [default: host name and process id]
     #[arg(long, env = "SERVICE_INSTANCE_ID", value_name = "NAME")]
     pub service_instance_id: String,
     /// Maximum time of one request, in milliseconds (3000 to 600000)
@@ -65,10 +65,18 @@ impl Settings {
     pub(crate) fn defaults(role: Role) -> impl FnMut(clap::Arg) -> clap::Arg {
         move |arg| match arg.get_id().as_str() {
             "listen" => arg.default_value(role.address()).required(false),
-            "service_instance_id" => arg.default_value(role.service_name()).required(false),
+            "service_instance_id" => {
+                arg.default_value(instance_id()).hide_default_value(true).required(false)
+            }
             _ => arg,
         }
     }
+}
+
+/// Returns the name of this process among all processes of its role, on one machine or on many.
+fn instance_id() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    format!("{}-{}", host.as_deref().unwrap_or("localhost"), std::process::id())
 }
 
 /// A role, ready to be served.

@@ -5,7 +5,7 @@
 //! Answers 503 if no gateway is up.
 
 mod headers;
-mod rotation;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -20,8 +20,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::uri::{Authority, PathAndQuery};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
 use clap::Args;
@@ -29,7 +29,6 @@ use http_body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::Context;
-use telemetry::arguments::ParseError;
 use telemetry::client::{ClientRequest, ClientSpan};
 use telemetry::contract;
 use telemetry::server::LogFields;
@@ -43,10 +42,9 @@ use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract;
 use crate::middleware;
-use crate::peer::{self, BaseUrl, PeerError};
+use crate::peer::{self, BaseUrls, Endpoint, Endpoints, PeerError};
 use crate::role::Role;
 use crate::settings::{self, CommaSeparated, Secret};
-use rotation::{Rotation, Upstream};
 use trust::{Network, Trust};
 use upload::{Replayable, Upload};
 
@@ -68,9 +66,9 @@ const MIN_SECRET_BYTES: usize = 16;
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Balancer)))]
 pub struct Settings {
-    /// Base URLs of the gateways, in round-robin order, separated by commas
-    #[arg(long, env = "GATEWAY_URLS", value_name = "URLS", default_value = default_gateways(), value_parser = gateway_urls)]
-    gateway_urls: CommaSeparated<BaseUrl>,
+    /// Base URLs of the gateways, in round-robin order, separated by commas; a name may have several addresses
+    #[arg(long, env = "GATEWAY_URLS", value_name = "URLS", default_value = default_gateways())]
+    gateway_urls: BaseUrls,
     /// Origins of pages that may call the balancer from a browser, separated by commas
     #[arg(
         long,
@@ -132,13 +130,8 @@ fn default_gateways() -> String {
     format!("http://127.0.0.1:{port},http://127.0.0.1:{}", port + 1)
 }
 
-fn gateway_urls(text: &str) -> Result<CommaSeparated<BaseUrl>, String> {
-    let urls: CommaSeparated<BaseUrl> = text.parse().map_err(|error: ParseError| error.to_string())?;
-    if urls.0.is_empty() { Err("must contain at least one URL".into()) } else { Ok(urls) }
-}
-
 struct Balancer {
-    rotation: Arc<Rotation>,
+    gateways: Arc<Endpoints>,
     client: Client<HttpConnector, Replayable>,
     budget: TpsBudget,
     /// Maximum time without progress of a reply's body.
@@ -147,13 +140,12 @@ struct Balancer {
 
 /// Builds the balancer. It is ready while at least one gateway is up.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
-    let gateways = settings.gateway_urls.0.iter().map(Upstream::new).collect();
-    let rotation = Arc::new(Rotation::new(gateways));
-    tokio::spawn(rotation::probe(Arc::clone(&rotation), PROBE_INTERVAL, shutdown));
-    let ready = Arc::clone(&rotation);
+    let gateways = Arc::new(Endpoints::new(&settings.gateway_urls));
+    tokio::spawn(probe::probe(Arc::clone(&gateways), PROBE_INTERVAL, shutdown));
+    let ready = Arc::clone(&gateways);
     let limit = settings.process.request_timeout;
     let balancer =
-        Balancer { rotation, client: peer::client(), budget: peer::retry_budget(), reply_timeout: limit };
+        Balancer { gateways, client: peer::client(), budget: peer::retry_budget(), reply_timeout: limit };
     let trust = Arc::new(settings.trust()?);
     let routes = middleware::public_requests(router(balancer), limit, move |request| trust.includes(request));
     let routes = routes.layer(cors(settings.cors_origins.0.iter().map(|origin| origin.0.clone())));
@@ -194,7 +186,7 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
     headers::prepare_request(&mut head);
     balancer.budget.deposit();
     let body = Arc::new(Upload { unsent: Mutex::new(Some(body)), incomplete: AtomicBool::new(false) });
-    let gateways: Vec<&Upstream> = balancer.rotation.candidates().collect();
+    let gateways = balancer.gateways.up();
     let (mut next, mut repeated) = (0, false);
     while let Some(gateway) = gateways.get(next) {
         let error = match balancer.send(gateway, &head, Replayable::new(&body)).await {
@@ -202,7 +194,7 @@ async fn forward(State(balancer): State<Arc<Balancer>>, request: Request) -> Res
             Err(error) => error,
         };
         if error == PeerError::Unreachable {
-            gateway.mark_down();
+            gateway.probed(false);
         }
         if body.incomplete.load(Relaxed) {
             return Err(extract::incomplete_body());
@@ -232,12 +224,13 @@ impl Balancer {
 
     async fn send(
         &self,
-        gateway: &Upstream,
+        gateway: &Endpoint,
         head: &http::request::Parts,
         body: Replayable,
     ) -> Result<Response, PeerError> {
-        let uri = gateway.uri(&head.uri).ok_or(PeerError::Broken)?;
-        let span = ClientSpan::start(&target(gateway, head, &uri), &Context::current());
+        let target = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        let span = span(gateway, head, &target);
+        let uri = gateway.uri(target).ok_or(PeerError::Broken)?;
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = uri;
@@ -253,13 +246,13 @@ impl Balancer {
                 // No request asks for another protocol.
                 let error = other.err().unwrap_or(PeerError::Malformed);
                 span.fail(error.name());
-                tracing::warn!(upstream = gateway.name(), error = error.name(), "gateway did not answer");
+                tracing::warn!(upstream = gateway.name(), address = %gateway.address(), error = error.name(), "gateway did not answer");
                 Err(error)
             }
         }
     }
 
-    fn relay(&self, response: Response<hyper::body::Incoming>, gateway: &Upstream) -> Response {
+    fn relay(&self, response: Response<hyper::body::Incoming>, gateway: &Endpoint) -> Response {
         let (mut head, body) = response.into_parts();
         headers::prepare_response(&mut head);
         let served_by = head.headers.get(&SERVED_BY).and_then(|name| name.to_str().ok());
@@ -274,8 +267,9 @@ impl Balancer {
     }
 }
 
-fn target<'a>(gateway: &'a Upstream, head: &'a http::request::Parts, uri: &'a Uri) -> ClientRequest<'a> {
-    ClientRequest {
+/// Starts the span of a request for `target` at a gateway.
+fn span(gateway: &Endpoint, head: &http::request::Parts, target: &PathAndQuery) -> ClientSpan {
+    let request = ClientRequest {
         method: match head.method {
             Method::GET => "GET",
             Method::POST => "POST",
@@ -283,8 +277,9 @@ fn target<'a>(gateway: &'a Upstream, head: &'a http::request::Parts, uri: &'a Ur
             _ => "_OTHER",
         },
         route: head.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str),
-        host: gateway.host(),
-        port: gateway.port(),
-        url: uri,
-    }
+        host: gateway.peer().host(),
+        port: gateway.peer().port(),
+        url: &format_args!("{}{target}", gateway.peer()),
+    };
+    ClientSpan::start(&request, &Context::current()).with_network_peer(gateway.address())
 }

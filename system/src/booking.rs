@@ -37,7 +37,7 @@ use crate::api::{
 use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract::{IdempotencyKey, Json};
-use crate::peer::{BaseUrl, Peer};
+use crate::peer::{BaseUrls, Peer};
 use crate::role::Role;
 use crate::{database, extract, middleware};
 use reserve::Reservation;
@@ -67,9 +67,9 @@ const GRACE: Duration = Duration::from_secs(4);
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Booking)))]
 pub struct Settings {
-    /// Base URL of the queue
-    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = Role::Queue.url())]
-    queue_url: BaseUrl,
+    /// Base URLs of the queue, separated by commas; a name may have several addresses
+    #[arg(long, env = "QUEUE_URL", value_name = "URLS", default_value = Role::Queue.url())]
+    queue_url: BaseUrls,
     /// Database.
     #[command(flatten)]
     database: database::Settings,

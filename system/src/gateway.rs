@@ -28,7 +28,7 @@ use crate::app::{self, App, Error};
 use crate::error::{Code, Result};
 use crate::extract::{self, IdempotencyKey, Json};
 use crate::middleware;
-use crate::peer::{BaseUrl, Peer};
+use crate::peer::{BaseUrls, Peer};
 use crate::role::Role;
 use crate::settings::{self, Secret, seconds};
 use flight::Flights;
@@ -56,15 +56,15 @@ pub struct Settings {
     /// File that contains the key that signs the tokens; takes precedence over --jwt-secret
     #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
-    /// Base URL of the cache
-    #[arg(long, env = "CACHE_URL", value_name = "URL", default_value = Role::Cache.url())]
-    cache_url: BaseUrl,
-    /// Base URL of the search service
-    #[arg(long, env = "SEARCH_URL", value_name = "URL", default_value = Role::Search.url())]
-    search_url: BaseUrl,
-    /// Base URL of the booking service
-    #[arg(long, env = "BOOKING_URL", value_name = "URL", default_value = Role::Booking.url())]
-    booking_url: BaseUrl,
+    /// Base URLs of the cache, separated by commas; a name may have several addresses
+    #[arg(long, env = "CACHE_URL", value_name = "URLS", default_value = Role::Cache.url())]
+    cache_url: BaseUrls,
+    /// Base URLs of the search service, separated by commas; a name may have several addresses
+    #[arg(long, env = "SEARCH_URL", value_name = "URLS", default_value = Role::Search.url())]
+    search_url: BaseUrls,
+    /// Base URLs of the booking service, separated by commas; a name may have several addresses
+    #[arg(long, env = "BOOKING_URL", value_name = "URLS", default_value = Role::Booking.url())]
+    booking_url: BaseUrls,
     /// Time to live of a cached search result, in seconds
     #[arg(
         id = "search_cache_ttl_seconds", long = "search-cache-ttl-seconds", env = "SEARCH_CACHE_TTL_SECONDS",

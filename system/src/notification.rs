@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::LeasedTask;
 use crate::app::{self, App, Error};
 use crate::database;
-use crate::peer::{BaseUrl, Peer};
+use crate::peer::{BaseUrls, Peer};
 use crate::role::Role;
 use crate::settings::milliseconds;
 use queue_client::{LONG_POLL, QueueClient};
@@ -45,9 +45,9 @@ const RETURN_GRACE: Duration = Duration::from_secs(1);
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Notification)))]
 pub struct Settings {
-    /// Base URL of the queue
-    #[arg(long, env = "QUEUE_URL", value_name = "URL", default_value = Role::Queue.url())]
-    queue_url: BaseUrl,
+    /// Base URLs of the queue, separated by commas; a name may have several addresses
+    #[arg(long, env = "QUEUE_URL", value_name = "URLS", default_value = Role::Queue.url())]
+    queue_url: BaseUrls,
     /// Simulated time to send a notification, in milliseconds (0 to 20000, less than the lease of 30 s)
     #[arg(
         id = "notification_delay_ms", long = "notification-delay-ms", env = "NOTIFICATION_DELAY_MS",

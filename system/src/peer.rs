@@ -1,32 +1,44 @@
 //! Calls from one role to another: pooled connections, a deadline, a retry budget, the trace context.
 //!
-//! A call that did not reach the peer is retried once, and so is a read whose connection broke, within a budget: one retry
-//! for every ten calls, and one a second on top. Without the budget, retries would multiply the load of an overloaded peer.
+//! A peer may have several addresses, which take turns. A call whose connection is refused goes to the next address. After
+//! the last one it is retried once, and so is a read whose connection broke, within a budget: one retry for every ten calls,
+//! and one a second on top. Without the budget, retries would multiply the load of an overloaded peer. A `POST` that may have
+//! been sent is never retried.
 
 mod base_url;
 mod call;
 mod connections;
+mod endpoint;
+mod endpoints;
 mod error;
+mod health;
+mod known;
 mod reply;
+mod resolver;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::Context;
 use serde::Serialize;
 use telemetry::client::{ClientRequest, ClientSpan};
+use tokio::time::{Instant, timeout_at};
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::error::Problem;
-pub(crate) use base_url::BaseUrl;
+pub(crate) use base_url::BaseUrls;
 use call::{Call, CallSpan};
 pub(crate) use connections::{client, retry_budget};
+pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoints::Endpoints;
 pub(crate) use error::PeerError;
+use health::Outcome;
 pub(crate) use reply::Reply;
 
 /// Maximum size of a reply; no reply of this system is larger.
@@ -35,17 +47,22 @@ pub(crate) const MAX_REPLY_BYTES: usize = 4 << 20;
 /// Client of another role.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    authority: Authority,
+    urls: BaseUrls,
+    endpoints: Endpoints,
     client: Client<HttpConnector, Full<Bytes>>,
     deadline: Duration,
     budget: TpsBudget,
 }
 
 impl Peer {
-    /// Returns a client of the peer at `base` whose calls take at most `deadline`, retries included. Connects at the
-    /// first call.
-    pub(crate) fn new(base: &BaseUrl, deadline: Duration) -> Self {
-        Self { authority: base.authority().clone(), client: client(), deadline, budget: retry_budget() }
+    /// Returns a client of the peer at `urls` whose calls take at most `deadline`, retries included. Connects at the first
+    /// call; looks up names at once, which needs a runtime.
+    pub(crate) fn new(urls: &BaseUrls, deadline: Duration) -> Self {
+        Self::over(Endpoints::new(urls), urls, deadline)
+    }
+
+    fn over(endpoints: Endpoints, urls: &BaseUrls, deadline: Duration) -> Self {
+        Self { urls: urls.clone(), endpoints, client: client(), deadline, budget: retry_budget() }
     }
 
     /// Sends a `GET`; `route` is the peer's template of `path`, for the span.
@@ -101,39 +118,81 @@ impl Peer {
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Reply, PeerError> {
-        let give_up = tokio::time::Instant::now() + self.deadline;
+        let give_up = Instant::now() + self.deadline;
         self.budget.deposit();
-        let mut retried = false;
-        loop {
-            let error = match tokio::time::timeout_at(give_up, self.attempt(&call)).await {
-                Ok(Ok(reply)) => return Ok(reply),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(PeerError::Timeout),
-            };
-            let may_retry = error == PeerError::Unreachable || (error == PeerError::Broken && call.is_safe);
-            if retried || !may_retry || !self.budget.withdraw() {
-                tracing::warn!(peer = %self.authority, error = error.name(), "call failed");
-                return Err(error);
-            }
-            retried = true;
+        let sent = match timeout_at(give_up, self.endpoints.up_first()).await {
+            Ok(endpoints) => self.send_to(&endpoints, &call, give_up).await,
+            Err(_) => Err(PeerError::Timeout),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(peer = %self.urls, error = error.name(), "call failed");
         }
+        sent
     }
 
-    async fn attempt(&self, call: &Call<'_>) -> Result<Reply, PeerError> {
-        let uri = uri(&self.authority, call.path).ok_or(PeerError::Broken)?;
+    async fn send_to(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+        call: &Call<'_>,
+        give_up: Instant,
+    ) -> Result<Reply, PeerError> {
+        let (mut next, mut repeated) = (0, false);
+        while let Some(endpoint) = endpoints.get(next) {
+            let error = match self.attempt_until(give_up, call, endpoint).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let has_another = next + 1 < endpoints.len();
+            let may_repeat = error == PeerError::Unreachable || (error == PeerError::Broken && call.is_safe);
+            if error == PeerError::Unreachable && has_another {
+                // No address can have received the call, so that no load multiplies.
+                next += 1;
+            } else if may_repeat && !repeated && self.budget.withdraw() {
+                repeated = true;
+                next += usize::from(has_another);
+            } else {
+                return Err(error);
+            }
+        }
+        // No name resolves.
+        Err(PeerError::Unreachable)
+    }
+
+    async fn attempt_until(
+        &self,
+        give_up: Instant,
+        call: &Call<'_>,
+        endpoint: &Endpoint,
+    ) -> Result<Reply, PeerError> {
+        let open = endpoint.begin();
+        let attempt = timeout_at(give_up, self.attempt(call, endpoint)).await;
+        let result = attempt.unwrap_or(Err(PeerError::Timeout));
+        open.end(match result {
+            Ok(_) | Err(PeerError::Malformed) => Outcome::Answered,
+            Err(PeerError::Unreachable) => Outcome::Unreachable,
+            Err(PeerError::Timeout) => Outcome::TimedOut,
+            Err(PeerError::Broken) => Outcome::Dropped,
+        });
+        result
+    }
+
+    async fn attempt(&self, call: &Call<'_>, endpoint: &Endpoint) -> Result<Reply, PeerError> {
+        let target = PathAndQuery::try_from(call.path).map_err(|_| PeerError::Broken)?;
+        let uri = endpoint.uri(target).ok_or(PeerError::Broken)?;
         let mut span = CallSpan(call.is_traced.then(|| {
             let target = ClientRequest {
                 method: call.method_name(),
                 route: call.route,
-                host: self.authority.host(),
-                port: self.authority.port_u16().unwrap_or(80),
-                url: &uri,
+                host: endpoint.peer().host(),
+                port: endpoint.peer().port(),
+                url: &format_args!("{}{}", endpoint.peer(), call.path),
             };
-            ClientSpan::start(&target, &Context::current())
+            ClientSpan::start(&target, &Context::current()).with_network_peer(endpoint.address())
         }));
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;
+        request.headers_mut().insert(header::HOST, endpoint.host());
         if call.method == Method::POST {
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -163,10 +222,5 @@ impl Peer {
     }
 }
 
-fn uri(authority: &Authority, path: &str) -> Option<Uri> {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority.clone());
-    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
-    Uri::from_parts(parts).ok()
-}
+#[cfg(test)]
+mod tests;

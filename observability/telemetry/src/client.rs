@@ -1,6 +1,7 @@
 //! The CLIENT span around one outbound HTTP request.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use http::{HeaderMap, StatusCode};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
@@ -17,7 +18,7 @@ pub struct ClientRequest<'a> {
     pub method: &'static str,
     /// Route template of the peer, for the name of the span.
     pub route: &'a str,
-    /// `server.address`.
+    /// `server.address`: the peer as it is configured, which may be a name of several addresses.
     pub host: &'a str,
     /// `server.port`.
     pub port: u16,
@@ -47,6 +48,17 @@ impl ClientSpan {
             ]);
         }
         Self { cx: parent.with_span(span) }
+    }
+
+    /// Adds the address that the request is sent to: `network.peer.address` and `network.peer.port`.
+    #[must_use]
+    pub fn with_network_peer(self, address: SocketAddr) -> Self {
+        let span = self.cx.span();
+        if span.is_recording() {
+            span.set_attribute(KeyValue::new("network.peer.address", address.ip().to_string()));
+            span.set_attribute(KeyValue::new("network.peer.port", i64::from(address.port())));
+        }
+        self
     }
 
     /// Starts the span as the root of a trace whose id begins with the 64 bits of `group`.

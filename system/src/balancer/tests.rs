@@ -277,7 +277,7 @@ fn gateway_urls_are_a_list_of_at_least_one_url() {
         assert!(parse::<Settings>(&["--gateway-urls", bad]).is_err(), "{bad}");
     }
     let settings: Settings = parse(&["--gateway-urls", "http://a:1, http://b:2"]).unwrap();
-    assert_eq!(settings.gateway_urls.0.len(), 2);
+    assert_eq!(settings.gateway_urls.as_slice().len(), 2);
 }
 
 #[test]

@@ -37,11 +37,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn post<T: Serialize>(
-        route: &'static str,
-        path: &'a str,
-        body: &T,
-    ) -> Result<Self, Problem> {
+    pub(super) fn post<T: Serialize>(route: &'static str, path: &'a str, body: &T) -> Result<Self, Problem> {
         let body = serde_json::to_vec(body).map_err(Problem::internal)?.into();
         Ok(Self {
             method: Method::POST,
