@@ -5,6 +5,7 @@ pub(crate) mod health;
 pub(crate) mod keep;
 pub(crate) mod load;
 pub(crate) mod report;
+pub(crate) mod restart;
 pub(crate) mod secrets;
 pub(crate) mod seed;
 pub(crate) mod serve;

@@ -47,6 +47,7 @@ use commands::demo::{self, Demo};
 use commands::keep::{self, Keep};
 use commands::load::{self, Load};
 use commands::report::Report;
+use commands::restart::{self, Restart};
 use commands::seed::{self, Seed};
 use commands::serve::{self, Serve};
 use commands::traces::{self, Transfer};
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Start the system and keep it running until Ctrl-C
     Up(Up),
+    /// Restart a role of a running system: drain it, start it again, wait until it is ready
+    Restart(Restart),
     /// Run one role in this process; `serve ROLE --help` lists its settings
     #[command(subcommand)]
     Serve(Serve),
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Up(arguments) => block_on(up::up(&arguments)),
+        Command::Restart(arguments) => block_on(restart::restart(&arguments)),
         Command::Serve(arguments) => serve::serve(arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),

@@ -39,8 +39,13 @@ pub(crate) fn demo(arguments: &Demo) -> anyhow::Result<ExitCode> {
 async fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     let interrupts = Interrupts::listen()?;
     let options = arguments.options();
+    options.check()?;
     let start = Instant::now();
-    terminal::notice("starting PostgreSQL and ten role processes");
+    let processes = options.scale.processes();
+    terminal::notice(match options.database_url {
+        None => format!("starting PostgreSQL and {processes} role processes"),
+        Some(_) => format!("starting {processes} role processes"),
+    });
     let mut stack = tokio::select! {
         started = Stack::start(&options) => started?,
         () = interrupts.stop.cancelled() => return Ok(ExitCode::from(stop::INTERRUPTED)),
@@ -61,14 +66,25 @@ async fn load_stack(
     let endpoints = endpoints(arguments, stack.addresses());
     let finished = tokio::select! {
         finished = run::run(&arguments.options, &endpoints, interrupts) => finished?,
-        ended = stack.ended() => return Err(ended.into()),
+        ended = stack.supervise() => return Err(ended.into()),
     };
     let concluded = load::conclude(finished, arguments.options.json);
+    report_restarts(&stack.addresses());
     if arguments.keep_up {
         terminal::notice(format_args!("\n{}\n\nPress Ctrl-C to stop the system.", stack.addresses()));
         up::run_until_interrupted(stack, &interrupts.stop).await?;
     }
     concluded
+}
+
+/// Says which processes were restarted during the load, as the figures of the report depend on it.
+fn report_restarts(addresses: &Addresses) {
+    let restarted = addresses.processes.iter().filter(|(_, process)| process.restarts > 0);
+    let restarts: Vec<String> =
+        restarted.map(|(name, process)| format!("{name} {}", process.restarts)).collect();
+    if !restarts.is_empty() {
+        terminal::notice(format_args!("restarts during the load: {}", restarts.join(", ")));
+    }
 }
 
 fn endpoints(arguments: &Demo, addresses: Addresses) -> Endpoints {

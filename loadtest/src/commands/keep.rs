@@ -8,7 +8,7 @@ use clap::Args;
 use telemetry::{LOG_FILE_MAX_BYTES, LogFile};
 
 use crate::stack::keeper;
-use crate::stack::postgres::{Binaries, Cluster, PASSWORD};
+use crate::stack::postgres::{Binaries, Cluster, MAX_CONNECTIONS, PASSWORD};
 
 /// The arguments of `workbench keep`.
 #[derive(Debug, Args)]
@@ -18,6 +18,8 @@ pub(crate) struct Keep {
     /// Port of a PostgreSQL server to run
     #[arg(long, requires = "password")]
     port: Option<u16>,
+    #[arg(long, default_value_t = MAX_CONNECTIONS)]
+    max_connections: u32,
     #[arg(long)]
     postgres_bin: Option<PathBuf>,
     #[arg(long, env = PASSWORD, hide_env_values = true)]
@@ -36,6 +38,7 @@ impl Keep {
             folder: self.folder.clone(),
             port: self.port?,
             password: self.password.clone()?,
+            max_connections: self.max_connections,
         })
     }
 }

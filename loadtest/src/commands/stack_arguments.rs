@@ -7,7 +7,7 @@ use system::database::ClientVariables;
 use telemetry::arguments::at_least;
 use telemetry::{LOG_FILE_MAX_BYTES, MIN_LOG_FILE_BYTES};
 
-use crate::stack::{DataSet, Options, PortChoice};
+use crate::stack::{DataSet, OnExit, Options, PortChoice, RoleCount, Scale, Storages};
 
 /// Arguments that `up` and `demo` share.
 #[derive(Debug, Args)]
@@ -15,6 +15,20 @@ pub(crate) struct StackArgs {
     /// First of the thirteen consecutive ports to listen on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65523))]
     port_base: Option<u16>,
+    /// Number of processes of a role, from 1 to 16, such as gateway=4; may be repeated. Two gateways and one process of each
+    /// other role by default; further processes listen on free ports. Balancer, frontend and collector run once; several
+    /// queues need --queue-backend, several caches --cache-backend
+    #[arg(long, value_name = "ROLE=N")]
+    scale: Vec<RoleCount>,
+    /// What happens when a process ends by itself
+    #[arg(long, value_enum, value_name = "ACTION", default_value = "restart")]
+    on_exit: OnExit,
+    /// URL of the NATS server that stores the queue's tasks, nats://HOST:PORT, instead of the queue's memory
+    #[arg(long, value_name = "URL", env = "QUEUE_BACKEND", hide_env_values = true)]
+    queue_backend: Option<String>,
+    /// URL of the Redis server that stores the cache's values, redis://HOST:PORT, instead of the cache's memory
+    #[arg(long, value_name = "URL", env = "CACHE_BACKEND", hide_env_values = true)]
+    cache_backend: Option<String>,
     /// URL of a running PostgreSQL to use instead of a private one; with a password, prefer the variable, because all users of the machine see arguments
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
@@ -41,6 +55,9 @@ impl StackArgs {
     pub(crate) fn options(&self, ports: PortChoice) -> Options {
         Options {
             ports: self.port_base.map_or(ports, PortChoice::Base),
+            scale: Scale::new(&self.scale),
+            storages: Storages { queue: self.queue_backend.clone(), cache: self.cache_backend.clone() },
+            on_exit: self.on_exit,
             database_url: self.database_url.clone(),
             postgres_bin: self.postgres_bin.clone(),
             jwt_secret: self.jwt_secret.clone(),

@@ -33,7 +33,8 @@ impl Up {
     }
 }
 
-/// Starts the system, prints its addresses, and runs until Ctrl-C, SIGTERM or the end of one of its processes.
+/// Starts the system, prints its addresses, and runs until Ctrl-C or SIGTERM; with `--on-exit stop` also until one of its
+/// processes ends.
 pub(crate) async fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
     let interrupted = stop::on_signal()?;
     let options = arguments.options();
@@ -58,13 +59,13 @@ pub(crate) async fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
     Ok(stayed.map(|()| ExitCode::SUCCESS)?)
 }
 
-/// Waits for the signal to stop. Fails if a process of the stack ends first.
+/// Restarts processes that end, until the signal to stop. Fails if a process ends and the stack stops because of it.
 pub(crate) async fn run_until_interrupted(
     stack: &mut Stack,
     interrupted: &CancellationToken,
 ) -> Result<(), Error> {
     tokio::select! {
-        ended = stack.ended() => Err(ended),
+        ended = stack.supervise() => Err(ended),
         () = interrupted.cancelled() => Ok(()),
     }
 }

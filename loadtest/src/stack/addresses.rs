@@ -4,37 +4,40 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use super::data_set::DataSet;
 use super::database_url::masked;
 use super::ports::Ports;
-use super::process::ChildProcess;
 use super::role_process::loopback;
+
+/// Name of the file in the stack's folder.
+pub(crate) const FILE: &str = "addresses.json";
 
 /// URLs, log files and process ids of a running stack.
 #[derive(Debug, Serialize)]
 pub(crate) struct Addresses {
     pub(crate) frontend: String,
     pub(crate) balancer: String,
-    pub(crate) gateways: [String; 2],
-    pub(crate) cache: String,
-    pub(crate) search: String,
-    pub(crate) booking: String,
-    pub(crate) queue: String,
-    pub(crate) notification: String,
+    pub(crate) gateways: Vec<String>,
+    pub(crate) cache: Urls,
+    pub(crate) search: Urls,
+    pub(crate) booking: Urls,
+    pub(crate) queue: Urls,
+    pub(crate) notification: Urls,
     pub(crate) collector: String,
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
     pub(crate) query_grpc: String,
     pub(crate) database_url: String,
     pub(crate) folder: PathBuf,
-    pub(crate) processes: BTreeMap<&'static str, Running>,
+    /// Start of the stack, in milliseconds since 1970.
+    started_at_ms: i64,
+    pub(crate) processes: BTreeMap<String, StackProcess>,
     /// OTLP/gRPC endpoint of the stack's spans, for those of the load generator.
     #[serde(skip)]
     load_otlp: String,
@@ -43,54 +46,91 @@ pub(crate) struct Addresses {
     data: DataSet,
 }
 
-/// One process of the stack.
+/// The URLs of a role's processes: a string if there is one, otherwise a list.
 #[derive(Debug, Serialize)]
-pub(crate) struct Running {
-    pub(crate) pid: u32,
+#[serde(untagged)]
+pub(crate) enum Urls {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Urls {
+    fn of(ports: &[u16]) -> Self {
+        match ports {
+            [port] => Self::One(loopback(*port)),
+            ports => Self::Several(ports.iter().copied().map(loopback).collect()),
+        }
+    }
+
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Several(urls) => urls,
+        }
+    }
+}
+
+/// One process of a stack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StackProcess {
+    /// Process id; `null` while the process waits to be started again.
+    pub(crate) pid: Option<u32>,
+    /// Name of the role, `database` or `keeper`.
+    pub(crate) role: String,
+    /// Port of its API and health checks, or that of PostgreSQL.
+    pub(crate) port: Option<u16>,
     pub(crate) log: PathBuf,
+    /// Number of starts after the first one.
+    pub(crate) restarts: u32,
+}
+
+/// What the stack's own part of [`Addresses`] consists of, addresses of roles aside.
+#[derive(Debug)]
+pub(super) struct Particulars<'a> {
+    pub(super) database_url: &'a str,
+    pub(super) folder: &'a Path,
+    pub(super) started_at_ms: i64,
+    pub(super) processes: BTreeMap<String, StackProcess>,
+    pub(super) load_otlp: &'a str,
+    pub(super) data: DataSet,
 }
 
 impl Addresses {
-    pub(super) fn new(
-        ports: &Ports,
-        database_url: &str,
-        folder: &Path,
-        processes: &[ChildProcess],
-        (load_otlp, data): (String, DataSet),
-    ) -> Self {
-        let running =
-            |process: &ChildProcess| (process.name, Running { pid: process.pid, log: process.log.clone() });
+    pub(super) fn new(ports: &Ports, own: Particulars<'_>) -> Self {
         Self {
             frontend: loopback(ports.frontend),
             balancer: loopback(ports.balancer),
-            gateways: ports.gateways.map(loopback),
-            cache: loopback(ports.cache),
-            search: loopback(ports.search),
-            booking: loopback(ports.booking),
-            queue: loopback(ports.queue),
-            notification: loopback(ports.notification),
+            gateways: ports.gateways.iter().copied().map(loopback).collect(),
+            cache: Urls::of(&ports.cache),
+            search: Urls::of(&ports.search),
+            booking: Urls::of(&ports.booking),
+            queue: Urls::of(&ports.queue),
+            notification: Urls::of(&ports.notification),
             collector: loopback(ports.collector),
             otlp_grpc: loopback(ports.otlp_grpc),
             otlp_http: loopback(ports.otlp_http),
             query_grpc: loopback(ports.query_grpc),
-            database_url: database_url.to_owned(),
-            folder: folder.to_owned(),
-            processes: processes.iter().map(running).collect(),
-            load_otlp,
-            data,
+            database_url: own.database_url.to_owned(),
+            folder: own.folder.to_owned(),
+            started_at_ms: own.started_at_ms,
+            processes: own.processes,
+            load_otlp: own.load_otlp.to_owned(),
+            data: own.data,
         }
     }
 
-    /// Writes all addresses, the database's password included, to a file in the stack's folder.
+    /// Writes all addresses, the database's password included, to a file in the stack's folder. A reader sees the earlier file
+    /// or this one. Only the owner can read it.
     pub(super) fn write(&self) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(self.file())?;
-        file.write_all(&serde_json::to_vec(self)?)
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.persist(self.file())?;
+        Ok(())
     }
 
     /// Returns the path of the file that [`Addresses::write`] writes.
     pub(crate) fn file(&self) -> PathBuf {
-        self.folder.join("addresses.json")
+        self.folder.join(FILE)
     }
 
     /// Returns the addresses as JSON, without the database's password.
@@ -123,7 +163,6 @@ impl Addresses {
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second] = &self.gateways;
         let database_url = masked(&self.database_url);
         let password = if database_url == self.database_url {
             String::new()
@@ -143,22 +182,37 @@ impl fmt::Display for Addresses {
                 &self.collector,
                 "/api/services, /api/traces/{id}, as served by Jaeger's query service",
             ),
-            ("gateways", first, second),
-            ("cache", &self.cache, ""),
-            ("search", &self.search, ""),
-            ("booking", &self.booking, ""),
-            ("queue", &self.queue, ""),
-            ("notification", &self.notification, ""),
-            ("OTLP/gRPC", &self.otlp_grpc, "receives spans"),
+        ] {
+            row(f, what, address, hint)?;
+        }
+        for (role, urls) in [
+            ("gateways", self.gateways.as_slice()),
+            ("cache", self.cache.all()),
+            ("search", self.search.all()),
+            ("booking", self.booking.all()),
+            ("queue", self.queue.all()),
+            ("notification", self.notification.all()),
+        ] {
+            for (what, url) in std::iter::once(role).chain(std::iter::repeat("")).zip(urls) {
+                row(f, what, url, "")?;
+            }
+        }
+        for (what, address, hint) in [
+            ("OTLP/gRPC", self.otlp_grpc.as_str(), "receives spans"),
             ("OTLP/HTTP", &self.otlp_http, "receives spans"),
             ("Jaeger gRPC", &self.query_grpc, "query services, and the storage of a Jaeger"),
             ("database", &database_url, &password),
         ] {
-            writeln!(f, "{}", format!("  {what:<13} {address:<25} {hint}").trim_end())?;
+            row(f, what, address, hint)?;
         }
         writeln!(f, "  {:<13} tail -F {}", "logs", self.logs())?;
         write!(f, "\nTo load the system, run:\n\n  {}", self.load_command())
     }
+}
+
+/// Writes one line of the table.
+fn row(f: &mut fmt::Formatter<'_>, what: &str, address: &str, hint: &str) -> fmt::Result {
+    writeln!(f, "{}", format!("  {what:<13} {address:<25} {hint}").trim_end())
 }
 
 /// Returns `word` quoted for a shell, if necessary.
@@ -174,6 +228,13 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_url_is_a_string_and_several_are_a_list() {
+        let json = |ports: &[u16]| serde_json::to_string(&Urls::of(ports)).unwrap();
+        assert_eq!(json(&[8013]), r#""http://127.0.0.1:8013""#);
+        assert_eq!(json(&[8013, 9000]), r#"["http://127.0.0.1:8013","http://127.0.0.1:9000"]"#);
+    }
 
     #[test]
     fn quotes_words_for_a_shell() {

@@ -11,8 +11,9 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::database_url::masked;
-use super::postgres::{Cluster, is_ready, without_client_variables};
-use super::{DataSet, Error, QUOTED_LOG_LINES, START_TIMEOUT, io, seed};
+use super::error::{Error, io};
+use super::postgres::{Cluster, ready_server, without_client_variables};
+use super::{DataSet, QUOTED_LOG_LINES, START_TIMEOUT, seed};
 
 /// Maximum wait for a given database that does not accept connections yet.
 const GIVEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ fn given(url: &str, variables: &ClientVariables, error: app::Error) -> Error {
 /// of PostgreSQL.
 pub(super) async fn ready(cluster: &Cluster) -> Result<(), Error> {
     let deadline = Instant::now() + START_TIMEOUT;
-    while !is_ready(&cluster.folder) {
+    while ready_server(&cluster.folder).is_none() {
         if Instant::now() > deadline {
             return Err(io("PostgreSQL does not accept connections")(std::io::ErrorKind::TimedOut.into()));
         }

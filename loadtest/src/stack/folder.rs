@@ -6,15 +6,26 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::Error;
+use super::error::Error;
 use super::postgres::{Binaries, ServerUser};
 
 /// Folders to use if PostgreSQL's user cannot enter the folder for temporary files.
 const PUBLIC: [&str; 2] = ["/tmp", "/var/tmp"];
 
+/// First part of the folder's name.
+pub(super) const PREFIX: &str = "workbench-";
+
+/// Returns the folders in which [`create`] creates one.
+pub(super) fn parents() -> Vec<PathBuf> {
+    let temporary = std::env::temp_dir();
+    let others = PUBLIC.map(PathBuf::from).into_iter().filter(|public| *public != temporary);
+    std::iter::once(temporary.clone()).chain(others).collect()
+}
+
 /// Creates the folder. If this process is root, the user that runs `server` can pass through the folder.
 pub(super) async fn create(server: Option<&Binaries>) -> Result<TempDir, Error> {
-    let temporary = std::env::temp_dir();
+    let parents = parents();
+    let temporary = parents[0].clone();
     let user = match server {
         Some(_) => {
             ServerUser::find().map_err(|source| Error::Io { failed: "cannot run PostgreSQL", source })?
@@ -22,7 +33,7 @@ pub(super) async fn create(server: Option<&Binaries>) -> Result<TempDir, Error> 
         None => None,
     };
     let (Some(server), Some(user)) = (server, user) else { return private(&temporary) };
-    for parent in std::iter::once(temporary.as_path()).chain(PUBLIC.map(Path::new)) {
+    for parent in &parents {
         let folder = private(parent)?;
         let passable = unix::chown(folder.path(), None, Some(user.gid.as_raw()))
             .and_then(|()| fs::set_permissions(folder.path(), Permissions::from_mode(0o710)));
@@ -37,7 +48,7 @@ pub(super) async fn create(server: Option<&Binaries>) -> Result<TempDir, Error> 
 /// Creates a folder in `parent` that only its owner can enter.
 fn private(parent: &Path) -> Result<TempDir, Error> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix("workbench-").permissions(Permissions::from_mode(0o700));
+    builder.prefix(PREFIX).permissions(Permissions::from_mode(0o700));
     builder.tempdir_in(parent).map_err(|source| failed(parent, source))
 }
 

@@ -1,16 +1,17 @@
 //! The process that owns the stack's folder and the private PostgreSQL in it, if there is one.
 //!
 //! It stops the server and removes the folder on SIGTERM or when its stdin closes, which happens even if the parent was
-//! killed with SIGKILL. If the server ends by itself, the keeper fails and leaves the folder with the logs to the parent.
+//! killed with SIGKILL. A server that ends by itself is started again in the same folder and on the same port; the parent
+//! reads what happens from the keeper's stdout ([`ServerEvent`]) and decides whether the stack continues.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use telemetry::LogFile;
@@ -18,7 +19,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::postgres::{Binaries, Cluster, PASSWORD};
+use super::backoff::Backoff;
+use super::postgres::{self, Binaries, Cluster, PASSWORD};
+use super::server_event::ServerEvent;
 use crate::stop;
 
 /// Maximum duration of PostgreSQL's fast shutdown.
@@ -27,20 +30,34 @@ const FAST_SHUTDOWN: Duration = Duration::from_secs(10);
 const IMMEDIATE_SHUTDOWN: Duration = Duration::from_secs(3);
 /// Maximum wait for the last lines of a server that has ended.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval between two checks whether a server that was started accepts connections.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum time that the parent waits for the keeper.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Returns the command that runs the keeper.
-pub(crate) fn command(executable: &Path, folder: &Path, cluster: Option<&Cluster>) -> Command {
-    let mut command = Command::new(executable);
-    command.arg("keep").arg(folder);
-    if let Some(cluster) = cluster {
-        command.arg("--port").arg(cluster.port.to_string()).env(PASSWORD, &cluster.password);
-        if let Binaries::In(folder) = &cluster.binaries {
-            command.arg("--postgres-bin").arg(folder);
+/// The keeper of a stack, as its parent starts it.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    /// The stack's folder.
+    pub(crate) folder: PathBuf,
+    /// The server to run, if any.
+    pub(crate) cluster: Option<Cluster>,
+}
+
+impl Keeper {
+    /// Returns the command that runs the keeper.
+    pub(crate) fn command(&self, executable: &Path) -> Command {
+        let mut command = Command::new(executable);
+        command.arg("keep").arg(&self.folder);
+        if let Some(cluster) = &self.cluster {
+            command.arg("--port").arg(cluster.port.to_string()).env(PASSWORD, &cluster.password);
+            command.arg("--max-connections").arg(cluster.max_connections.to_string());
+            if let Binaries::In(folder) = &cluster.binaries {
+                command.arg("--postgres-bin").arg(folder);
+            }
         }
+        command
     }
-    command
 }
 
 /// Runs the server, if there is one, until SIGTERM or the end of stdin; then removes the folder.
@@ -66,36 +83,82 @@ pub(crate) async fn keep(
 }
 
 async fn serve(cluster: &Cluster, log: Option<LogFile>, stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut initdb = start(cluster.initdb()?)?;
-    tokio::select! {
-        status = initdb.wait() => succeeded("initdb", status?)?,
-        () = stop.cancelled() => return end(&mut initdb, Signal::SIGTERM).await,
+    if cluster.exists() {
+        // The server of an earlier keeper, which was killed.
+        postgres::kill_left_over(&cluster.folder);
+    } else {
+        let mut command = cluster.initdb()?;
+        // Stdout is for the events.
+        command.stdout(io::stderr().as_fd().try_clone_to_owned()?);
+        let mut initdb = start(command)?;
+        tokio::select! {
+            status = initdb.wait() => succeeded("initdb", status?)?,
+            () = stop.cancelled() => return end(&mut initdb, Signal::SIGTERM).await,
+        }
     }
-    let mut command = cluster.postgres()?;
-    if log.is_some() {
-        command.stderr(Stdio::piped());
-    }
-    let mut postgres = start(command)?;
-    let logged = match (postgres.stderr.take(), log) {
-        (Some(lines), Some(log)) => Some(copy(lines.into_owned_fd()?, log)?),
-        _ => None,
+    let (lines, logged) = match log {
+        Some(log) => {
+            let (reader, writer) = io::pipe()?;
+            (Some(writer), Some(copy(reader, log)?))
+        }
+        None => (None, None),
     };
-    let ended = tokio::select! {
-        status = postgres.wait() => Err(anyhow!("postgres ended: {}", status?)),
-        () = stop.cancelled() => end(&mut postgres, Signal::SIGINT).await,
-    };
+    let served = serve_again_and_again(cluster, lines, stop).await;
     if let Some(logged) = logged {
         // A process of the server that was killed may hold the pipe open for longer.
         let _ = tokio::time::timeout(LAST_LINES_TIMEOUT, logged).await;
     }
-    ended
+    served
+}
+
+/// Runs the server until `stop` is cancelled; starts it again each time that it ends by itself.
+async fn serve_again_and_again(
+    cluster: &Cluster,
+    lines: Option<PipeWriter>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut backoff = Backoff::default();
+    loop {
+        let mut command = cluster.postgres()?;
+        command.stdout(Stdio::null());
+        if let Some(lines) = &lines {
+            command.stderr(lines.try_clone()?);
+        }
+        let (mut server, started) = (start(command)?, Instant::now());
+        let pid = server.id().unwrap_or_default();
+        ServerEvent::Started { pid }.print();
+        let status = tokio::select! {
+            status = run(&mut server, cluster, pid) => status?,
+            () = stop.cancelled() => return end(&mut server, Signal::SIGINT).await,
+        };
+        let delay = backoff.next(started.elapsed());
+        ServerEvent::ended(status, backoff.failures(), delay).print();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Waits for the end of the server; reports when it accepts connections, after its recovery.
+async fn run(server: &mut Child, cluster: &Cluster, pid: u32) -> io::Result<ExitStatus> {
+    let ready = async {
+        while postgres::ready_server(&cluster.folder) != Some(pid) {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        status = server.wait() => return status,
+        () = ready => ServerEvent::Ready { pid }.print(),
+    }
+    server.wait().await
 }
 
 /// Copies the server's lines to the log on a thread. The receiver fires at the end of the lines.
-fn copy(lines: OwnedFd, mut log: LogFile) -> io::Result<oneshot::Receiver<()>> {
+fn copy(lines: PipeReader, mut log: LogFile) -> io::Result<oneshot::Receiver<()>> {
     let (done, logged) = oneshot::channel();
     let work = move || {
-        let (mut lines, mut buffer) = (File::from(lines), vec![0; 64 << 10]);
+        let (mut lines, mut buffer) = (File::from(OwnedFd::from(lines)), vec![0; 64 << 10]);
         while let Ok(read @ 1..) = lines.read(&mut buffer) {
             // The server must not wait for a log that cannot be written, for example on a full disk.
             let _ = log.write_all(&buffer[..read]);

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, User};
 use tokio::process::Command;
 
-use super::Error;
+use super::error::Error;
 
 /// The database role that owns the cluster.
 const SUPERUSER: &str = "workbench";
@@ -131,17 +131,27 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<u32> {
     versions
 }
 
-/// Settings of a new cluster in an existing folder.
-#[derive(Debug)]
+/// Settings of a cluster in an existing folder.
+#[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     pub(crate) binaries: Binaries,
     /// The stack's folder; the cluster uses a subfolder.
     pub(crate) folder: PathBuf,
     pub(crate) port: u16,
     pub(crate) password: String,
+    /// Maximum number of connections; PostgreSQL's default if the stack is not scaled.
+    pub(crate) max_connections: u32,
 }
 
+/// PostgreSQL's default of `max_connections`.
+pub(crate) const MAX_CONNECTIONS: u32 = 100;
+
 impl Cluster {
+    /// Returns whether an earlier keeper has created the cluster.
+    pub(crate) fn exists(&self) -> bool {
+        data(&self.folder).join("PG_VERSION").exists()
+    }
+
     /// Creates the cluster's folder for the server's user and returns the `initdb` command.
     pub(crate) fn initdb(&self) -> io::Result<Command> {
         let home = home(&self.folder);
@@ -167,6 +177,7 @@ impl Cluster {
         let mut command = self.command("postgres")?;
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         command.arg("-c").arg(format!("port={}", self.port));
+        command.arg("-c").arg(format!("max_connections={}", self.max_connections));
         Ok(command)
     }
 
@@ -197,11 +208,13 @@ pub(super) fn without_client_variables(command: &mut Command) {
     }
 }
 
-/// Returns whether the server in this stack's folder accepts connections.
-pub(super) fn is_ready(folder: &Path) -> bool {
+/// Returns the process id of the server in this stack's folder if it accepts connections. A server that was killed leaves its
+/// file, so that the id may be that of an earlier one.
+pub(super) fn ready_server(folder: &Path) -> Option<u32> {
+    let file = fs::read_to_string(data(folder).join("postmaster.pid")).ok()?;
     // The eighth line is the server's state, which pg_ctl reads too.
-    let state = fs::read_to_string(data(folder).join("postmaster.pid")).unwrap_or_default();
-    state.lines().nth(7).is_some_and(|state| state.trim() == "ready")
+    let is_ready = file.lines().nth(7)?.trim() == "ready";
+    is_ready.then(|| file.lines().next()?.trim().parse().ok()).flatten()
 }
 
 /// Ends a server that still runs in this stack's folder.

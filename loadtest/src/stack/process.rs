@@ -10,42 +10,48 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use telemetry::LogFile;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// Number of bytes at the end of each log file that are read for its last lines.
 const TAIL_BYTES: u64 = 32 * 1024;
 
-/// A running child.
+/// The log of a process, and its maximum size.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) path: PathBuf,
+    pub(crate) max_bytes: u64,
+}
+
+/// A child that runs or has ended.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
-    pub(crate) name: &'static str,
-    pub(crate) log: PathBuf,
     pub(crate) pid: u32,
-    /// Processes with a lower number stop first.
-    pub(crate) stop_order: u8,
+    pub(crate) log: PathBuf,
+    pub(crate) started: Instant,
     child: Child,
     // Held open, so that the last lines can be read even after the file has been removed.
     output: File,
 }
 
 impl ChildProcess {
-    /// Starts `command`, logging to `NAME.log` in `folder`. The process itself limits the log to `log_max_bytes`.
-    pub(crate) fn start(
-        name: &'static str,
-        stop_order: u8,
-        folder: &Path,
-        log_max_bytes: u64,
-        mut command: Command,
-    ) -> io::Result<Self> {
-        let log = folder.join(name).with_extension("log");
+    /// Starts `command`. The process itself limits the size of its log. Its stdout is written to the log, too, unless
+    /// `stdout_piped`.
+    pub(crate) fn start(log: &Log, mut command: Command, stdout_piped: bool) -> io::Result<Self> {
+        let Log { path, max_bytes } = log;
         // Its first lines, and those of a panic, are written through stdout and stderr.
-        let output = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(&log)?;
-        command.env("LOG_FILE", &log).env("LOG_FILE_MAX_BYTES", log_max_bytes.to_string());
-        command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let output = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
+        command.env("LOG_FILE", path).env("LOG_FILE_MAX_BYTES", max_bytes.to_string());
+        let stdout = if stdout_piped { Stdio::piped() } else { output.try_clone()?.into() };
+        command.stdin(Stdio::piped()).stdout(stdout).stderr(output.try_clone()?);
         // Ctrl-C in a terminal goes to the whole foreground group; the stack stops its children itself, in order.
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let pid = child.id().unwrap_or_default();
-        Ok(Self { name, log, pid, stop_order, child, output })
+        Ok(Self { pid, log: path.clone(), started: Instant::now(), child, output })
+    }
+
+    /// Returns the read end of a piped stdout, the first time.
+    pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Returns the exit status if the process has ended.
@@ -55,20 +61,17 @@ impl ChildProcess {
 
     /// Returns the last `count` lines of the log.
     pub(crate) fn last_lines(&self, count: usize) -> String {
-        let files = [LogFile::older(&self.log), self.log.clone()];
-        let mut bytes: Vec<u8> =
-            files.iter().filter_map(|path| File::open(path).ok()).flat_map(|file| tail(&file)).collect();
-        if bytes.is_empty() {
-            bytes = tail(&self.output);
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(count)..].join("\n")
+        last_lines(&self.log, Some(&self.output), count)
     }
 
     /// Sends SIGTERM unless the process has ended.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Sends SIGKILL unless the process has ended.
+    pub(crate) fn start_kill(&self) {
+        self.signal(Signal::SIGKILL);
     }
 
     /// Waits until the process ends; kills it at `deadline`.
@@ -115,6 +118,19 @@ impl ChildProcess {
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
+}
+
+/// Returns the last `count` lines of the log at `path`; those of `open`, if the file has been removed.
+pub(crate) fn last_lines(path: &Path, open: Option<&File>, count: usize) -> String {
+    let files = [LogFile::older(path), path.to_owned()];
+    let mut bytes: Vec<u8> =
+        files.iter().filter_map(|path| File::open(path).ok()).flat_map(|file| tail(&file)).collect();
+    if bytes.is_empty() {
+        bytes = open.map(tail).unwrap_or_default();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// Returns the last bytes of a file.

@@ -3,12 +3,13 @@
 use crate::harness::{run, workbench};
 
 /// Every command with a help text of its own, by the name of its snapshot.
-const COMMANDS: [(&str, &str); 20] = [
+const COMMANDS: [(&str, &str); 21] = [
     ("help", ""),
     ("help_demo", "demo"),
     ("help_health", "health"),
     ("help_load", "load"),
     ("help_report", "report"),
+    ("help_restart", "restart"),
     ("help_secrets", "secrets"),
     ("help_seed", "seed"),
     ("help_serve", "serve"),

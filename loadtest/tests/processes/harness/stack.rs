@@ -7,22 +7,28 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::Signal;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::machine::MachineShare;
-use super::{ExclusiveMachine, pid_of, send_signal, workbench};
+use super::{ExclusiveMachine, eventually, get_blocking, pid_of, send_signal, workbench};
 
 /// The file `addresses.json` of a stack.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Addresses {
     pub(crate) frontend: String,
     pub(crate) balancer: String,
-    pub(crate) gateways: [String; 2],
+    pub(crate) gateways: Vec<String>,
+    #[serde(deserialize_with = "first")]
     pub(crate) cache: String,
+    #[serde(deserialize_with = "first")]
     pub(crate) search: String,
+    #[serde(deserialize_with = "first")]
     pub(crate) booking: String,
+    #[serde(deserialize_with = "first")]
     pub(crate) queue: String,
+    #[serde(deserialize_with = "first")]
     pub(crate) notification: String,
     pub(crate) collector: String,
     pub(crate) otlp_grpc: String,
@@ -33,11 +39,22 @@ pub(crate) struct Addresses {
     processes: BTreeMap<String, StackProcess>,
 }
 
+/// The URL of a role; the first one if it runs in several processes.
+fn first<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    let value = Value::deserialize(value)?;
+    let url = value.as_array().map_or(Some(&value), |urls| urls.first());
+    url.and_then(Value::as_str).map(str::to_owned).ok_or_else(|| D::Error::custom("no URL"))
+}
+
 /// One process of the stack.
-#[derive(Debug, Clone, Deserialize)]
-struct StackProcess {
-    pid: i32,
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct StackProcess {
+    /// `None` while the process waits to be started again.
+    pub(crate) pid: Option<i32>,
+    pub(crate) role: String,
+    pub(crate) port: Option<u16>,
     log: PathBuf,
+    pub(crate) restarts: u32,
 }
 
 /// A ready stack, stopped when dropped.
@@ -90,14 +107,35 @@ impl Stack {
         stack
     }
 
-    /// The process id of an instance, such as `api_gateway_1`.
-    pub(crate) fn pid(&self, instance: &str) -> i32 {
-        self.addresses.processes[instance].pid
+    /// The processes of the stack at present.
+    pub(crate) fn processes(&self) -> BTreeMap<String, StackProcess> {
+        match fs::read(self.addresses.folder.join("addresses.json")) {
+            Ok(file) => serde_json::from_slice::<Addresses>(&file).unwrap().processes,
+            // The stack has stopped.
+            Err(_) => self.addresses.processes.clone(),
+        }
     }
 
-    /// The process ids of all instances.
+    /// The process id of an instance that runs, such as `api_gateway_1`.
+    pub(crate) fn pid(&self, instance: &str) -> i32 {
+        self.processes()[instance].pid.unwrap()
+    }
+
+    /// The process ids of all instances, of the private PostgreSQL and of its keeper.
     pub(crate) fn pids(&self) -> Vec<i32> {
-        self.addresses.processes.values().map(|process| process.pid).collect()
+        self.processes().values().filter_map(|process| process.pid).collect()
+    }
+
+    /// Waits until an instance runs again in a process other than `pid`, and is ready if it is a role.
+    pub(crate) fn restarted(&self, instance: &str, pid: i32) -> StackProcess {
+        let mut now = self.processes()[instance].clone();
+        eventually(&format!("{instance} runs again"), || {
+            now = self.processes()[instance].clone();
+            let is_ready = |port| get_blocking(&format!("http://127.0.0.1:{port}/health/ready")).is_some();
+            let has_health = !["database", "keeper"].contains(&instance);
+            now.pid.is_some_and(|now| now != pid) && (!has_health || now.port.is_some_and(is_ready))
+        });
+        now
     }
 
     /// The log of an instance up to now.

@@ -1,0 +1,84 @@
+//! `up --scale`: several processes of a role share its work; several stores without a common storage are refused.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::harness::{Api, Stack, eventually, run, workbench};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_processes_of_each_role_share_its_work() {
+    let stack = Stack::start_with(|up| {
+        up.args(["--scale", "gateway=4", "--scale", "notification=2", "--tutors", "2", "--students", "2"]);
+    });
+    assert_eq!(stack.addresses.gateways.len(), 4);
+    let notification = &stack.printed["notification"];
+    assert_eq!(notification.as_array().map(Vec::len), Some(2), "{notification}");
+    assert!(stack.printed["queue"].is_string(), "{}", stack.printed["queue"]);
+    let processes = stack.processes();
+    let of = |role: &str| -> Vec<&str> {
+        let of_role = processes.iter().filter(|(_, process)| process.role == role);
+        of_role.map(|(name, _)| name.as_str()).collect()
+    };
+    assert_eq!(of("gateway"), ["api_gateway_1", "api_gateway_2", "api_gateway_3", "api_gateway_4"]);
+    assert_eq!(of("notification"), ["notification_service", "notification_service_2"]);
+    let ports: BTreeSet<u16> = processes.values().filter_map(|process| process.port).collect();
+    assert_eq!(ports.len(), processes.len() - 1, "each but the keeper has a port: {processes:?}");
+
+    let api = Api::log_in(&stack).await;
+    let mut served_by = BTreeSet::new();
+    let mut bookings = Vec::new();
+    for _ in 0..24 {
+        let reply = api.book(r#"{"student_id":1,"tutor_id":1}"#).send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+        served_by.insert(reply.headers()["x-served-by"].to_str().unwrap().to_owned());
+        bookings.push(reply.json::<Value>().await.unwrap()["booking_id"].as_i64().unwrap());
+    }
+    assert_eq!(served_by.iter().map(String::as_str).collect::<Vec<_>>(), of("gateway"));
+    let mut database = PgConnection::connect(&stack.addresses.database_url).await.unwrap();
+    let sent = |instance: &&str| stack.log_lines_with(instance, "notification sent").len();
+    let notifiers = of("notification");
+    eventually("every booking is notified", || notifiers.iter().map(sent).sum::<usize>() >= bookings.len());
+    let sql = "SELECT count(DISTINCT booking_id) FROM notifications WHERE booking_id = ANY($1)";
+    let recorded: i64 = sqlx::query_scalar(sql).bind(&bookings).fetch_one(&mut database).await.unwrap();
+    assert_eq!(recorded, 24);
+    assert!(notifiers.iter().all(|instance| sent(instance) > 0), "one process sent every notification");
+    assert_eq!(stack.stop().code(), Some(0));
+}
+
+#[test]
+fn one_gateway_is_enough() {
+    let stack = Stack::start_with(|up| {
+        up.args(["--scale", "gateway=1", "--tutors", "2", "--students", "2"]);
+    });
+    assert_eq!(stack.addresses.gateways.len(), 1);
+    assert!(!stack.processes().contains_key("api_gateway_2"));
+}
+
+#[test]
+fn several_stores_without_a_storage_that_they_share_are_refused() {
+    for (scale, message) in [
+        ("queue=2", "set QUEUE_BACKEND=nats://HOST:PORT (--queue-backend), or use --scale queue=1"),
+        ("cache=3", "set CACHE_BACKEND=redis://HOST:PORT (--cache-backend), or use --scale cache=1"),
+    ] {
+        for command in [&["up", "--free-ports"][..], &["demo"]] {
+            run(workbench().args(command).args(["--scale", scale])).failed(2, message);
+        }
+    }
+    let memory = ["up", "--free-ports", "--scale", "queue=2", "--queue-backend", "memory"];
+    run(workbench().args(memory)).failed(2, "2 queue processes need a storage that they share");
+}
+
+#[test]
+fn a_scale_that_cannot_be_is_refused() {
+    for (scale, message) in [
+        ("gateway", "expected ROLE=N, such as gateway=4"),
+        ("gateway=0", "expected a number of processes from 1 to 16"),
+        ("gateway=17", "expected a number of processes from 1 to 16"),
+        ("balancer=2", "a stack has one balancer; the roles to scale are gateway, cache"),
+        ("kitchen=2", "unknown role 'kitchen': expected one of gateway, cache"),
+    ] {
+        run(workbench().args(["up", "--free-ports", "--scale", scale])).failed(2, message);
+    }
+}
