@@ -9,9 +9,11 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+mod cache;
 mod id;
 mod instant;
 
+pub use cache::{CacheEntry, CacheLookup, CacheLookups, DeleteRequest, ReadRequest, SetReply, slots_key};
 pub use id::Id;
 pub(crate) use instant::parse_instant;
 
@@ -157,16 +159,6 @@ pub struct User {
     pub student_id: i64,
     /// Hash of the password, a PHC string.
     pub password_hash: String,
-}
-
-/// Body of the cache's `POST /set/{key}`, and its reply to `GET /get/{key}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CacheEntry<T = Box<RawValue>> {
-    /// Any JSON value.
-    pub value: T,
-    /// Time to live in seconds; the cache's default if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u64>,
 }
 
 /// Body of the queue's `POST /enqueue`.
@@ -340,18 +332,6 @@ pub struct CancelReply {
     pub booking_id: i64,
     /// When it was cancelled.
     pub cancelled_at: DateTime<Utc>,
-}
-
-/// Body of the cache's `POST /delete`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeleteRequest {
-    /// The keys to delete; unknown ones are ignored.
-    pub keys: Vec<String>,
-}
-
-/// Returns the cache's key of the free slots of a tutor that start on `day` (UTC).
-pub fn slots_key(tutor: i64, day: chrono::NaiveDate) -> String {
-    format!("slots:{tutor}:{day}")
 }
 
 /// Reply of requests that have nothing to return.

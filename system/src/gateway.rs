@@ -6,6 +6,8 @@
 mod token;
 mod login;
 mod flight;
+mod cache_client;
+mod cache_aside;
 mod search;
 mod slots;
 
@@ -31,7 +33,8 @@ use crate::middleware;
 use crate::peer::{BaseUrls, Peer};
 use crate::role::Role;
 use crate::settings::{self, Secret, seconds};
-use flight::Flights;
+use cache_aside::CacheAside;
+use cache_client::CacheClient;
 use token::{Caller, TokenKeys};
 
 /// Maximum wait for the cache; after it the gateway calls search.
@@ -91,10 +94,9 @@ impl Settings {
 
 struct Gateway {
     tokens: TokenKeys,
-    cache: Peer,
+    cache: CacheAside,
     search: Peer,
     booking: Peer,
-    flights: Flights,
     search_ttl_seconds: u64,
     password_checks: Arc<Semaphore>,
 }
@@ -104,10 +106,9 @@ pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Re
     let limit = settings.process.request_timeout;
     let gateway = Gateway {
         tokens: TokenKeys::new(settings.jwt_secret()?.expose()),
-        cache: Peer::new(&settings.cache_url, CACHE_DEADLINE),
+        cache: CacheAside::new(CacheClient::new(Peer::new(&settings.cache_url, CACHE_DEADLINE))),
         search: Peer::new(&settings.search_url, limit),
         booking: Peer::new(&settings.booking_url, limit),
-        flights: Flights::default(),
         search_ttl_seconds: settings.search_cache_ttl.as_secs(),
         password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
     };

@@ -39,6 +39,12 @@ fn rejects_invalid_settings() {
         ("cache", "OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense", "--otlp-endpoint <URL>'"),
         ("balancer", "GATEWAY_URLS", "nonsense", "--gateway-urls <URLS>': expected a URL"),
         ("search", "DATABASE_URL", "", "DATABASE_URL is not set"),
+        (
+            "cache",
+            "CACHE_BACKEND",
+            "http://:hunter2@redis",
+            "CACHE_BACKEND is invalid: must be `memory` or a URL",
+        ),
         ("search", "DATABASE_URL", "nonsense", "DATABASE_URL is invalid: must be a URL such as"),
     ] {
         refused(role, variable, value, message);

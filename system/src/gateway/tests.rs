@@ -1,4 +1,6 @@
-//! The gateway over real sockets, with the real cache and a search service that counts queries and can fail.
+//! Gateways over real sockets, with the real cache and a search service that counts queries and can fail.
+
+mod single_flight;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -17,8 +19,12 @@ use crate::{cache, dataset, peer};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
+#[derive(Default)]
 struct Search {
     queries: AtomicUsize,
+    /// Number of queries now, and its maximum so far.
+    running: AtomicUsize,
+    most_running: AtomicUsize,
     fails: AtomicBool,
     /// Number of reads that the cache has received.
     reads: watch::Sender<usize>,
@@ -38,8 +44,10 @@ impl Search {
                 let search = Arc::clone(&search);
                 async move {
                     search.queries.fetch_add(1, SeqCst);
+                    search.most_running.fetch_max(search.running.fetch_add(1, SeqCst) + 1, SeqCst);
                     let hold_until = search.hold_until.load(SeqCst);
                     let _ = search.reads.subscribe().wait_for(|reads| *reads >= hold_until).await;
+                    search.running.fetch_sub(1, SeqCst);
                     if search.fails.load(SeqCst) {
                         return Err(Code::Internal);
                     }
@@ -75,54 +83,55 @@ async fn serve(router: Router) -> String {
 }
 
 struct Setup {
-    gateway: String,
+    gateways: Vec<String>,
     search: Arc<Search>,
     token: String,
+}
+
+/// Counts the reads of `cache`.
+fn counted(cache: Router, reads: &watch::Sender<usize>) -> Router {
+    let seen = reads.clone();
+    cache.layer(middleware::from_fn(move |request: Incoming, next: Next| {
+        seen.send_modify(|reads| *reads += usize::from(request.method() == http::Method::GET));
+        next.run(request)
+    }))
+}
+
+async fn cache(arguments: &[&str], reads: &watch::Sender<usize>) -> String {
+    let app = cache::app(&parse(arguments).unwrap(), CancellationToken::new()).await.unwrap();
+    serve(counted(app.routes, reads)).await
 }
 
 impl Setup {
     async fn new() -> Self {
         let reads = watch::Sender::new(0);
-        let seen = reads.clone();
-        let count = middleware::from_fn(move |request: Incoming, next: Next| {
-            seen.send_modify(|reads| *reads += usize::from(request.method() == http::Method::GET));
-            next.run(request)
-        });
-        let cache =
-            cache::app(&parse(&[]).unwrap(), CancellationToken::new()).await.unwrap().routes.layer(count);
-        Self::with_cache(&serve(cache).await, reads).await
+        let cache = cache(&[], &reads).await;
+        Self::with_caches(&[&cache], reads).await
     }
 
-    async fn with_cache(cache: &str, reads: watch::Sender<usize>) -> Self {
-        let search = Search {
-            queries: AtomicUsize::new(0),
-            fails: AtomicBool::new(false),
-            reads,
-            hold_until: AtomicUsize::new(0),
-        };
-        let search = Arc::new(search);
+    /// Starts one gateway for each of `caches`.
+    async fn with_caches(caches: &[&str], reads: watch::Sender<usize>) -> Self {
+        let search = Arc::new(Search { reads, ..Search::default() });
         let search_url = serve(search.router()).await;
         let booking = Router::new().route("/users/find", post(user));
         let booking_url = serve(booking).await;
-        let mut settings = vec!["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
-        settings.extend(["--booking-url", &booking_url]);
-        let app = app(&parse(&settings).unwrap(), CancellationToken::new()).await.unwrap();
-        let gateway = serve(app.routes).await;
+        let mut gateways = Vec::new();
+        for cache in caches {
+            let mut settings = vec!["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
+            settings.extend(["--booking-url", &booking_url, "--search-cache-ttl-seconds", "5"]);
+            let app = app(&parse(&settings).unwrap(), CancellationToken::new()).await.unwrap();
+            gateways.push(serve(app.routes).await);
+        }
         let token = TokenKeys::new(KEY).issue(Caller { username: "student1".into(), student_id: 1 }).unwrap();
-        Self { gateway, search, token }
+        Self { gateways, search, token }
     }
 
     async fn get(&self, path: &str, authorization: &str) -> (StatusCode, Bytes) {
-        let request = Request::get(format!("{}{path}", self.gateway))
-            .header("authorization", authorization)
-            .body(Full::new(Bytes::new()))
-            .unwrap();
-        let response = peer::client().request(request).await.unwrap();
-        (response.status(), response.into_body().collect().await.unwrap().to_bytes())
+        get_from(&self.gateways[0], path, authorization).await
     }
 
     async fn log_in(&self, content_type: &str, body: String) -> (StatusCode, Bytes) {
-        let request = Request::post(format!("{}/token", self.gateway))
+        let request = Request::post(format!("{}/token", self.gateways[0]))
             .header("content-type", content_type)
             .body(Full::new(Bytes::from(body)))
             .unwrap();
@@ -131,8 +140,13 @@ impl Setup {
     }
 
     async fn search(&self, subject: &str) -> SearchReply {
+        self.search_at(0, subject).await
+    }
+
+    async fn search_at(&self, gateway: usize, subject: &str) -> SearchReply {
+        let path = format!("/search?subject={subject}");
         let (status, body) =
-            self.get(&format!("/search?subject={subject}"), &format!("Bearer {}", self.token)).await;
+            get_from(&self.gateways[gateway], &path, &format!("Bearer {}", self.token)).await;
         assert_eq!(status, StatusCode::OK);
         serde_json::from_slice(&body).unwrap()
     }
@@ -140,6 +154,16 @@ impl Setup {
     fn queries(&self) -> usize {
         self.search.queries.load(SeqCst)
     }
+}
+
+/// Sends a request over a connection of its own.
+async fn get_from(base: &str, path: &str, authorization: &str) -> (StatusCode, Bytes) {
+    let request = Request::get(format!("{base}{path}"))
+        .header("authorization", authorization)
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let response = peer::client().request(request).await.unwrap();
+    (response.status(), response.into_body().collect().await.unwrap().to_bytes())
 }
 
 #[tokio::test]
@@ -201,13 +225,13 @@ async fn a_cache_that_hangs_does_not_fail_a_search() {
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    let setup = Setup::with_cache(&address, watch::Sender::new(0)).await;
+    let setup = Setup::with_caches(&[&address], watch::Sender::new(0)).await;
     assert!(!setup.search("Math").await.cached);
 }
 
 #[tokio::test]
 async fn a_search_succeeds_without_the_cache() {
-    let setup = Setup::with_cache("http://127.0.0.1:1", watch::Sender::new(0)).await;
+    let setup = Setup::with_caches(&["http://127.0.0.1:1"], watch::Sender::new(0)).await;
     assert!(!setup.search("Math").await.cached);
     assert!(!setup.search("Math").await.cached);
     assert_eq!(setup.queries(), 2);

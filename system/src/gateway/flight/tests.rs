@@ -1,39 +1,45 @@
-use std::sync::atomic::AtomicUsize;
-
-use tokio::sync::oneshot;
+use futures::FutureExt as _;
 
 use super::*;
-use crate::error::Code;
 
-#[tokio::test]
-async fn concurrent_misses_share_one_query() {
-    let flights = Flights::default();
-    let queries = AtomicUsize::new(0);
-    let (first, second) = (flights.join("Math"), flights.join("Math"));
-    let (release, held) = oneshot::channel::<()>();
-    let query = || async {
-        queries.fetch_add(1, Relaxed);
-        Ok(Bytes::from_static(b"[]"))
-    };
-    let slow = first.flight.answer(async {
-        held.await.unwrap();
-        query().await
-    });
-    let (a, b, ()) = tokio::join!(slow, second.flight.answer(query()), async { release.send(()).unwrap() });
-    assert_eq!((a.unwrap(), b.unwrap()), (Bytes::from_static(b"[]"), Bytes::from_static(b"[]")));
-    assert_eq!(queries.load(Relaxed), 1);
+fn queried() -> Answer {
+    Answer { cached: false, value: Bytes::from_static(b"[]") }
 }
 
 #[tokio::test]
-async fn errors_are_not_shared_and_results_are_not_kept() {
+async fn requests_wait_for_the_answer_of_the_leader() {
     let flights = Flights::default();
-    let seat = flights.join("Math");
-    let failed = seat.flight.answer(async { Err(Code::Unavailable.into()) }).await;
-    assert_eq!(failed.unwrap_err().code(), Code::Unavailable);
-    let next = seat.flight.answer(async { Ok(Bytes::from_static(b"[]")) }).await;
-    assert!(next.is_ok(), "the next request runs its own query");
-    drop(seat);
-    assert!(!flights.join("Math").flight.answer.initialized(), "a later request queries again");
+    let (leader, mut follower) = (flights.join("Math"), flights.join("Math"));
+    assert!(leader.leads() && !follower.leads());
+    assert!(flights.join("Science").leads(), "another key is another flight");
+    let mut waiting = Box::pin(follower.answer_or_lead());
+    assert_eq!(waiting.as_mut().now_or_never(), None);
+    leader.share(queried());
+    assert_eq!(waiting.await, Some(queried()));
+}
+
+#[tokio::test]
+async fn the_next_request_leads_if_the_leader_leaves_without_an_answer() {
+    let flights = Flights::default();
+    let leader = flights.join("Math");
+    let (mut second, mut third) = (flights.join("Math"), flights.join("Math"));
+    drop(leader);
+    assert_eq!(second.answer_or_lead().await, None);
+    assert!(second.leads());
+    assert_eq!(third.answer_or_lead().now_or_never(), None, "one request leads");
+    second.share(queried());
+    assert_eq!(third.answer_or_lead().await, Some(queried()));
+}
+
+#[tokio::test]
+async fn a_request_that_comes_after_the_answer_starts_a_new_flight() {
+    let flights = Flights::default();
+    let leader = flights.join("Math");
+    leader.share(queried());
+    let next = flights.join("Math");
+    assert!(next.leads());
+    drop(leader);
+    assert!(!flights.join("Math").leads(), "the new flight is not removed with the old one");
 }
 
 #[test]
