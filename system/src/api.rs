@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -313,6 +313,9 @@ pub struct Slots {
     /// The free slots that start in the requested time, within the horizon; earliest first.
     pub slots: Vec<Slot>,
 }
+
+/// How far ahead a lesson can start.
+pub const HORIZON: TimeDelta = TimeDelta::weeks(8);
 
 /// One free slot, half-open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -74,6 +74,12 @@ pub struct Settings {
         value_name = "SECONDS", default_value = "30", value_parser = seconds
     )]
     search_cache_ttl: Duration,
+    /// Time to live of a tutor's cached free slots of a day, in seconds
+    #[arg(
+        id = "slots_cache_ttl_seconds", long = "slots-cache-ttl-seconds", env = "SLOTS_CACHE_TTL_SECONDS",
+        value_name = "SECONDS", default_value = "30", value_parser = seconds
+    )]
+    slots_cache_ttl: Duration,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
@@ -98,6 +104,7 @@ struct Gateway {
     search: Peer,
     booking: Peer,
     search_ttl_seconds: u64,
+    slots_ttl_seconds: u64,
     password_checks: Arc<Semaphore>,
 }
 
@@ -110,6 +117,7 @@ pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Re
         search: Peer::new(&settings.search_url, limit),
         booking: Peer::new(&settings.booking_url, limit),
         search_ttl_seconds: settings.search_cache_ttl.as_secs(),
+        slots_ttl_seconds: settings.slots_cache_ttl.as_secs(),
         password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
     };
     let instance = HeaderValue::from_str(&settings.process.service_instance_id);

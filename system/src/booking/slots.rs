@@ -9,13 +9,10 @@ use std::ops::Range;
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc, Weekday};
 use chrono_tz::Tz;
 
-use crate::api::Slot;
+use crate::api::{HORIZON, Slot};
 
 /// Length of a lesson.
 const LESSON: TimeDelta = TimeDelta::minutes(60);
-
-/// How far ahead a lesson can start.
-const HORIZON: TimeDelta = TimeDelta::weeks(8);
 
 /// Minutes of local time between two starts.
 const START_GRID_MINUTES: u32 = 30;

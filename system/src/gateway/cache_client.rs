@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
-use crate::api::{CacheEntry, CacheLookup, DeleteRequest, SetReply};
+use crate::api::{CacheEntry, CacheLookup, CacheLookups, DeleteRequest, ReadRequest, SetReply};
 use crate::peer::Peer;
 
 /// Length of a lease, and so the time for which the others wait for a holder that died.
@@ -72,6 +72,25 @@ impl CacheClient {
         }
     }
 
+    /// Claims several keys in one call. Returns as soon as this request has a lease.
+    pub(super) async fn claim_all(&self, keys: Vec<String>) -> Vec<Lookup> {
+        let request = ReadRequest { keys, lease_ms: milliseconds(LEASE), wait_ms: milliseconds(WAIT) };
+        let reply =
+            self.0.look_up_with("/get", &request).await.and_then(|reply| reply.json::<CacheLookups>());
+        let entries = reply.map(|reply| reply.entries).unwrap_or_default();
+        let mut entries = entries.into_iter();
+        let keys = request.keys.into_iter();
+        keys.map(|key| self.lookup(key, entries.next().unwrap_or_default())).collect()
+    }
+
+    /// Ends the leases of `keys`, without waiting for the cache. The keys have no values, so deleting them does nothing else.
+    fn end_leases(&self, keys: Vec<String>) {
+        let (cache, request) = (self.clone(), DeleteRequest { keys });
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { cache.0.poll("/delete", &request).await.map(drop) });
+        }
+    }
+
     fn lookup(&self, key: String, lookup: CacheLookup) -> Lookup {
         match lookup {
             CacheLookup { value: Some(value), .. } => {
@@ -120,18 +139,26 @@ impl Lease {
             }
         }
     }
+
+    /// Returns several leases to the cache in one call, without waiting for its reply.
+    pub(super) fn give_back(leases: impl IntoIterator<Item = Self>) {
+        let mut cache = None;
+        let mut keys = Vec::new();
+        for mut lease in leases {
+            lease.is_settled = true;
+            keys.push(std::mem::take(&mut lease.key));
+            cache.get_or_insert_with(|| lease.cache.clone());
+        }
+        if let Some(cache) = cache {
+            cache.end_leases(keys);
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.is_settled {
-            return;
-        }
-        let cache = self.cache.clone();
-        // The key has no value, so deleting it only ends the lease.
-        let request = DeleteRequest { keys: vec![std::mem::take(&mut self.key)] };
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { cache.0.poll("/delete", &request).await.map(drop) });
+        if !self.is_settled {
+            self.cache.end_leases(vec![std::mem::take(&mut self.key)]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Gateways over real sockets, with the real cache and a search service that counts queries and can fail.
 
 mod single_flight;
+mod slots;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -85,6 +86,7 @@ async fn serve(router: Router) -> String {
 struct Setup {
     gateways: Vec<String>,
     search: Arc<Search>,
+    calendar: Arc<slots::Calendar>,
     token: String,
 }
 
@@ -113,7 +115,8 @@ impl Setup {
     async fn with_caches(caches: &[&str], reads: watch::Sender<usize>) -> Self {
         let search = Arc::new(Search { reads, ..Search::default() });
         let search_url = serve(search.router()).await;
-        let booking = Router::new().route("/users/find", post(user));
+        let calendar = Arc::new(slots::Calendar::default());
+        let booking = calendar.router().route("/users/find", post(user));
         let booking_url = serve(booking).await;
         let mut gateways = Vec::new();
         for cache in caches {
@@ -123,7 +126,7 @@ impl Setup {
             gateways.push(serve(app.routes).await);
         }
         let token = TokenKeys::new(KEY).issue(Caller { username: "student1".into(), student_id: 1 }).unwrap();
-        Self { gateways, search, token }
+        Self { gateways, search, calendar, token }
     }
 
     async fn get(&self, path: &str, authorization: &str) -> (StatusCode, Bytes) {
