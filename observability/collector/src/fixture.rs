@@ -17,6 +17,7 @@ pub(crate) fn span((id, parent, start_ns, end_ns): (u64, u64, u64, u64)) -> Span
         parent: (parent != 0).then_some(SpanId(parent)),
         name: format!("operation {id}"),
         kind: Kind::Internal,
+        unknown_kind: 0,
         start_ns,
         end_ns,
         attributes: Vec::new(),

@@ -205,7 +205,8 @@ fn measure(
             group: header.trace_id.group(),
             operation: header.name,
             kind: header.kind,
-            start_ns: header.start_ns,
+            // Without a start, the duration is unknown.
+            start_ns: if header.start_ns == 0 { header.end_ns } else { header.start_ns },
             end_ns: header.end_ns,
             error: header.error,
         });

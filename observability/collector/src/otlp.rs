@@ -25,7 +25,7 @@ use to_json::Json;
 
 pub use bytes_codec::BytesCodec;
 pub(crate) use decode::{attributes, kind, resource, scope, span, status_code};
-pub(crate) use encode::resource_spans;
+pub(crate) use encode::{canonical_span, resource_spans};
 pub(crate) use from_json::to_protobuf as json_to_protobuf;
 pub use json_repair::RepairedJson;
 pub use limits::MAX_MESSAGE;

@@ -152,6 +152,7 @@ async fn trace(State(site): State<Site>, id: Result<Path<String>, PathRejection>
     };
     off_runtime(site, move |site| match site.ingest.store.get(id) {
         Lookup::Stored(mut stored) => {
+            stored.clear_impossible_times();
             // Each span needs an id of its own, as the anchor of its row.
             stored.split_shared_ids();
             trace::page(&site.base, id, &stored).into_response()

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 pub use hierarchy::{Hierarchy, Parent};
 pub use id::{ParseIdError, SpanId, TraceGroup, TraceId};
 pub use span::{Attribute, EntityRef, Event, Kind, Link, Resource, Scope, Span, Status, StatusCode, Value};
-pub(crate) use span::{EMPTY_SERVICE, EMPTY_SPAN_NAME, MISSING_SERVICE, SERVICE_OF_WRONG_TYPE};
+pub(crate) use span::{
+    EMPTY_SERVICE, EMPTY_SPAN_NAME, LATEST_NS, MISSING_SERVICE, SERVICE_OF_WRONG_TYPE, duration_ns,
+};
 
 /// The spans of one trace, in the order of arrival.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -37,11 +39,19 @@ impl Trace {
 
     /// Returns the earliest start and the latest end of the spans that have a start. `(0, 0)` if none has.
     pub fn extent_ns(&self) -> (u64, u64) {
-        let started = || self.spans.iter().filter(|span| span.start_ns > 0);
-        let start_ns = started().map(|span| span.start_ns).min().unwrap_or_default();
-        // If a clock stepped back, a span can start after all ends.
-        let end_ns = started().map(|span| span.end_ns.max(span.start_ns)).max().unwrap_or_default();
-        (start_ns, end_ns)
+        extent_ns(self.spans.iter().map(|span| (span.start_ns, span.end_ns)))
+    }
+
+    /// Sets times after the year 2262 to 0, and ends without a start, for pictures and sums.
+    pub(crate) fn clear_impossible_times(&mut self) {
+        for span in &mut self.spans {
+            if span.start_ns > LATEST_NS {
+                span.start_ns = 0;
+            }
+            if span.start_ns == 0 || span.end_ns > LATEST_NS {
+                span.end_ns = 0;
+            }
+        }
     }
 
     /// Returns the position of the root: the earliest span without a parent or, if there is none, the earliest whose
@@ -55,6 +65,18 @@ impl Trace {
         };
         earliest(Parent::None).or_else(|| earliest(Parent::Missing))
     }
+}
+
+/// Returns the earliest start and the latest end of spans, given as (start, end), that have a start. `(0, 0)` if none has.
+pub(crate) fn extent_ns(spans: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    let started = spans.filter(|(start_ns, _)| (1..=LATEST_NS).contains(start_ns));
+    let extent = started.fold(None, |extent, (start_ns, end_ns)| {
+        // If a clock stepped back, a span can start after all ends.
+        let end_ns = start_ns + duration_ns(start_ns, end_ns);
+        let (first, last) = extent.unwrap_or((start_ns, end_ns));
+        Some((start_ns.min(first), end_ns.max(last)))
+    });
+    extent.unwrap_or_default()
 }
 
 #[cfg(test)]

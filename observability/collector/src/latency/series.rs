@@ -10,7 +10,7 @@ use super::slowest::Slowest;
 use super::timeline::Timeline;
 use super::{Measurement, SeriesKey};
 use crate::store::ExemplarChange;
-use crate::trace::TraceId;
+use crate::trace::{TraceId, duration_ns};
 
 /// Maximum recorded duration: an hour.
 const MAX_NS: u64 = 3_600_000_000_000;
@@ -133,6 +133,6 @@ impl Series {
 impl Measurement<'_> {
     /// Returns the duration, at most [`MAX_NS`].
     pub(super) fn duration_ns(self) -> u64 {
-        self.end_ns.saturating_sub(self.start_ns).min(MAX_NS)
+        duration_ns(self.start_ns, self.end_ns).min(MAX_NS)
     }
 }

@@ -78,7 +78,7 @@ fn a_link_within_the_trace_counts_as_receiving_the_message() {
 fn a_failed_send_needs_no_receiver() {
     let mut trace = complete();
     trace.spans.pop();
-    trace.spans[2].status = Status { code: StatusCode::Error, message: String::new() };
+    trace.spans[2].status = Status { code: StatusCode::Error, ..Status::default() };
     assert_eq!(row(trace), LedgerRow::Complete);
 }
 

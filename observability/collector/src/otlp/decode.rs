@@ -69,6 +69,7 @@ pub(crate) fn span(message: &[u8], resource: &Arc<Resource>, scope: &Arc<Scope>)
         parent: None,
         name: String::new(),
         kind: Kind::Unspecified,
+        unknown_kind: 0,
         start_ns: 0,
         end_ns: 0,
         attributes: Vec::new(),
@@ -89,7 +90,11 @@ pub(crate) fn span(message: &[u8], resource: &Arc<Resource>, scope: &Arc<Scope>)
             3 => span.trace_state = text(field.bytes()?),
             4 => span.parent = SpanId::from_bytes(field.bytes()?),
             5 => span.name = text(field.bytes()?),
-            6 => span.kind = kind(field.varint()? as i32),
+            6 => {
+                let number = field.varint()? as i32;
+                span.kind = kind(number);
+                span.unknown_kind = if span.kind == Kind::Unspecified { number } else { 0 };
+            }
             7 => span.start_ns = field.fixed64()?,
             8 => span.end_ns = field.fixed64()?,
             9 => span.attributes.push(attribute(field.bytes()?)?),
@@ -168,7 +173,11 @@ fn status(message: &[u8], status: &mut Status) -> Result<(), Malformed> {
     while let Some((number, field)) = fields.next()? {
         match number {
             2 => status.message = text(field.bytes()?),
-            3 => status.code = status_code(field.varint()? as i32),
+            3 => {
+                let number = field.varint()? as i32;
+                status.code = status_code(number);
+                status.unknown_code = if status.code == StatusCode::Unset { number } else { 0 };
+            }
             _ => {}
         }
     }

@@ -11,7 +11,10 @@ use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, span,
 };
 
-use crate::trace::{Attribute, EntityRef, Event, Link, Scope, Span, SpanId, Trace, Value};
+use prost::Message as _;
+
+use super::decode;
+use crate::trace::{Attribute, EntityRef, Event, Link, Scope, Span, SpanId, Status, Trace, Value};
 
 /// Groups adjacent spans by resource and by scope.
 pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
@@ -25,6 +28,12 @@ pub(crate) fn resource_spans(trace: &Trace) -> Vec<ResourceSpans> {
         schema_url: spans[0].resource.schema_url.clone(),
     };
     trace.spans.chunk_by(|a, b| is_same(&a.resource, &b.resource)).map(of_resource).collect()
+}
+
+/// Returns the one encoding of the content of an encoded span; `None` if it is malformed.
+pub(crate) fn canonical_span(message: &[u8]) -> Option<Vec<u8>> {
+    let decoded = decode::span(message, &Arc::default(), &Arc::default()).ok()?;
+    Some(span(&decoded).encode_to_vec())
 }
 
 /// Returns whether two spans have the same resource or scope. Compares pointers first, since stored spans share them.
@@ -56,7 +65,7 @@ fn span(span: &Span) -> ProtoSpan {
         flags: span.flags,
         name: span.name.clone(),
         // `Kind` has the same order as OTLP.
-        kind: span.kind as i32,
+        kind: if span.unknown_kind == 0 { span.kind as i32 } else { span.unknown_kind },
         start_time_unix_nano: span.start_ns,
         end_time_unix_nano: span.end_ns,
         attributes: attributes(&span.attributes),
@@ -65,8 +74,13 @@ fn span(span: &Span) -> ProtoSpan {
         dropped_events_count: span.dropped[1],
         links: span.links.iter().map(link).collect(),
         dropped_links_count: span.dropped[2],
-        status: Some(ProtoStatus { message: span.status.message.clone(), code: span.status.code as i32 }),
+        status: Some(status(&span.status)),
     }
+}
+
+fn status(status: &Status) -> ProtoStatus {
+    let code = if status.unknown_code == 0 { status.code as i32 } else { status.unknown_code };
+    ProtoStatus { message: status.message.clone(), code }
 }
 
 fn entity_ref(EntityRef { schema_url, kind, id_keys, description_keys }: &EntityRef) -> ProtoEntityRef {

@@ -62,7 +62,7 @@ fn full_trace() -> Trace {
         dropped_attributes: 4,
         flags: 0x301,
     }];
-    first.status = Status { code: StatusCode::Error, message: "boom".to_owned() };
+    first.status = Status { code: StatusCode::Error, unknown_code: 0, message: "boom".to_owned() };
     first.trace_state = "vendor=1".to_owned();
     first.dropped = [5, 6, 7];
     (first.resource, first.scope) = (resource, scope);

@@ -56,7 +56,7 @@ impl Details<'_> {
                 }))
                 (fact("Duration", &html! {
                     (format::duration(span.duration_ns()))
-                    @if span.end_ns < span.start_ns { " (the sender reported an end before the start)" }
+                    @if span.start_ns > 0 && span.end_ns < span.start_ns { " (the sender reported an end before the start)" }
                 }))
                 (fact("Self time", &html! { (format::duration(times.self_ns)) }))
                 (fact("On the critical path", &html! { (format::duration(times.critical_ns)) }))

@@ -53,7 +53,10 @@ pub(super) fn page(ingest: &Ingest, base: &BasePath, form: &Form, now_ns: u64) -
 /// Decodes one trace at a time. Traces evicted since the search are left out.
 fn rows(ingest: &Ingest, page: &ResultPage) -> Vec<TraceRow> {
     let row = |id: &TraceId| match ingest.store.get(*id) {
-        Lookup::Stored(trace) => TraceRow::of(&trace),
+        Lookup::Stored(mut trace) => {
+            trace.clear_impossible_times();
+            TraceRow::of(&trace)
+        }
         Lookup::Evicted(_) | Lookup::Unknown => None,
     };
     page.traces.iter().filter_map(row).collect()

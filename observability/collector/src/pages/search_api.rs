@@ -51,7 +51,10 @@ pub(super) fn reply(ingest: &Ingest, form: &Form, now_ns: u64) -> Response {
     };
     let page = ingest.store.result_page(&search.query, search.order, search.after);
     let found = |id: &TraceId| match ingest.store.get(*id) {
-        Lookup::Stored(trace) => FoundTrace::of(*id, &trace),
+        Lookup::Stored(mut trace) => {
+            trace.clear_impossible_times();
+            FoundTrace::of(*id, &trace)
+        }
         Lookup::Evicted(_) | Lookup::Unknown => None,
     };
     Json(SearchReply {

@@ -253,7 +253,7 @@ impl<'a> TracePage<'a> {
         let bar = (span.start_ns > 0).then(|| Segment {
             span: row.span,
             start_ns: span.start_ns,
-            end_ns: span.end_ns.max(span.start_ns),
+            end_ns: span.start_ns + span.duration_ns(),
         });
         let gap = self.gaps.get(&row.span);
         let critical_ns = self.critical_ns(row.span);

@@ -7,7 +7,7 @@ use super::resource_scopes::ResourceScope;
 use super::retention::KeepReasons;
 use super::validate::SpanHeader;
 use crate::otlp;
-use crate::trace::{Attribute, Span, SpanId, Trace, TraceId};
+use crate::trace::{self, Attribute, Span, SpanId, Trace, TraceId, duration_ns};
 
 /// Size of a record's header, little-endian: index of the resource and scope and length of the body (4 bytes each),
 /// span id, parent id (0 for none), start and end (8 bytes each).
@@ -19,6 +19,9 @@ const MAX_DEDUPLICATED_SPANS: u32 = 1000;
 
 /// Maximum number of spans with equal ids and times whose bodies are compared. Valid traces have one.
 const MAX_COMPARED_SPANS: usize = 4;
+
+/// Maximum length of a body that is decoded for the comparison, which runs under the store's lock.
+const MAX_DECODED_BODY: usize = 64 << 10;
 
 /// Maximum size of repeated resources and scopes in an answer, as a multiple of the spans' size. An answer repeats
 /// the resource wherever it changes from one span to the next.
@@ -115,12 +118,13 @@ impl Entry {
         for term in terms {
             self.filters.add(*term);
         }
-        self.longest_ns = self.longest_ns.max(header.end_ns.saturating_sub(header.start_ns));
+        self.longest_ns = self.longest_ns.max(duration_ns(header.start_ns, header.end_ns));
         self.spans += 1;
         self.parts += header.parts;
     }
 
-    /// Returns whether the same span is stored already: an exporter repeats a batch when it misses the reply.
+    /// Returns whether the same span is stored already: an exporter repeats a batch when it misses the reply, and an exported
+    /// file may be imported where its spans came from.
     pub(super) fn contains(&self, header: &SpanHeader<'_>, body: &[u8]) -> bool {
         let parent = header.parent.map_or(0, |SpanId(id)| id);
         let has_its_head = |record: &Record<'_>| {
@@ -128,14 +132,14 @@ impl Entry {
                 == (header.span_id.0, parent, header.start_ns, header.end_ns)
         };
         let mut alike = self.records().filter(has_its_head).take(MAX_COMPARED_SPANS);
-        self.spans <= MAX_DEDUPLICATED_SPANS && alike.any(|record| record.body == body)
+        self.spans <= MAX_DEDUPLICATED_SPANS && alike.any(|record| is_same_body(record.body, body))
     }
 
-    /// Returns the time from the first start to the last end in nanoseconds. Spans without a start do not count.
+    /// Returns the time from the first start to the last end in nanoseconds, as [`trace::extent_ns`] does.
     pub(super) fn duration_ns(&self) -> u64 {
-        let started = || self.records().filter(|record| record.start_ns > 0);
-        let first = started().map(|record| record.start_ns).min().unwrap_or_default();
-        started().map(|record| record.end_ns).max().unwrap_or_default().saturating_sub(first)
+        let (start_ns, end_ns) =
+            trace::extent_ns(self.records().map(|record| (record.start_ns, record.end_ns)));
+        end_ns - start_ns
     }
 
     pub(super) fn spans(&self) -> u32 {
@@ -225,6 +229,15 @@ impl Entry {
             ..body
         })
     }
+}
+
+/// Returns whether two bodies have the same content. One content has several encodings: a field with its default value can be
+/// absent or present.
+fn is_same_body(a: &[u8], b: &[u8]) -> bool {
+    let is_short = a.len().max(b.len()) <= MAX_DECODED_BODY;
+    a == b
+        || (is_short
+            && otlp::canonical_span(a).is_some_and(|canonical| otlp::canonical_span(b) == Some(canonical)))
 }
 
 /// Splits the first record off.

@@ -63,6 +63,20 @@ fn orders_spans_by_resource_if_large_resources_alternate() {
 }
 
 #[test]
+fn a_span_is_a_duplicate_in_each_of_its_encodings() {
+    let store = Store::new(MAX);
+    let nan = proto_attribute(
+        "nan",
+        opentelemetry_proto::tonic::common::v1::any_value::Value::DoubleValue(f64::NAN),
+    );
+    let absent = Span { attributes: vec![nan], ..proto_span(1, 10) };
+    let present = Span { status: Some(Status::default()), ..absent.clone() };
+    let failed = Span { status: Some(Status { code: 2, ..Status::default() }), ..absent.clone() };
+    assert!(insert_spans(&store, MAX, "a", std::slice::from_ref(&absent)).is_empty());
+    assert_eq!(insert_spans(&store, MAX, "a", &[present, failed]), [0], "another status is another span");
+}
+
+#[test]
 fn stores_a_repeated_batch_once() {
     let store = Store::new(MAX);
     assert!(insert(&store, MAX, "a", &[(1, 10), (2, 20)], 5).is_empty());

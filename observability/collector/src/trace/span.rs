@@ -16,6 +16,9 @@ pub(crate) const SERVICE_OF_WRONG_TYPE: &str = "service-name-wrong-type";
 /// Jaeger's name of an operation without a name.
 pub(crate) const EMPTY_SPAN_NAME: &str = "empty-span-name";
 
+/// Latest time that Jaeger can represent, in nanoseconds since the epoch: the year 2262.
+pub(crate) const LATEST_NS: u64 = i64::MAX as u64;
+
 /// The role of a span in a call or a message.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
@@ -85,6 +88,8 @@ pub enum StatusCode {
 pub struct Status {
     /// The outcome.
     pub code: StatusCode,
+    /// Number of a code that OTLP does not define; 0 if it does.
+    pub unknown_code: i32,
     /// The error message; empty otherwise.
     pub message: String,
 }
@@ -173,6 +178,8 @@ pub struct Span {
     pub name: String,
     /// Kind of the span.
     pub kind: Kind,
+    /// Number of a kind that OTLP does not define; 0 if it does. Enumerations of protobuf are open, so it is kept.
+    pub unknown_kind: i32,
     /// Start in nanoseconds since the epoch.
     pub start_ns: u64,
     /// End in nanoseconds since the epoch; less than the start if the clock was set back.
@@ -245,10 +252,16 @@ impl Resource {
     }
 }
 
+/// Returns the time from a start to an end; 0 if the clock was set back, or if a time lies after the year 2262, which no clock
+/// shows: Jaeger's signed times are negative there.
+pub(crate) fn duration_ns(start_ns: u64, end_ns: u64) -> u64 {
+    if end_ns > LATEST_NS { 0 } else { end_ns.saturating_sub(start_ns) }
+}
+
 impl Span {
-    /// Returns the duration; 0 if the clock was set back.
+    /// Returns the duration as [`duration_ns`] does.
     pub fn duration_ns(&self) -> u64 {
-        self.end_ns.saturating_sub(self.start_ns)
+        duration_ns(self.start_ns, self.end_ns)
     }
 
     /// Returns the name of the service.

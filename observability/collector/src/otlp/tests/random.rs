@@ -92,14 +92,28 @@ fn any_scope() -> impl Strategy<Value = Scope> {
     )
 }
 
-fn any_kind() -> impl Strategy<Value = Kind> {
+/// Returns a kind, and a number that OTLP does not define in place of an unspecified one.
+fn any_kind() -> impl Strategy<Value = (Kind, i32)> {
     use Kind::{Client, Consumer, Internal, Producer, Server, Unspecified};
-    prop::sample::select(&[Unspecified, Internal, Server, Client, Producer, Consumer][..])
+    let kinds = &[Unspecified, Internal, Server, Client, Producer, Consumer][..];
+    (prop::sample::select(kinds), any_unknown(6)).prop_map(|(kind, unknown)| match kind {
+        Unspecified => (kind, unknown),
+        _ => (kind, 0),
+    })
+}
+
+/// Returns 0, or a number outside an enumeration of `defined` values.
+fn any_unknown(defined: i32) -> impl Strategy<Value = i32> {
+    prop_oneof![Just(0), i32::MIN..0, defined..=i32::MAX]
 }
 
 fn any_status() -> impl Strategy<Value = Status> {
     let code = prop::sample::select(&[StatusCode::Unset, StatusCode::Ok, StatusCode::Error][..]);
-    (code, any_text()).prop_map(|(code, message)| Status { code, message })
+    (code, any_unknown(3), any_text()).prop_map(|(code, unknown, message)| Status {
+        code,
+        unknown_code: if code == StatusCode::Unset { unknown } else { 0 },
+        message,
+    })
 }
 
 /// Returns spans of trace 1. Each has a resource and a scope of its own.
@@ -110,7 +124,7 @@ fn any_span() -> impl Strategy<Value = Span> {
     let numbers = (any::<[u32; 3]>(), any::<u32>());
     (ids, texts, lists, numbers, any_resource(), any_scope()).prop_map(
         |(
-            (id, parent, (start_ns, end_ns), kind),
+            (id, parent, (start_ns, end_ns), (kind, unknown_kind)),
             (name, trace_state, status),
             lists,
             (dropped, flags),
@@ -124,6 +138,7 @@ fn any_span() -> impl Strategy<Value = Span> {
                 parent: parent.map(SpanId),
                 name,
                 kind,
+                unknown_kind,
                 start_ns,
                 end_ns,
                 attributes,

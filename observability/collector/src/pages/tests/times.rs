@@ -33,6 +33,17 @@ async fn labels_the_time_that_a_message_waits_in_a_queue() {
 }
 
 #[tokio::test]
+async fn labels_the_time_until_a_lease_expires() {
+    let browser = Browser::with("booking_service", json!([timed(1, 0, 2, [0, 20]), timed(2, 1, 4, [5, 15])]));
+    let mut deliveries = [timed(3, 2, 5, [16, 20]), timed(4, 2, 5, [30_016, 30_020])];
+    deliveries.iter_mut().for_each(|delivery| delivery["name"] = "process notifications".into());
+    browser.send("notification_service", json!(deliveries));
+    let page = browser.get("/trace/1").await;
+    let second = row(&page, 4);
+    assert!(second.contains("lease expired, waiting for redelivery: 30.0 s"), "{second}");
+}
+
+#[tokio::test]
 async fn attributes_the_time_to_the_same_hops_as_the_report() {
     let browser = Browser::with("shop", json!([timed(1, 0, 2, [0, 100]), timed(2, 1, 3, [10, 90])]));
     let mut query = timed(4, 3, 3, [30, 60]);
@@ -43,6 +54,27 @@ async fn attributes_the_time_to_the_same_hops_as_the_report() {
         assert!(page.has(&format!("<bdi>{hop}</bdi>")), "{hop}");
     }
     assert!(page.has("<span class=\"soft\">transit</span> <strong>20 %</strong>"));
+}
+
+#[tokio::test]
+async fn times_that_no_clock_shows_do_not_stretch_the_axis() {
+    let mut late_end = timed(2, 1, 1, [1, 2]);
+    late_end["endTimeUnixNano"] = u64::MAX.to_string().into();
+    let mut late_start = timed(3, 1, 1, [1, 2]);
+    late_start["startTimeUnixNano"] = u64::MAX.to_string().into();
+    let mut no_start = timed(4, 1, 1, [1, 2]);
+    no_start["startTimeUnixNano"] = "0".into();
+    let browser = Browser::with("shop", json!([timed(1, 0, 2, [0, 20]), late_end, late_start, no_start]));
+    let page = browser.get("/trace/1").await;
+    assert!(page.has("<strong>20.0 ms</strong>"), "the duration of the trace is that of its root");
+    assert!(row(&page, 1).contains("width=\"100.00%\""), "{}", row(&page, 1));
+    for id in 2..=4 {
+        assert!(!row(&page, id).contains(" h "), "{}", row(&page, id));
+    }
+    assert!(browser.get("/").await.has("20.0 ms"), "in the list of traces");
+    let hops = browser.ingest.hops(false);
+    let slowest = hops.iter().map(|hop| hop.latency_us.max).fold(0.0, f64::max);
+    assert!(slowest < 25_000.0, "{slowest} µs in the histograms");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn converted(span: &trace::Span, process: Process) -> Span {
         references: references(span).into_iter().map(reference).collect(),
         flags: 0,
         start_time: Some(timestamp(span.start_ns)),
-        duration: Some(duration(span.duration_ns())),
+        duration: Some(duration(span.end_ns.wrapping_sub(span.start_ns))),
         tags: key_values(span_tags(span)),
         logs: span.events.iter().map(of_event).collect(),
         process: Some(process),

@@ -80,6 +80,7 @@ fn parse_span(
         start_ns,
         end_ns,
         kind: reserved::kind(&mut attributes),
+        unknown_kind: 0,
         status: reserved::status(&mut attributes),
         trace_state: reserved::trace_state(&mut attributes),
         attributes: with_warnings(attributes, fields.warnings),

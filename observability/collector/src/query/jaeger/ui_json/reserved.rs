@@ -38,7 +38,7 @@ pub(super) fn status(tags: &mut Vec<Attribute>) -> Status {
         Some(StatusCode::Ok) => StatusCode::Ok,
         declared => last(tags, "error", is_true).map(|()| StatusCode::Error).or(declared).unwrap_or_default(),
     };
-    Status { code, message: last(tags, "otel.status_description", text).unwrap_or_default() }
+    Status { code, unknown_code: 0, message: last(tags, "otel.status_description", text).unwrap_or_default() }
 }
 
 pub(super) fn trace_state(tags: &mut Vec<Attribute>) -> String {

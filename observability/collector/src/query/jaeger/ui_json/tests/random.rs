@@ -112,7 +112,7 @@ fn any_span<V: Strategy<Value = Value> + Clone + 'static>(
                     links,
                     trace_state,
                     flags: 0,
-                    status: Status { code, message },
+                    status: Status { code, unknown_code: 0, message },
                     scope: Arc::new(Scope { name: library, version, ..Scope::default() }),
                     ..plain_span((id, 0, start, end))
                 }
