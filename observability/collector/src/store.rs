@@ -338,8 +338,7 @@ impl Inner {
         self.stats.spans -= u64::from(entry.spans());
         self.stats.evicted_spans += u64::from(entry.spans());
         self.stats.evicted_traces[reason as usize] += 1;
-        // The spans that exceeded the limit are missing, and so are those that would have followed.
-        let was_complete = reason != EvictionReason::TooLarge && self.facts.is_complete(id, &entry);
+        let was_complete = self.facts.is_complete(id, &entry);
         self.stats.evicted_incomplete += u64::from(!was_complete);
         self.evicted.insert(id, Eviction { reason, was_complete: Some(was_complete) }.note());
     }
