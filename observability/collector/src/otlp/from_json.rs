@@ -18,6 +18,7 @@ use super::json_repair::repaired_json;
 use super::limits::MAX_DEPTH;
 use super::repair::{Repairs, TOO_DEEP};
 use super::schema::{EXPORT_REQUEST, Field, Kind, Message};
+use crate::trace::{SpanId, TraceId};
 use scalar::Scalar;
 
 /// Maximum number of fields of a message.
@@ -110,7 +111,11 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
             };
             written.remove(position, out);
             let (field, before) = (&message.fields[position], out.len());
-            map.next_value_seed(FieldSeed { message, field, depth, out: &mut *out, repairs: &mut *repairs })?;
+            let seed = FieldSeed { message, field, depth, out: &mut *out, repairs: &mut *repairs };
+            map.next_value_seed(seed).map_err(|error| match written.span_ids(message, out) {
+                Some(span) => A::Error::custom(format_args!("{span}: {}: {error}", field.name)),
+                None => error,
+            })?;
             if message.is_value && before > start && out.len() > before {
                 out.drain(start..before);
                 written = Written::default();
@@ -132,6 +137,19 @@ struct Written {
 impl Written {
     fn add(&mut self, position: usize, start: usize, end: usize) {
         self.ranges[position] = (start, end);
+    }
+
+    /// Describes a span by the ids that have been read, for an error; `None` for other messages and before an id was read.
+    fn span_ids(&self, message: &Message, out: &[u8]) -> Option<String> {
+        let id = |name| {
+            let (start, end) = self.ranges[message.position(name)?];
+            // After the key and the length, one byte each.
+            out.get(start + 2..end)
+        };
+        let trace = id("traceId").and_then(TraceId::from_bytes).map(|id| format!("trace {id}"));
+        let span = id("spanId").and_then(SpanId::from_bytes).map(|id| format!("span {id}"));
+        let known: Vec<String> = [trace, span].into_iter().flatten().collect();
+        (message.name == "Span" && !known.is_empty()).then(|| known.join(", "))
     }
 
     fn remove(&mut self, position: usize, out: &mut Vec<u8>) {

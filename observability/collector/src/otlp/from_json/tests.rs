@@ -41,6 +41,16 @@ fn conversion_equals_parsing_by_another_library() {
 }
 
 #[test]
+fn an_error_names_the_trace_and_the_span() {
+    let place = format!("trace {ID}, span eee19b7ec3c1b174: ");
+    for (members, field) in [(r#","kind":"x""#, "kind"), (r#","events":[{"timeUnixNano":"x"}]"#, "events")] {
+        let error = read(members).unwrap_err();
+        assert!(error.starts_with(&format!("{place}{field}: ")), "{error}");
+        assert!(error.contains(" at line 1 column "), "{error}");
+    }
+}
+
+#[test]
 fn absent_and_null_fields_have_their_default() {
     let plain = read("").unwrap();
     for name in [

@@ -83,7 +83,10 @@ impl<'de> Visitor<'de> for TraceVisitor {
         let (mut trace_id, mut spans, mut processes) = (None, None, None);
         while let Some(name) = fields.next_key::<String>()? {
             match name.as_str() {
-                "traceID" => trace_id = id(&fields.next_value::<Text>()?)?,
+                "traceID" => {
+                    let read = fields.next_value().and_then(|text| id(&text));
+                    trace_id = read.map_err(|error| A::Error::custom(format_args!("traceID: {error}")))?;
+                }
                 "spans" => spans = Some(fields.next_value_seed(Spans { trace_id })?),
                 "processes" => {
                     let read = fields.next_value();
@@ -221,12 +224,16 @@ impl SpanFields {
     }
 }
 
+/// Maximum number of characters of an invalid id in an error. A valid one has 32.
+const MAX_QUOTED: usize = 40;
+
 /// Parses an id; `None` if it is empty.
 fn id<T: std::str::FromStr<Err: fmt::Display>, E: Error>(Text(text): &Text) -> Result<Option<T>, E> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(E::custom)
+    let quoted = || text.chars().take(MAX_QUOTED).collect::<String>();
+    text.parse().map(Some).map_err(|error| E::custom(format_args!("{:?}: {error}", quoted())))
 }
 
 /// Adds the trace to an error.

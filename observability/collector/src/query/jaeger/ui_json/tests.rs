@@ -81,7 +81,7 @@ fn parses_reserved_tags_in_any_order() {
     assert_eq!(span.attributes, [attribute("a", Value::Int(1))]);
     assert_eq!((span.scope.name.as_str(), span.scope.version.as_str()), ("library", "1.0"));
     assert_eq!((span.kind, span.trace_state.as_str()), (Kind::Client, "vendor=1"));
-    assert_eq!(span.status, Status { code: StatusCode::Error, message: "boom".to_owned() });
+    assert_eq!(span.status, Status { code: StatusCode::Error, unknown_code: 0, message: "boom".to_owned() });
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn rejects_invalid_traces_and_names_the_trace_the_span_and_the_position() {
         (json!({ "traceID": "zz" }), "trace 00000000000000000000000000000011, span "),
         (
             json!({ "spanID": "0" }),
-            "trace 00000000000000000000000000000011, span number 1: spanID: id must be",
+            "trace 00000000000000000000000000000011, span number 1: spanID: \"0\": id must be",
         ),
         (
             json!({ "spanID": null }),
@@ -332,6 +332,9 @@ fn rejects_invalid_traces_and_names_the_trace_the_span_and_the_position() {
     let span = |trace_id: &str| json!({ "traceID": trace_id, "spanID": "1" });
     let mixed = read(&json!({ "spans": [span("1"), span("2")] })).unwrap_err();
     assert!(mixed.to_string().contains("belongs to trace 00000000000000000000000000000002"), "{mixed}");
+    let long = "z".repeat(1000);
+    let invalid = read(&json!({ "traceID": long, "spans": [] })).unwrap_err().to_string();
+    assert!(invalid.starts_with("traceID: \"zzz") && invalid.len() < 200, "{invalid}");
     let unnamed = read(&json!({ "spans": [{ "spanID": "1" }] })).unwrap_err();
     assert!(unnamed.to_string().contains("span 0000000000000001: traceID is missing"), "{unnamed}");
     let third = format!(r#"{{"traceID":"1","spans":[{},{},7]}}"#, span("1"), span("1"));
