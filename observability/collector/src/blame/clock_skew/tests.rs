@@ -48,6 +48,8 @@ fn follows_the_majority_of_the_calls() {
     let mut both = call(6000 * MS, MS, 300);
     both.spans.iter_mut().for_each(|span| span.end_ns += 40 * MS);
     traces.push(both);
+    // A call before the clock was set.
+    traces.push(call(7000 * MS, MS, 9000));
     let skew = &clock_skews(&traces)[0];
     assert!((skew.skew_us - 300.0).abs() <= skew.uncertainty_us && skew.uncertainty_us < 81.0, "{skew:?}");
 }
