@@ -52,6 +52,7 @@ fn span(
         events: Vec::new(),
         links: Vec::new(),
         status: Default::default(),
+        unknown_kind: 0,
         trace_state: String::new(),
         flags: 1,
         dropped: [0; 3],

@@ -26,6 +26,7 @@ fn span(id: u64, parent: Option<u64>, service: &str, name: &str, kind: Kind, tim
         events: Vec::new(),
         links: Vec::new(),
         status: Default::default(),
+        unknown_kind: 0,
         trace_state: String::new(),
         flags: 1,
         dropped: [0; 3],
