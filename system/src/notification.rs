@@ -1,8 +1,9 @@
 //! Notification: leases tasks from the queue and notifies student and tutor of their booking. No role calls it.
 //!
 //! A notification is recorded once for each booking, even if its task is delivered several times, and a task is acknowledged
-//! only after that. If the queue or the database is down, the worker retries. On shutdown it finishes the tasks in flight and
-//! returns those that take too long.
+//! only after that. A task that fails is returned with the reason; the queue redelivers it later and, after too many attempts,
+//! keeps it as a dead letter. If the queue or the database is down, the worker retries. On shutdown it finishes the tasks in
+//! flight and returns those that take too long.
 
 mod queue_client;
 mod delivery;
@@ -26,19 +27,20 @@ use crate::app::{self, App, Error};
 use crate::database;
 use crate::peer::{BaseUrls, Peer};
 use crate::role::Role;
-use crate::settings::milliseconds;
+use crate::settings::{self, LeaseLength, milliseconds};
+use delivery::Failure;
 use queue_client::{LONG_POLL, QueueClient};
 
 /// Pause after a failed call to the queue; doubled with each further failure, up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Delay before a task that failed is redelivered: its cause is unlikely to go away at once.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
-
 /// Maximum time on shutdown for the tasks in flight to finish, and then for returning the others.
 const GRACE: Duration = Duration::from_secs(4);
 const RETURN_GRACE: Duration = Duration::from_secs(1);
+
+/// Reason of the tasks that a stopping worker returns.
+const STOPPED: &str = "the worker stopped";
 
 /// Settings of the notification service.
 #[derive(Debug, Clone, Args)]
@@ -48,7 +50,7 @@ pub struct Settings {
     /// Base URLs of the queue, separated by commas; a name may have several addresses
     #[arg(long, env = "QUEUE_URL", value_name = "URLS", default_value = Role::Queue.url())]
     queue_url: BaseUrls,
-    /// Simulated time to send a notification, in milliseconds (0 to 20000, less than the lease of 30 s)
+    /// Simulated time to send a notification, in milliseconds (0 to 20000, less than NOTIFICATION_LEASE_MS)
     #[arg(
         id = "notification_delay_ms", long = "notification-delay-ms", env = "NOTIFICATION_DELAY_MS",
         value_name = "MS", default_value = "20", value_parser = milliseconds(0..=20_000)
@@ -60,6 +62,9 @@ pub struct Settings {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     notification_concurrency: u32,
+    /// Leases.
+    #[command(flatten)]
+    lease: LeaseLength,
     /// Database.
     #[command(flatten)]
     database: database::Settings,
@@ -68,10 +73,29 @@ pub struct Settings {
     pub(crate) process: app::Settings,
 }
 
+impl Settings {
+    /// Checks that a notification is sent within its lease.
+    fn check(&self) -> Result<(), settings::Error> {
+        let lease = self.lease.duration();
+        if self.notification_delay < lease {
+            return Ok(());
+        }
+        let reason = format!(
+            "must be less than NOTIFICATION_LEASE_MS={}, or each notification would be sent twice",
+            lease.as_millis()
+        );
+        Err(settings::Error::Invalid { name: "NOTIFICATION_DELAY_MS", reason })
+    }
+}
+
 struct Worker {
     queue: QueueClient,
     pool: PgPool,
+    /// Instance of the process, for the rows that it writes.
+    name: String,
     delay: Duration,
+    /// Length of a lease.
+    lease: Duration,
     /// One permit for each task in flight.
     permits: Arc<Semaphore>,
     concurrency: u32,
@@ -82,6 +106,7 @@ struct Worker {
 
 /// Builds the notification service. It is ready while the database answers, and finishes when its worker has stopped.
 pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
+    settings.check()?;
     let pool = settings.database.connect(settings.process.request_timeout).await?;
     let ready = database::readiness(&pool);
     let work = tokio::spawn(work(Arc::new(Worker::new(settings, pool)), shutdown));
@@ -92,10 +117,13 @@ pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Res
 impl Worker {
     fn new(settings: &Settings, pool: PgPool) -> Self {
         let concurrency = settings.notification_concurrency;
+        let queue = Peer::new(&settings.queue_url, settings.process.request_timeout);
         Self {
-            queue: QueueClient::new(Peer::new(&settings.queue_url, settings.process.request_timeout)),
+            queue: QueueClient::new(queue, settings.lease.duration()),
             pool,
+            name: settings.process.service_instance_id.clone(),
             delay: settings.notification_delay,
+            lease: settings.lease.duration(),
             permits: Arc::new(Semaphore::new(concurrency as usize)),
             concurrency,
             grace: GRACE,
@@ -160,7 +188,7 @@ async fn work(worker: Arc<Worker>, shutdown: CancellationToken) {
 async fn return_task(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePermit) {
     let sender = propagation::extract_map(&task.otel);
     // If the call fails, the task is redelivered when its lease expires.
-    let _result = worker.queue.nack(&task, Duration::ZERO).with_context(sender).await;
+    let _result = worker.queue.nack(&task, Some(Duration::ZERO), STOPPED.into()).with_context(sender).await;
     drop(permit);
 }
 
@@ -179,16 +207,21 @@ async fn handle(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePer
         ]);
     let cx = sender.with_span(tracer.build_with_context(builder, &sender));
     async {
-        let retry_in = tokio::select! {
-            processed = delivery::process(&worker.pool, worker.delay, &task) => processed.is_err().then_some(RETRY_DELAY),
-            () = worker.grace_is_over.cancelled() => Some(Duration::ZERO),
+        let processed = tokio::select! {
+            processed = process(&worker, &task) => Some(processed),
+            () = worker.grace_is_over.cancelled() => None,
         };
-        let settled = match retry_in {
-            None => worker.queue.ack(&task).await,
-            Some(delay) => {
-                cx.span().set_status(Status::error("not processed"));
-                worker.queue.nack(&task, delay).await
+        if !matches!(processed, Some(Ok(()))) {
+            cx.span().set_status(Status::error("not processed"));
+        }
+        let settled = match processed {
+            Some(Ok(())) => worker.queue.ack(&task).await,
+            Some(Err(failure)) => {
+                let (task_id, attempts, reason) = (&task.id, task.attempts, failure.reason());
+                tracing::warn!(task_id, attempts, reason, "task not processed");
+                worker.queue.nack(&task, None, reason).await
             }
+            None => worker.queue.nack(&task, Some(Duration::ZERO), STOPPED.into()).await,
         };
         if settled.is_err() {
             // The lease expires and the task is redelivered; recording is idempotent.
@@ -199,6 +232,12 @@ async fn handle(worker: Arc<Worker>, task: LeasedTask, permit: OwnedSemaphorePer
     .await;
     cx.span().end();
     drop(permit);
+}
+
+/// Processes a task within its lease: the database may never answer, and the permit would be lost.
+async fn process(worker: &Worker, task: &LeasedTask) -> Result<(), Failure> {
+    let processed = delivery::process(&worker.pool, &worker.name, worker.delay, task);
+    timeout(worker.lease, processed).await.unwrap_or(Err(Failure::Late))
 }
 
 #[cfg(test)]

@@ -108,6 +108,26 @@ impl<T: FromStr> FromStr for CommaSeparated<T> {
     }
 }
 
+/// Length of the leases of the notification service, which the booking service also reads: it publishes an event again only after
+/// a lease has expired.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(skip)]
+pub(crate) struct LeaseLength {
+    /// Length of a lease of the notification service, in milliseconds (1000 to 600000)
+    #[arg(
+        id = "notification_lease_ms", long = "notification-lease-ms", env = "NOTIFICATION_LEASE_MS", value_name = "MS",
+        default_value = "30000", value_parser = milliseconds(1_000..=600_000)
+    )]
+    notification_lease: Duration,
+}
+
+impl LeaseLength {
+    /// Returns the length.
+    pub(crate) fn duration(self) -> Duration {
+        self.notification_lease
+    }
+}
+
 /// Returns a parser of a number of milliseconds in `range`.
 pub(crate) fn milliseconds(
     range: RangeInclusive<u64>,
