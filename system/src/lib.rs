@@ -5,7 +5,8 @@
 //! browser, load generator ─▶ balancer ─▶ gateway 1 | 2 ─▶ cache
 //!                                                      ├▶ search  ─▶ PostgreSQL
 //!                                                      └▶ booking ─▶ PostgreSQL
-//!                                                                 └▶ queue ◀─ notification ─▶ PostgreSQL
+//!                                                                 ├▶ queue ◀─ notification ─▶ PostgreSQL
+//!                                                                 └▶ cache
 //! every role ─▶ collector (spans over OTLP)
 //! ```
 //!

@@ -117,6 +117,11 @@ impl Peer {
         Ok(self.send(Call { is_traced: false, ..Call::post("", path, body)? }).await?)
     }
 
+    /// Sends a `GET` without a span, for polls that belong to no request.
+    pub(crate) async fn poll_get(&self, path: &str) -> Result<Reply, PeerError> {
+        self.send(Call { is_traced: false, ..Call::get("", path) }).await
+    }
+
     async fn send(&self, call: Call<'_>) -> Result<Reply, PeerError> {
         let give_up = Instant::now() + self.deadline;
         self.budget.deposit();

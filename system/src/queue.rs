@@ -115,16 +115,17 @@ fn request_routes(queue: SharedQueue) -> Router {
         .route("/enqueue", post(enqueue))
         .route("/ack", post(ack))
         .route("/nack", post(nack))
-        .route("/dead", get(dead))
         .route("/redrive", post(redrive));
     middleware::problems(router).with_state(queue)
 }
 
-/// Polls have no span, because they belong to no request. The `wait lease` span of each task shows its delivery.
+/// Polls of consumers and relays have no span, because they belong to no request. The `wait lease` span of each task shows its
+/// delivery.
 fn poll_routes(queue: SharedQueue) -> Router {
     // Otherwise GET's handler would answer a HEAD and the task would be lost.
     let dequeue = get(dequeue).head(|| async { Problem::from(Code::MethodNotAllowed) });
-    let router = Router::new().route("/lease", post(lease)).route("/dequeue", dequeue);
+    let router =
+        Router::new().route("/lease", post(lease)).route("/dequeue", dequeue).route("/dead", get(dead));
     // Only one of two merged routers can have a fallback for unknown paths: it is in `request_routes`.
     router.method_not_allowed_fallback(|| async { Problem::from(Code::MethodNotAllowed) }).with_state(queue)
 }

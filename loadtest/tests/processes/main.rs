@@ -21,6 +21,7 @@ mod metrics;
 mod notification;
 mod other_load;
 mod outages;
+mod outbox;
 mod run_traces;
 mod private_files;
 mod restart;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::harness::{Api, RoleProcess, Stack, eventually, eventually_without, http};
+use crate::harness::{Api, Stack, eventually, eventually_without, http};
 
 const BOOKING: &str = r#"{"student_id":1,"tutor_id":1}"#;
 
@@ -46,23 +46,12 @@ async fn redelivered_task_is_recorded_once() {
     }
     eventually("both duplicates were recognised", || logged("notification already sent") == 2);
 
-    // Tasks of deleted bookings and of an unknown type are not redelivered either.
-    enqueue(&stack, "booking_notification", payload(i64::MAX)).await;
-    eventually("the deleted booking was recognised", || {
-        logged("notification skipped: the booking was rolled back") == 1
-    });
-    assert_eq!(logged("notification sent"), 1, "a deleted booking is not notified");
-    enqueue(&stack, "newsletter", json!({})).await;
-    eventually("the unknown task was dropped", || {
-        logged("task discarded: unknown type or invalid payload") == 1
-    });
-
-    queue_is_drained(&stack, 5).await;
-    let rows: Vec<(i64, i32)> = sqlx::query_as("SELECT booking_id, deliveries FROM notifications")
+    queue_is_drained(&stack, 3).await;
+    let effects: Vec<i64> = sqlx::query_scalar("SELECT booking_id FROM notification_effects")
         .fetch_all(&database)
         .await
         .unwrap();
-    assert_eq!(rows, [(booking_id, 1)]);
+    assert_eq!(effects, [booking_id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,31 +74,6 @@ async fn notifies_bookings_of_clients_that_disconnect() {
         (left > 0).then(|| format!("{left} bookings have no notification"))
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shutdown_deletes_a_booking_whose_task_cannot_be_queued() {
-    let stack = Stack::start_small();
-    let database = PgPool::connect(&stack.addresses.database_url).await.unwrap();
-    // A queue that accepts connections and never answers.
-    let queue = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let queue_url = format!("http://{}", queue.local_addr().unwrap());
-    let (role, address) = RoleProcess::start("booking", |serve| {
-        serve
-            .env("DATABASE_URL", &stack.addresses.database_url)
-            .env("QUEUE_URL", queue_url)
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "");
-    });
-    let bookings = async || -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(&database).await.unwrap()
-    };
-    let mut client = TcpStream::connect(&address).await.unwrap();
-    client.write_all(raw_booking(&address).as_bytes()).await.unwrap();
-    let (_connection, _) = queue.accept().await.unwrap();
-    assert_eq!(bookings().await, 1, "the booking is written before its task is queued");
-    drop(client);
-    assert!(role.terminate().success());
-    assert_eq!(bookings().await, 0, "the booking was not confirmed and will not be notified");
 }
 
 /// Waits until the queue is empty and has `acknowledged` tasks behind it.

@@ -109,8 +109,9 @@ fn leased_tasks(polls: &[Value]) -> Vec<Value> {
 /// Waits until the collector has the booking's trace from the balancer to the notification.
 async fn trace_reaches_the_notification(client: &Client, stack: &Stack, trace_id: &str) {
     let url = format!("{}/api/traces/{trace_id}", stack.addresses.collector);
-    let expected = ["api_gateway", "booking_service", "load_balancer", "notification_service", "queue"]
-        .map(str::to_owned);
+    let expected =
+        ["api_gateway", "booking_service", "cache", "load_balancer", "notification_service", "queue"]
+            .map(str::to_owned);
     eventually_without(|| async {
         let reply: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
         let services = services_of(&reply);

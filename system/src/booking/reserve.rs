@@ -1,4 +1,4 @@
-//! The transaction of `POST /book`: the lesson, and with it the stored reply to the request's key.
+//! The transaction of `POST /book`: the lesson, and with it the stored reply to the request's key and the events of the booking.
 //!
 //! It locks the tutor's row and then the student's, before it inserts a row that refers to them. All bookings take these locks
 //! in this order, so two of them never wait for each other, and the second sees what the first has booked. The exclusion
@@ -12,8 +12,8 @@ use sqlx::{Postgres, Transaction};
 
 use super::availability::{AVAILABILITY, Availability, Row, timetable};
 use super::slots::{self, Timetable};
-use super::{BookingDesk, idempotency};
-use crate::api::{BookReply, BookRequest, Slot};
+use super::{BookingDesk, idempotency, outbox};
+use crate::api::{BookReply, BookRequest, BookingNotification, Slot};
 use crate::database;
 use crate::error::{Code, Problem};
 
@@ -146,6 +146,9 @@ async fn book(
     if let Some(key) = key {
         idempotency::store(transaction, request, key, &body).await?;
     }
+    // The last statement, so that the age of the events is the time since the commit.
+    let notification = BookingNotification { booking_id, student_id, tutor_id };
+    outbox::booked(transaction, &notification, slot).await?;
     Ok(Reservation { reply, body, is_new: true })
 }
 

@@ -25,12 +25,17 @@ impl RoleProcess {
     /// Starts the role on a free port, waits until it accepts connections, and returns it with its address.
     pub(crate) fn start(role: &str, change: impl FnOnce(&mut Command)) -> (Self, String) {
         let address = free_address().to_string();
+        (Self::start_at(role, &address, change), address)
+    }
+
+    /// Starts the role on this address and waits until it accepts connections.
+    pub(crate) fn start_at(role: &str, address: &str, change: impl FnOnce(&mut Command)) -> Self {
         let process = Self::spawn(role, |command| {
-            command.env("LISTEN", &address);
+            command.env("LISTEN", address);
             change(command);
         });
-        eventually(&format!("{role} listens"), || TcpStream::connect(&address).is_ok());
-        (process, address)
+        eventually(&format!("{role} listens"), || TcpStream::connect(address).is_ok());
+        process
     }
 
     pub(crate) fn pid(&self) -> i32 {
