@@ -10,7 +10,8 @@ use crate::harness::{Api, Stack, eventually, run, workbench};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_processes_of_each_role_share_its_work() {
     let stack = Stack::start_with(|up| {
-        up.args(["--scale", "gateway=4", "--scale", "notification=2", "--tutors", "2", "--students", "2"]);
+        up.args(["--scale", "gateway=4", "--scale", "booking=2", "--scale", "notification=2"]);
+        up.args(["--scale", "search=2", "--tutors", "2", "--students", "2"]);
     });
     assert_eq!(stack.addresses.gateways.len(), 4);
     let notification = &stack.printed["notification"];
@@ -22,6 +23,8 @@ async fn the_processes_of_each_role_share_its_work() {
         of_role.map(|(name, _)| name.as_str()).collect()
     };
     assert_eq!(of("gateway"), ["api_gateway_1", "api_gateway_2", "api_gateway_3", "api_gateway_4"]);
+    assert_eq!(of("booking"), ["booking_service", "booking_service_2"]);
+    assert_eq!(of("search"), ["search_service", "search_service_2"]);
     assert_eq!(of("notification"), ["notification_service", "notification_service_2"]);
     let ports: BTreeSet<u16> = processes.values().filter_map(|process| process.port).collect();
     assert_eq!(ports.len(), processes.len() - 1, "each but the keeper has a port: {processes:?}");
@@ -36,6 +39,9 @@ async fn the_processes_of_each_role_share_its_work() {
         bookings.push(reply.json::<Value>().await.unwrap()["booking_id"].as_i64().unwrap());
     }
     assert_eq!(served_by.iter().map(String::as_str).collect::<Vec<_>>(), of("gateway"));
+    for instance in of("booking") {
+        assert!(!stack.log_lines_with(instance, "POST /book").is_empty(), "{instance} stored no booking");
+    }
     let mut database = PgConnection::connect(&stack.addresses.database_url).await.unwrap();
     let sent = |instance: &&str| stack.log_lines_with(instance, "notification sent").len();
     let notifiers = of("notification");
