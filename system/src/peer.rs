@@ -13,6 +13,7 @@ mod endpoints;
 mod error;
 mod health;
 mod known;
+mod probe;
 mod reply;
 mod resolver;
 
@@ -39,6 +40,8 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use error::PeerError;
 use health::Outcome;
+use probe::OpenCall;
+pub(crate) use probe::probe;
 pub(crate) use reply::Reply;
 
 /// Maximum size of a reply; no reply of this system is larger.
@@ -167,15 +170,14 @@ impl Peer {
         &self,
         give_up: Instant,
         call: &Call<'_>,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
     ) -> Result<Reply, PeerError> {
-        let open = endpoint.begin();
+        let open = OpenCall::begin(endpoint, &self.client);
         let attempt = timeout_at(give_up, self.attempt(call, endpoint)).await;
         let result = attempt.unwrap_or(Err(PeerError::Timeout));
         open.end(match result {
             Ok(_) | Err(PeerError::Malformed) => Outcome::Answered,
-            Err(PeerError::Unreachable) => Outcome::Unreachable,
-            Err(PeerError::Timeout) => Outcome::TimedOut,
+            Err(PeerError::Unreachable | PeerError::Timeout) => Outcome::Failed,
             Err(PeerError::Broken) => Outcome::Dropped,
         });
         result

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
-use axum::http::uri::PathAndQuery;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use hyper_util::client::legacy::Client;
@@ -15,9 +13,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::{self, Endpoint, Endpoints};
-
-/// A gateway that does not answer a probe in this time is not ready.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Probes the readiness of every gateway at each `interval`, so that a gateway that is stopping leaves the rotation before
 /// it refuses connections, and joins it again when it is ready.
@@ -42,10 +37,6 @@ pub(super) async fn probe(gateways: Arc<Endpoints>, interval: Duration, stop: Ca
 }
 
 async fn probe_once(client: &Client<HttpConnector, Body>, gateway: Arc<Endpoint>) -> SocketAddr {
-    let uri = gateway.uri(PathAndQuery::from_static("/health/ready")).unwrap_or_default();
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = uri;
-    let answer = tokio::time::timeout(PROBE_TIMEOUT, client.request(request)).await;
-    gateway.probed(matches!(answer, Ok(Ok(response)) if response.status().is_success()));
+    peer::probe(client, &gateway).await;
     gateway.address()
 }

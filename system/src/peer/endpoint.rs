@@ -76,35 +76,28 @@ impl Endpoint {
     /// Puts the address into the rotation or takes it out, until the next probe.
     pub(crate) fn probed(&self, is_ready: bool) {
         if self.health().probed(is_ready) {
-            tracing::info!(upstream = self.name(), address = %self.address, up = is_ready, "gateway changed");
+            self.log(is_ready);
         }
     }
 
-    /// Records the start of a call, until the returned value is dropped.
-    pub(super) fn begin(&self) -> OpenCall<'_> {
+    pub(super) fn begin(&self) {
         self.health().begin(Instant::now());
-        OpenCall { endpoint: self, outcome: Outcome::Dropped }
+    }
+
+    /// Records the end of a call. Returns whether the address went down.
+    pub(super) fn end(&self, outcome: Outcome) -> bool {
+        let went_down = self.health().end(outcome, Instant::now());
+        if went_down {
+            self.log(false);
+        }
+        went_down
+    }
+
+    fn log(&self, up: bool) {
+        tracing::info!(upstream = self.name(), address = %self.address, up, "upstream changed");
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A call of one address.
-pub(super) struct OpenCall<'a> {
-    endpoint: &'a Endpoint,
-    outcome: Outcome,
-}
-
-impl OpenCall<'_> {
-    pub(super) fn end(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for OpenCall<'_> {
-    fn drop(&mut self) {
-        self.endpoint.health().end(self.outcome, Instant::now());
     }
 }

@@ -1,55 +1,39 @@
 //! Whether one address of a peer should receive requests: a policy without sockets.
 //!
-//! An address is avoided for a while after it refused a connection or let a call time out, and while calls are open of which
-//! none has been answered for a long time: a process that is stopped accepts connections and never answers. Afterwards it
-//! receives one call at a time until it answers one.
+//! An address is avoided after it refused a connection or let a call time out, until a readiness probe succeeds. It is also
+//! avoided while calls are open of which none has been answered for a long time: a process that is stopped accepts connections
+//! and never answers.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-/// Time for which an address is avoided after a failure.
-pub(super) const EJECTION: Duration = Duration::from_secs(5);
 
 /// Time without a reply after which an address with open calls is avoided. Longer than a consumer's long poll (2 s).
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Health {
-    standing: Standing,
+    /// Whether only a probe puts the address back into the rotation.
+    is_down: bool,
     /// Number of calls without an outcome.
     open: usize,
     /// Start of the first open call, or the last reply if that came later.
     silent_since: Instant,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Up,
-    /// Avoided until the instant; then tried by one call at a time.
-    Ejected(Instant),
-    /// Avoided until a readiness probe succeeds.
-    Down,
-}
-
 impl Health {
     pub(super) fn new(now: Instant) -> Self {
-        Self { standing: Standing::Up, open: 0, silent_since: now }
+        Self { is_down: false, open: 0, silent_since: now }
     }
 
     /// Returns whether the address should receive a request now.
     pub(super) fn is_up(&self, now: Instant) -> bool {
-        match self.standing {
-            Standing::Up => self.open == 0 || !self.is_silent(now),
-            Standing::Ejected(until) => now >= until && self.open == 0,
-            Standing::Down => false,
-        }
+        !self.is_down && (self.open == 0 || !self.is_silent(now))
     }
 
-    /// Records the result of a readiness probe. Returns whether the standing changed.
+    /// Records the result of a readiness probe. Returns whether it changed anything.
     pub(super) fn probed(&mut self, is_ready: bool) -> bool {
-        let standing = if is_ready { Standing::Up } else { Standing::Down };
-        std::mem::replace(&mut self.standing, standing) != standing
+        std::mem::replace(&mut self.is_down, !is_ready) == is_ready
     }
 
     /// Records the start of a call, which must end with [`Health::end`].
@@ -60,21 +44,18 @@ impl Health {
         self.open += 1;
     }
 
-    /// Records the end of a call.
-    pub(super) fn end(&mut self, outcome: Outcome, now: Instant) {
+    /// Records the end of a call. Returns whether the address went down.
+    pub(super) fn end(&mut self, outcome: Outcome, now: Instant) -> bool {
         self.open -= 1;
-        match (outcome, self.standing) {
-            (_, Standing::Down) => {}
-            (Outcome::Answered, _) => {
-                self.standing = Standing::Up;
+        let failed = match outcome {
+            Outcome::Answered => {
                 self.silent_since = now;
+                false
             }
-            (Outcome::Unreachable | Outcome::TimedOut, _) => {
-                self.standing = Standing::Ejected(now + EJECTION)
-            }
-            (Outcome::Dropped, _) if self.is_silent(now) => self.standing = Standing::Ejected(now + EJECTION),
-            (Outcome::Dropped, _) => {}
-        }
+            Outcome::Failed => true,
+            Outcome::Dropped => self.is_silent(now),
+        };
+        failed && !std::mem::replace(&mut self.is_down, true)
     }
 
     fn is_silent(&self, now: Instant) -> bool {
@@ -87,10 +68,8 @@ impl Health {
 pub(super) enum Outcome {
     /// A reply arrived, of any status.
     Answered,
-    /// No connection could be opened.
-    Unreachable,
-    /// The deadline of the call passed.
-    TimedOut,
+    /// No connection could be opened, or the deadline of the call passed.
+    Failed,
     /// The caller went away, or the connection broke.
     Dropped,
 }
