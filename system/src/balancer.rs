@@ -274,6 +274,7 @@ fn span(gateway: &Endpoint, head: &http::request::Parts, target: &PathAndQuery) 
             Method::GET => "GET",
             Method::POST => "POST",
             Method::DELETE => "DELETE",
+            Method::HEAD => "HEAD",
             _ => "_OTHER",
         },
         route: head.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str),

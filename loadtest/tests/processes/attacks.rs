@@ -60,6 +60,27 @@ async fn a_password_typed_as_user_name_is_in_no_log_and_no_span() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credentials_in_the_query_of_a_log_in_are_in_no_log_and_no_span() {
+    let stack = Stack::start_small();
+    let api = Api::log_in(&stack).await;
+    let path = "/token?username=correct-horse&password=battery-staple";
+    let reply = api.anonymous(Method::POST, path).send().await.unwrap();
+    assert!(reply.status().is_client_error(), "{}", reply.status());
+    let trace_id = reply.headers()["traceresponse"].to_str().unwrap().split('-').nth(1).unwrap().to_owned();
+    let url = format!("{}/api/traces/{trace_id}", stack.addresses.collector);
+    eventually_without(|| async {
+        let trace = http().get(&url).send().await.unwrap().text().await.unwrap();
+        assert!(!trace.contains("correct-horse") && !trace.contains("battery-staple"), "{trace}");
+        let has_all = trace.contains("load_balancer") && trace.contains("api_gateway");
+        (!has_all || !trace.contains("url.full")).then(|| format!("the trace is not complete: {trace}"))
+    })
+    .await;
+    for role in ["load_balancer", "api_gateway_1", "api_gateway_2"] {
+        assert!(!stack.log(role).contains("correct-horse"), "the log of {role}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_unknown_paths_is_counted_and_not_logged_line_by_line() {
     let stack = Stack::start_small();
     let api = Api::log_in(&stack).await;

@@ -22,7 +22,7 @@ pub struct ClientRequest<'a> {
     pub host: &'a str,
     /// `server.port`.
     pub port: u16,
-    /// `url.full`; formatted only if the span is sampled.
+    /// `url.full`; formatted only if the span is sampled. The span keeps the query only of a GET or HEAD request.
     pub url: &'a dyn fmt::Display,
 }
 
@@ -44,7 +44,7 @@ impl ClientSpan {
                 KeyValue::new("http.request.method", request.method),
                 KeyValue::new("server.address", request.host.to_owned()),
                 KeyValue::new("server.port", i64::from(request.port)),
-                KeyValue::new("url.full", from_request(&request.url.to_string()).to_owned()),
+                KeyValue::new("url.full", full_url(request)),
             ]);
         }
         Self { cx: parent.with_span(span) }
@@ -114,5 +114,34 @@ impl ClientSpan {
         span.set_attribute(KeyValue::new("error.type", error_type));
         span.set_status(Status::error(error_type));
         span.end();
+    }
+}
+
+/// Returns `url.full` of the request. Other requests than GET and HEAD have their data in the body. A query of theirs is a
+/// mistake of the caller, and may contain the password of a log-in form.
+fn full_url(request: &ClientRequest<'_>) -> String {
+    let url = request.url.to_string();
+    let recorded = match request.method {
+        "GET" | "HEAD" => url.as_str(),
+        _ => url.split_once('?').map_or(url.as_str(), |(without_query, _)| without_query),
+    };
+    from_request(recorded).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_query_only_of_get_and_head_requests() {
+        let url = "http://host:1/token?username=a&password=b";
+        let recorded =
+            |method| full_url(&ClientRequest { method, route: "", host: "host", port: 1, url: &url });
+        for method in ["GET", "HEAD"] {
+            assert_eq!(recorded(method), url);
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "_OTHER"] {
+            assert_eq!(recorded(method), "http://host:1/token", "{method}");
+        }
     }
 }
