@@ -1,13 +1,17 @@
 //! Bearer tokens: JWTs signed with HS256 and a key that all gateways share.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
@@ -63,13 +67,22 @@ impl TokenKeys {
     fn verify(&self, token: &str) -> Result<Caller> {
         // `decode` checks the times as well.
         match jsonwebtoken::decode::<Caller>(token, &self.decoding, &self.validation) {
-            // No extension is implemented, and a critical one must not be ignored (RFC 7515, section 4.1.11).
-            Ok(data) if data.header.crit.is_some() => Err(Code::InvalidToken.into()),
+            Ok(_) if has_critical_extensions(token) => Err(Code::InvalidToken.into()),
             Ok(data) => Ok(data.claims),
             Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(Code::TokenExpired.into()),
             Err(_) => Err(Code::InvalidToken.into()),
         }
     }
+}
+
+/// Returns whether the header of a token has the member `crit`, or cannot be read. No extension is implemented, so a list of
+/// critical ones is refused, and any other value as malformed (RFC 7515, section 4.1.11). [`Header`] does not distinguish
+/// `null` from no member.
+fn has_critical_extensions(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).ok();
+    let members = header.and_then(|json| serde_json::from_slice::<HashMap<String, IgnoredAny>>(&json).ok());
+    members.is_none_or(|members| members.contains_key("crit"))
 }
 
 impl FromRequestParts<Arc<Gateway>> for Caller {
@@ -156,5 +169,23 @@ mod tests {
             let header = Header { crit: Some(critical.clone()), ..Header::new(Algorithm::HS256) };
             assert_eq!(verdict(&header, &claims), Some(Code::InvalidToken), "{critical:?}");
         }
+    }
+
+    #[test]
+    fn a_header_with_any_member_crit_is_rejected() {
+        let tokens = TokenKeys::new(KEY);
+        let claims = r#"{"sub":"student1","student_id":1,"exp":4294967295}"#;
+        let verdict = |header: &str| {
+            let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+            let signature =
+                jsonwebtoken::crypto::sign(signed.as_bytes(), &tokens.encoding, Algorithm::HS256).unwrap();
+            tokens.verify(&format!("{signed}.{signature}")).err().map(|problem| problem.code())
+        };
+        assert_eq!(verdict(r#"{"alg":"HS256"}"#), None);
+        for crit in ["null", "[]", r#"["exp"]"#, "[null]", "{}", "0", "false", r#""exp""#] {
+            let header = format!(r#"{{"alg":"HS256","crit":{crit}}}"#);
+            assert_eq!(verdict(&header), Some(Code::InvalidToken), "{crit}");
+        }
+        assert_eq!(verdict(r#"{"alg":"HS256","\u0063rit":null}"#), Some(Code::InvalidToken));
     }
 }
