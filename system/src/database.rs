@@ -10,12 +10,14 @@ use sqlx::query::QueryAs;
 use sqlx::{Connection as _, FromRow, PgConnection, PgPool, Postgres, Transaction};
 
 mod client_variables;
+mod start;
 
 use crate::app::{Error, Readiness};
 use crate::error::{Code, Problem};
 use crate::settings::{self, Secret};
 
 pub use client_variables::ClientVariables;
+pub use start::connect_when_started;
 
 /// Connections of one role. Enough to keep two cores busy; with more, statements would queue inside PostgreSQL, where no
 /// span shows the wait.
@@ -123,19 +125,7 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
 
 async fn open(url: &str, timeouts: &Timeouts) -> Result<PgPool, Error> {
     let server = connect_options(url)?;
-    let give_up = tokio::time::Instant::now() + START_TIMEOUT;
-    let mut connection = loop {
-        match PgConnection::connect_with(&server).await {
-            Ok(connection) => break connection,
-            Err(error) if !is_starting(&error) || tokio::time::Instant::now() >= give_up => {
-                return Err(error.into());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the database does not accept connections yet");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-    };
+    let mut connection = connect_when_started(&server, START_TIMEOUT).await?;
     // Several roles start together: sqlx holds an advisory lock, so one of them migrates and the others wait.
     // Outside the pool, because a migration may take longer than a request.
     sqlx::migrate!().run(&mut connection).await?;
@@ -183,15 +173,6 @@ pub fn connect_options(url: &str) -> Result<PgConnectOptions, Error> {
         reason: "must be a URL such as postgres://USER:PASSWORD@HOST:PORT/DATABASE".into(),
     };
     Ok(options.ok_or_else(invalid)?)
-}
-
-/// Returns whether the database may accept connections soon: no process listens yet, or PostgreSQL reports that it is
-/// starting or stopping (SQLSTATE 57P).
-fn is_starting(error: &sqlx::Error) -> bool {
-    match error.as_database_error() {
-        Some(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        None => !matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)),
-    }
 }
 
 /// Returns the readiness check of a role that is ready while the database answers.

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 use system::app;
-use system::database::{ClientVariables, connect_options};
+use system::database::{ClientVariables, connect_options, connect_when_started};
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -19,30 +19,13 @@ use super::{DataSet, QUOTED_LOG_LINES, START_TIMEOUT, seed};
 const GIVEN_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Checks that the database at `url` accepts connections. Waits up to 5 s for one that is starting.
+/// Checks that the database at `url` accepts connections. Waits about 5 s for one that is starting.
 pub(super) async fn check(url: &str, variables: &ClientVariables) -> Result<(), Error> {
     let failed = |error| given(url, variables, error);
     let options = connect_options(url).map_err(failed)?;
-    let deadline = Instant::now() + GIVEN_TIMEOUT;
-    loop {
-        match options.connect().await {
-            Ok(connection) => {
-                let closed = connection.close().await;
-                return closed.map_err(|error| failed(app::Error::Database(error)));
-            }
-            Err(error) if !is_starting(&error) || Instant::now() > deadline => {
-                return Err(failed(app::Error::Database(error)));
-            }
-            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
-        }
-    }
-}
-
-/// Returns whether the server does not listen yet, or reports that it is starting.
-fn is_starting(error: &sqlx::Error) -> bool {
-    let cannot_connect_now =
-        error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57P03"));
-    cannot_connect_now || matches!(error, sqlx::Error::Io(_))
+    let connected = connect_when_started(&options, GIVEN_TIMEOUT).await;
+    let closed = async { connected?.close().await };
+    closed.await.map_err(|error| failed(app::Error::Database(error)))
 }
 
 /// Writes the data set to the database at `url`.
