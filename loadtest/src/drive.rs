@@ -36,6 +36,7 @@ use outstanding::Outstanding;
 use pacer::Pacer;
 pub(crate) use progress::DriveProgress;
 use request::Request;
+use send::Failure;
 
 /// Interval between two log-ins. Verifying a password takes about 20 ms of CPU time; a burst of log-ins would distort
 /// the warm-up.
@@ -150,7 +151,8 @@ struct Dispatcher {
 #[derive(Clone)]
 struct Session {
     student: i64,
-    token: Arc<str>,
+    /// The token, or why the log-in failed.
+    token: Result<Arc<str>, Failure>,
     recorder: Recorder,
     delays: UserDelays,
 }
@@ -251,7 +253,7 @@ async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> Transactio
     let index = dispatcher.next_user.fetch_add(1, Ordering::Relaxed);
     let mut session = Session {
         student: index as i64 % dispatcher.students + 1,
-        token: Arc::from(""),
+        token: Err(Failure { why: "the run was stopped".into(), limit: None }),
         recorder: dispatcher.recorder(),
         delays: UserDelays::default(),
     };
@@ -264,9 +266,10 @@ async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> Transactio
             warm_up: true,
             delay: Delay { cause: DelayCause::Generator, blocked: Duration::ZERO },
         };
-        if let Some(token) = send::send(user, &dispatcher, &session, request, timing).await?.token {
-            session.token = token.into();
-            lock(&dispatcher.tokens).insert(session.student, Arc::clone(&session.token));
+        let replied = send::send(user, &dispatcher, &session, request, timing).await?;
+        session.token = replied.map(|facts| facts.token.unwrap_or_default().into());
+        if let Ok(token) = &session.token {
+            lock(&dispatcher.tokens).insert(session.student, Arc::clone(token));
         }
     }
     dispatcher.progress.logged_in.fetch_add(1, Ordering::Relaxed);
@@ -312,7 +315,7 @@ async fn run_journey(
         let request = Request::of(&step.action, session, dispatcher, booked);
         let timing = send::Timing { due, epoch: zero, warm_up: false, delay };
         let sent = Instant::now();
-        let facts = send::send(user, dispatcher, session, request, timing).await?;
+        let facts = send::send(user, dispatcher, session, request, timing).await?.unwrap_or_default();
         booked = facts.booking.or(booked);
         last = Some((due, delay));
         if let Some(next) = steps.peek() {

@@ -161,13 +161,33 @@ impl Sample {
     }
 }
 
-/// Requests that failed because the generator's own process reached a limit of the operating system.
+/// Requests that failed because the generator's own process reached a limit of the operating system, and those that were not
+/// sent because the log-in of their user had failed so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LimitFailures {
     /// Without a free file descriptor.
     pub(crate) descriptors: u64,
     /// Without a free local port.
     pub(crate) ports: u64,
+}
+
+/// A limit of the operating system on the generator's own process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// No free file descriptor.
+    Descriptors,
+    /// No free local port.
+    Ports,
+}
+
+impl LimitFailures {
+    /// Counts a request that failed at `limit`, or was not sent because an earlier one failed there.
+    pub(crate) fn count(&mut self, limit: Limit) {
+        match limit {
+            Limit::Descriptors => self.descriptors += 1,
+            Limit::Ports => self.ports += 1,
+        }
+    }
 }
 
 /// A wrong or failed reply.

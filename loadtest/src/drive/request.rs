@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use system::dataset;
 
+use super::send::Failure;
 use super::{Dispatcher, Session};
 use crate::drive::oracle::Expectation;
 use crate::measure::RequestKind;
@@ -16,6 +17,8 @@ pub(super) struct Request {
     pub(super) kind: RequestKind,
     pub(super) path: String,
     pub(super) bearer: Option<String>,
+    /// Why the user has no token for this request, which is not sent then.
+    pub(super) failed_log_in: Option<Failure>,
     pub(super) body: Body,
     pub(super) expect: Expectation,
     /// Whether an intruder sends it.
@@ -54,6 +57,7 @@ impl Request {
                 kind: RequestKind::Bookings,
                 path: "/bookings".into(),
                 bearer: None,
+                failed_log_in: None,
                 body: Body::None,
                 expect: Expectation::Bookings { student, booked },
                 by_intruder: false,
@@ -62,7 +66,14 @@ impl Request {
                 return Request { by_intruder: true, ..intrude(*intrusion, session, dispatcher) };
             }
         };
-        request.with_token(session.token.to_string())
+        request.with_token_of(session)
+    }
+
+    fn with_token_of(self, session: &Session) -> Self {
+        match &session.token {
+            Ok(token) => self.with_token(token.to_string()),
+            Err(failure) => Request { failed_log_in: Some(failure.clone()), ..self },
+        }
     }
 
     fn with_token(self, token: String) -> Self {
@@ -72,17 +83,33 @@ impl Request {
 
 fn credentials(kind: RequestKind, username: String, password: &str, expect: Expectation) -> Request {
     let body = Body::Form([("username", username), ("password", password.to_owned())]);
-    Request { kind, path: "/token".into(), bearer: None, body, expect, by_intruder: false }
+    Request {
+        kind,
+        path: "/token".into(),
+        bearer: None,
+        failed_log_in: None,
+        body,
+        expect,
+        by_intruder: false,
+    }
 }
 
 fn search(kind: RequestKind, subject: &str, expect: Expectation) -> Request {
     let path = format!("/search?subject={}", utf8_percent_encode(subject, NON_ALPHANUMERIC));
-    Request { kind, path, bearer: None, body: Body::None, expect, by_intruder: false }
+    Request { kind, path, bearer: None, failed_log_in: None, body: Body::None, expect, by_intruder: false }
 }
 
 fn book(kind: RequestKind, student: i64, tutor: i64, expect: Expectation) -> Request {
     let body = Body::Json(json!({ "student_id": student, "tutor_id": tutor }));
-    Request { kind, path: "/book".into(), bearer: None, body, expect, by_intruder: false }
+    Request {
+        kind,
+        path: "/book".into(),
+        bearer: None,
+        failed_log_in: None,
+        body,
+        expect,
+        by_intruder: false,
+    }
 }
 
 fn refused(status: u16, code: &'static str) -> Expectation {
@@ -116,11 +143,11 @@ fn intrude(intrusion: Intrusion, session: &Session, dispatcher: &Dispatcher) -> 
             // With a single student, the other one does not exist.
             let other = if other == session.student { other + 1 } else { other };
             book(RequestKind::RefusedBook, other, tutor, refused(403, "forbidden_student"))
-                .with_token(session.token.to_string())
+                .with_token_of(session)
         }
         Intrusion::SqlInSubject => {
             search(RequestKind::Search, "Math' OR '1'='1' --", dispatcher.oracle.no_tutors())
-                .with_token(session.token.to_string())
+                .with_token_of(session)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sends one request: root span, reply, verdict of the oracle, sample.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use telemetry::client::{self, ClientSpan};
 use super::request::{Body, Request};
 use super::{Delay, Dispatcher, Session, TraceGroups};
 use crate::drive::oracle::{Facts, Verdict};
-use crate::measure::{AcceptedBooking, Finding, LimitFailures, Measured, Outcome, Sample};
+use crate::measure::{AcceptedBooking, Finding, Limit, Measured, Outcome, Sample};
 
 /// The address that requests are sent to.
 pub(super) struct Target {
@@ -50,22 +51,48 @@ enum NoReply {
     Failed(reqwest::Error),
     /// The user of the generator did not wait for it.
     Abandoned,
+    /// It was not sent, because the log-in of its user had failed.
+    NotSent(Failure),
 }
 
-/// Sends the request immediately and verifies the reply. Fails only if goose cannot build the request.
+impl NoReply {
+    /// Returns the limit of the generator's own process that is the cause.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            NoReply::Failed(error) => limit(error),
+            NoReply::NotSent(log_in) => log_in.limit,
+            NoReply::Abandoned => None,
+        }
+    }
+}
+
+/// Why a request has no verified reply.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// The expectation and the reply.
+    pub(super) why: Arc<str>,
+    /// The limit of the generator's own process that is the cause.
+    pub(super) limit: Option<Limit>,
+}
+
+/// Sends the request immediately and verifies the reply. Fails only if goose cannot build the request; the inner result is the
+/// verdict.
 pub(super) async fn send(
     user: &mut GooseUser,
     dispatcher: &Dispatcher,
     session: &Session,
     request: Request,
     timing: Timing,
-) -> Result<Facts, Box<TransactionError>> {
+) -> Result<Result<Facts, Failure>, Box<TransactionError>> {
     let sent = Instant::now();
     let span = open_span(dispatcher, &request, timing.warm_up);
     let (trace, sampled) = identity(&span);
-    let reply = tokio::select! {
-        reply = exchange(user, &span, &request) => reply?,
-        () = dispatcher.abandon.cancelled() => Err(NoReply::Abandoned),
+    let reply = match &request.failed_log_in {
+        Some(log_in) => Err(NoReply::NotSent(log_in.clone())),
+        None => tokio::select! {
+            reply = exchange(user, &span, &request) => reply?,
+            () = dispatcher.abandon.cancelled() => Err(NoReply::Abandoned),
+        },
     };
     let done = Instant::now();
     let verdict = conclude(span, &request, &reply);
@@ -89,11 +116,13 @@ pub(super) async fn send(
         dispatcher.progress.replied(&sample);
         count_gateway(&mut measured, &reply);
     }
-    if let Err(NoReply::Failed(error)) = &reply {
-        count_limit(&mut measured.limits, error);
+    let limit = reply.err().and_then(|missing| missing.limit());
+    if let Some(limit) = limit {
+        measured.limits.count(limit);
     }
     measured.samples.push(sample);
-    Ok(record(&mut measured, session, &request, timing.warm_up, trace, verdict))
+    let recorded = record(&mut measured, session, &request, timing.warm_up, trace, verdict);
+    Ok(recorded.map_err(|why| Failure { why: why.into(), limit }))
 }
 
 fn open_span(dispatcher: &Dispatcher, request: &Request, warm_up: bool) -> ClientSpan {
@@ -171,6 +200,10 @@ fn conclude(span: ClientSpan, request: &Request, reply: &Reply) -> Verdict {
             span.fail("abandoned");
             Verdict::Failed("no reply before the run was ended".to_owned())
         }
+        Err(NoReply::NotSent(log_in)) => {
+            span.fail("log_in_failed");
+            Verdict::Failed(format!("not sent, because the log-in of its user failed: {}", log_in.why))
+        }
     }
 }
 
@@ -185,21 +218,21 @@ fn chain(error: &reqwest::Error) -> String {
     causes.join(": ")
 }
 
-/// Counts a request that failed at a limit of the generator's own process, and not of the system.
-fn count_limit(limits: &mut LimitFailures, error: &reqwest::Error) {
+/// Returns the limit of the generator's own process that made the request fail.
+fn limit(error: &reqwest::Error) -> Option<Limit> {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        match code.map(nix::errno::Errno::from_raw) {
-            Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE) => limits.descriptors += 1,
-            Some(nix::errno::Errno::EADDRNOTAVAIL) => limits.ports += 1,
-            _ => {}
-        }
-        if code.is_some() {
-            return;
+        if let Some(code) = code {
+            return match nix::errno::Errno::from_raw(code) {
+                nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE => Some(Limit::Descriptors),
+                nix::errno::Errno::EADDRNOTAVAIL => Some(Limit::Ports),
+                _ => None,
+            };
         }
         cause = error.source();
     }
+    None
 }
 
 fn outcome(verdict: &Verdict) -> Outcome {
@@ -218,7 +251,7 @@ fn count_gateway(measured: &mut Measured, reply: &Reply) {
     }
 }
 
-/// Records the facts of a verified reply, or the finding.
+/// Records the facts of a verified reply, or the finding, and returns them.
 fn record(
     measured: &mut Measured,
     session: &Session,
@@ -226,7 +259,7 @@ fn record(
     warm_up: bool,
     trace: TraceId,
     verdict: Verdict,
-) -> Facts {
+) -> Result<Facts, String> {
     let outcome = outcome(&verdict);
     match verdict {
         Verdict::Verified(facts) => {
@@ -238,11 +271,11 @@ fn record(
             if let Some(booking) = facts.booking {
                 measured.accepted.push(AcceptedBooking { booking, student: session.student });
             }
-            facts
+            Ok(facts)
         }
         Verdict::Wrong(why) | Verdict::Failed(why) => {
-            measured.add_finding(Finding { kind: request.kind, outcome, why, trace });
-            Facts::default()
+            measured.add_finding(Finding { kind: request.kind, outcome, why: why.clone(), trace });
+            Err(why)
         }
     }
 }

@@ -77,7 +77,7 @@ fn a_stalled_target_shows_in_the_progress_and_not_as_a_fault_of_the_generator() 
 fn a_generator_without_descriptors_says_so() {
     let stack = Stack::start();
     let arguments = ["--rate", "150", "--duration", "5s", "--seed", "5"];
-    let load = Load::of(&stack, &arguments).with_descriptors("-n 60").start();
+    let load = Load::of(&stack, &arguments).with_descriptors("-n 64").start();
     eventually("the schedule has begun", || stack.log("load_balancer").contains("GET /bookings"));
     stack.signal("load_balancer", Signal::SIGSTOP);
     std::thread::sleep(Duration::from_secs(2));
@@ -85,9 +85,35 @@ fn a_generator_without_descriptors_says_so() {
     let loaded = load.finish();
     let run = loaded.run();
     let validity = &run["validity"];
-    assert_eq!(validity["descriptor_limit"], 60, "{validity}");
+    assert_eq!(validity["descriptor_limit"], 64, "{validity}");
     assert_eq!(validity["generator_saturated"], true, "{}", loaded.text());
-    assert!(validity["verdict"].as_str().unwrap().contains("limit of 60 file descriptors"), "{validity}");
+    assert!(validity["verdict"].as_str().unwrap().contains("limit of 64 file descriptors"), "{validity}");
+}
+
+#[test]
+fn requests_of_users_that_could_not_log_in_for_lack_of_descriptors_are_not_failures_of_the_target() {
+    let stack = Stack::start();
+    let arguments = ["--rate", "60", "--duration", "1s", "--users", "100", "--seed", "3"];
+    let load = Load::of(&stack, &arguments).with_descriptors("-n 64").start();
+    let log_ins = || stack.log_lines_with("load_balancer", "POST /token").len();
+    // The first one is a check before the run.
+    eventually("a user has logged in", || log_ins() > 1);
+    stack.signal("load_balancer", Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(4));
+    stack.signal("load_balancer", Signal::SIGCONT);
+    let loaded = load.finish();
+    let (run, text) = (loaded.run(), loaded.text());
+    let verdict = run["validity"]["verdict"].as_str().unwrap();
+    let at_limit = verdict.split(" requests failed at the generator's limit of 64 file").next().unwrap();
+    let at_limit = at_limit.rsplit(' ').next().unwrap().parse::<u64>();
+    // The first row is that of the log-ins.
+    let log_ins = run["requests"][0]["failed"].as_u64().unwrap();
+    assert!(at_limit.is_ok_and(|count| count > log_ins) && log_ins > 0, "{log_ins} log-ins failed: {text}");
+    let reasons: Vec<&str> =
+        run["findings"].as_array().unwrap().iter().map(|finding| finding["why"].as_str().unwrap()).collect();
+    let is_consequence = |why: &&str| why.starts_with("not sent, because the log-in of its user failed: ");
+    assert!(reasons.iter().any(|why| is_consequence(why) && why.contains("(os error 24)")), "{reasons:?}");
+    assert!(reasons.iter().all(|why| !why.contains("missing_credentials")), "{reasons:?}");
 }
 
 #[test]
