@@ -38,7 +38,7 @@ use tempfile::TempDir;
 pub(crate) use addresses::Addresses;
 use addresses::Particulars;
 use control::Requests;
-pub(crate) use data_set::{DataSet, seed};
+pub(crate) use data_set::{DataSet, MAX_ROWS, seed};
 pub(crate) use error::Error;
 use error::io;
 use keeper::Keeper;

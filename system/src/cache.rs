@@ -28,7 +28,7 @@ use futures::FutureExt as _;
 use rand::Rng as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use telemetry::arguments::at_least;
+use telemetry::arguments::bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{CacheEntry, CacheLookup, CacheLookups, DeleteRequest, ReadRequest, SetReply, StatusReply};
@@ -65,7 +65,7 @@ pub struct Settings {
     #[arg(long, env = "CACHE_BACKEND", value_name = "URL", default_value = MEMORY, hide_env_values = true)]
     cache_backend: Secret,
     /// Maximum size of all entries in memory, in bytes (at least 65536)
-    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES", default_value_t = 32 << 20, value_parser = at_least(64_u64 << 10))]
+    #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES", default_value_t = 32 << 20, value_parser = bytes::<u64>)]
     cache_max_bytes: u64,
     /// Process.
     #[command(flatten)]

@@ -21,7 +21,7 @@ use clap::Args;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TraceContextExt as _;
 use serde::Serialize;
-use telemetry::arguments::{at_least, at_least_one};
+use telemetry::arguments::{bytes, within};
 use telemetry::propagation;
 use telemetry::server::LogFields;
 use tokio::time::Instant;
@@ -66,16 +66,19 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Length of the lease of `GET /dequeue`, which is acknowledged at once.
 const DEQUEUE_LEASE: Duration = Duration::from_millis(1);
 
+/// Maximum of `QUEUE_CAPACITY`.
+const MAX_CAPACITY: usize = 100_000_000;
+
 /// Settings of the queue.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Queue)))]
 pub struct Settings {
     /// Maximum number of tasks, leased and dead ones included (at least 1)
-    #[arg(long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000, value_parser = at_least_one)]
+    #[arg(long, env = "QUEUE_CAPACITY", value_name = "TASKS", default_value_t = 100_000, value_parser = within(1..=MAX_CAPACITY))]
     queue_capacity: usize,
     /// Maximum size of all tasks, in bytes (at least 65536)
-    #[arg(long, env = "QUEUE_MAX_BYTES", value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least(64_usize << 10))]
+    #[arg(long, env = "QUEUE_MAX_BYTES", value_name = "BYTES", default_value_t = 64 << 20, value_parser = bytes::<usize>)]
     queue_max_bytes: usize,
     /// Number of leases of a task after which it becomes a dead letter (1 to 1000)
     #[arg(

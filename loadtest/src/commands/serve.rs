@@ -8,8 +8,8 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 use collector::Listeners;
 use system::role::Role;
-use telemetry::arguments::at_least;
-use telemetry::{Endpoint, LOG_FILE_MAX_BYTES, LogFilter, MIN_LOG_FILE_BYTES};
+use telemetry::arguments::bytes;
+use telemetry::{Endpoint, LOG_FILE_MAX_BYTES, LogFilter};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::collector_files;
@@ -50,7 +50,7 @@ pub(crate) struct Collector {
     #[arg(long, env = "LOG_FILE", value_name = "FILE")]
     log_file: Option<PathBuf>,
     /// Maximum size of the log file and its predecessor FILE.1 together, in bytes (at least 65536)
-    #[arg(long, env = "LOG_FILE_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = at_least(MIN_LOG_FILE_BYTES))]
+    #[arg(long, env = "LOG_FILE_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = bytes::<u64>)]
     log_file_max_bytes: u64,
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use system::database::ClientVariables;
-use telemetry::arguments::at_least;
-use telemetry::{LOG_FILE_MAX_BYTES, MIN_LOG_FILE_BYTES};
+use telemetry::LOG_FILE_MAX_BYTES;
+use telemetry::arguments::bytes;
 
 use crate::stack::{DataSet, OnExit, Options, PortChoice, RoleCount, Scale, Storages};
 
@@ -42,7 +42,7 @@ pub(crate) struct StackArgs {
     #[arg(long, value_name = "N", env = "TOKIO_WORKER_THREADS", hide = true)]
     worker_threads: Option<String>,
     /// Maximum size of the log files of each process, in bytes (at least 65536); the oldest lines are removed
-    #[arg(long, value_name = "BYTES", env = "LOG_FILE_MAX_BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = at_least(MIN_LOG_FILE_BYTES))]
+    #[arg(long, value_name = "BYTES", env = "LOG_FILE_MAX_BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = bytes::<u64>)]
     log_file_max_bytes: u64,
     #[command(flatten)]
     pub(crate) data: DataSet,

@@ -9,6 +9,7 @@ use super::trace_trust::TraceTrust;
 use crate::analysis::slo::Slo;
 use crate::http_client::{otlp_grpc_url, server_url};
 use crate::plan::Profile;
+use crate::stack::MAX_ROWS;
 
 /// Maximum of `--rate`.
 const MAX_RATE: f64 = 1e6;
@@ -58,10 +59,10 @@ pub(crate) struct Endpoints {
     #[arg(long, value_name = "URL", env = "WORKBENCH_OTLP", default_value = "http://127.0.0.1:4317", value_parser = otlp_grpc_url)]
     pub(crate) otlp: String,
     /// Number of tutors that the target was seeded with
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=MAX_ROWS))]
     pub(crate) tutors: u32,
     /// Number of students that the target was seeded with
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=MAX_ROWS))]
     pub(crate) students: u32,
     #[command(flatten)]
     pub(crate) trust: TraceTrust,

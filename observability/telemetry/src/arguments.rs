@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
@@ -47,19 +48,22 @@ fn is_server(authority: &Authority) -> bool {
     !authority.host().is_empty() && (!has_port || authority.port_u16().is_some_and(|port| port > 0))
 }
 
-/// Parses a number of at least 1.
-pub fn at_least_one(text: &str) -> Result<usize, String> {
-    at_least(1)(text)
+/// Parses the size of a store or a file in bytes, from 64 KiB to 1 TiB.
+pub fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let size = within(64 << 10..=1 << 40)(text)?;
+    T::try_from(size).map_err(|_| format!("{size} bytes are more than this machine can address"))
 }
 
-/// Returns a parser of a number of at least `minimum`.
-pub fn at_least<T>(minimum: T) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+/// Returns a parser of a number in `range`.
+pub fn within<T>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
-    T: FromStr + PartialOrd + Copy + fmt::Display + Send + Sync + 'static,
+    T: FromStr + PartialOrd + Clone + fmt::Display + Send + Sync + 'static,
 {
     move |text| match text.trim().parse() {
-        Ok(number) if number >= minimum => Ok(number),
-        _ => Err(format!("must be a number of at least {minimum}")),
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("must be a number from {} to {}", range.start(), range.end())),
     }
 }
 
@@ -153,14 +157,24 @@ mod tests {
 
     #[test]
     fn an_error_names_the_variable_of_its_argument() {
-        let number = Arg::new("size").long("size").env("TEST_SIZE").value_parser(at_least_one);
+        let number = Arg::new("size").long("size").env("TEST_SIZE").value_parser(within(1..=9));
         let mut command = Command::new("test").subcommand(Command::new("serve").arg(number));
         let error = command.try_get_matches_from_mut(["test", "serve", "--size", "0"]).unwrap_err();
         let text = with_variable(error, &command).to_string();
         assert!(
-            text.contains("must be a number of at least 1") && text.contains("TEST_SIZE sets --size"),
+            text.contains("must be a number from 1 to 9") && text.contains("TEST_SIZE sets --size"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_number_of_bytes_is_from_64_kib_to_1_tib() {
+        assert_eq!(bytes("65536"), Ok(65_536_u64));
+        assert_eq!(bytes("1099511627776"), Ok(1_usize << 40));
+        for text in ["0", "65535", "1099511627777", "18446744073709551616", "-1", "64k", ""] {
+            let error = bytes::<u64>(text).unwrap_err();
+            assert_eq!(error, "must be a number from 65536 to 1099511627776", "{text}");
+        }
     }
 
     #[test]

@@ -103,9 +103,7 @@ use log::writer::BatchWriter;
 
 pub use export::{SpanCounts, span_counts};
 pub use log::file::LogFile;
-pub use settings::{
-    Endpoint, LOG_FILE_MAX_BYTES, LogFilter, MIN_LOG_FILE_BYTES, Sampler, Sampling, Settings,
-};
+pub use settings::{Endpoint, LOG_FILE_MAX_BYTES, LogFilter, Sampler, Sampling, Settings};
 pub use tracer::tracer;
 /// For [`wait_span!`].
 #[doc(hidden)]

@@ -11,16 +11,17 @@ use std::time::Duration;
 use opentelemetry_sdk::trace::Sampler as SdkSampler;
 use tracing_subscriber::filter::EnvFilter;
 
-use crate::arguments::{ParseError, at_least, base_url};
+use crate::arguments::{ParseError, base_url, bytes};
 use crate::attribute::MAX_VALUE_BYTES;
 
 /// Default size of a log file and its predecessor, in bytes.
 pub const LOG_FILE_MAX_BYTES: u64 = 64 << 20;
-/// Smallest size of a log file and its predecessor, in bytes.
-pub const MIN_LOG_FILE_BYTES: u64 = 64 << 10;
+/// Maximum of the queue size and of the batch size.
+const MAX_SPANS: usize = 10_000_000;
 const QUEUE_SIZE: usize = 65_536;
 const BATCH_SIZE: usize = 512;
 const SCHEDULE_DELAY: Duration = Duration::from_millis(200);
+const MAX_SCHEDULE_DELAY: Duration = Duration::from_secs(600);
 
 /// Where the spans of a process go, which requests are traced, and which log lines are written.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -36,13 +37,13 @@ pub struct Settings {
     #[arg(long, env = "LOG_FILE", value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// Maximum size of the log file and its predecessor FILE.1 together, in bytes (at least 65536)
-    #[arg(long, env = "LOG_FILE_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = at_least(MIN_LOG_FILE_BYTES))]
+    #[arg(long, env = "LOG_FILE_MAX_BYTES", value_name = "BYTES", default_value_t = LOG_FILE_MAX_BYTES, value_parser = bytes::<u64>)]
     pub log_file_max_bytes: u64,
     /// Maximum number of spans that wait for export; further spans are dropped and counted (at least 1)
-    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", value_name = "SPANS", default_value_t = QUEUE_SIZE, value_parser = positive(QUEUE_SIZE))]
+    #[arg(long, env = "OTEL_BSP_MAX_QUEUE_SIZE", value_name = "SPANS", default_value_t = QUEUE_SIZE, value_parser = spans(QUEUE_SIZE))]
     pub span_queue_size: usize,
     /// Maximum number of spans in one export request (at least 1)
-    #[arg(long, env = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", value_name = "SPANS", default_value_t = BATCH_SIZE, value_parser = positive(BATCH_SIZE))]
+    #[arg(long, env = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", value_name = "SPANS", default_value_t = BATCH_SIZE, value_parser = spans(BATCH_SIZE))]
     pub span_batch_size: usize,
     /// Maximum time that a span waits for its batch to fill, in milliseconds
     #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", value_name = "MS", default_value = "200", value_parser = schedule_delay)]
@@ -198,10 +199,11 @@ impl fmt::Display for LogFilter {
     }
 }
 
-/// Parses a number of at least 1; an empty text gives `default`.
-fn positive(default: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+/// Parses a number of spans; an empty text gives `default`.
+fn spans(default: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
     move |text| {
-        number(text, default).filter(|number| *number > 0).ok_or("must be a number of at least 1".to_owned())
+        let spans = number(text, default).filter(|number| (1..=MAX_SPANS).contains(number));
+        spans.ok_or_else(|| format!("must be a number from 1 to {MAX_SPANS}"))
     }
 }
 
@@ -212,8 +214,11 @@ fn value_length(text: &str) -> Result<usize, String> {
 
 /// Parses milliseconds.
 fn schedule_delay(text: &str) -> Result<Duration, String> {
-    let milliseconds = number(text, SCHEDULE_DELAY.as_millis() as u64);
-    milliseconds.map(Duration::from_millis).ok_or("must be a number of milliseconds".to_owned())
+    let delay = number(text, SCHEDULE_DELAY.as_millis() as u64).map(Duration::from_millis);
+    let maximum = MAX_SCHEDULE_DELAY.as_millis();
+    delay
+        .filter(|delay| *delay <= MAX_SCHEDULE_DELAY)
+        .ok_or_else(|| format!("must be a number of milliseconds from 0 to {maximum}"))
 }
 
 /// Parses a number from 0 to 1.
@@ -268,8 +273,12 @@ mod tests {
             "--otlp-endpoint=localhost:4317",
             "--log-filter=info=nonsense",
             "--span-queue-size=0",
+            "--span-queue-size=10000001",
             "--span-batch-size=many",
+            "--span-batch-size=10000001",
             "--span-delay=-1",
+            "--span-delay=600001",
+            "--log-file-max-bytes=1099511627777",
             "--attribute-value-length-limit=long",
             "--traces-sampler=banana",
             "--traces-sampler-arg=1.5",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use telemetry::arguments::{Empty, Renamed, address, at_least, at_least_one, base_url};
+use telemetry::arguments::{Empty, Renamed, address, base_url, bytes, within};
 
 use crate::base_path::BasePath;
 use crate::go_syntax::{self, ParseError};
@@ -60,7 +60,7 @@ pub struct Settings {
         env = "COLLECTOR_MAX_CONNECTIONS",
         value_name = "NUMBER",
         default_value_t = MAX_CONNECTIONS,
-        value_parser = at_least_one
+        value_parser = within(1..=1_000_000_usize)
     )]
     pub max_connections: usize,
     /// OTLP/gRPC endpoint that receives a copy of every accepted message [default: none]
@@ -72,7 +72,7 @@ pub struct Settings {
         env = "COLLECTOR_STORE_MAX_BYTES",
         value_name = "BYTES",
         default_value_t = STORE_MAX_BYTES,
-        value_parser = at_least(64_usize << 10)
+        value_parser = bytes::<usize>
     )]
     pub store_max_bytes: usize,
     /// Path below which a reverse proxy serves the pages and the query API, such as /jaeger [default: the root]
@@ -185,8 +185,10 @@ mod tests {
             ["--cors-origins", "shop.example"],
             ["--cors-origins", "https://shop.example,https://*.example"],
             ["--max-connections", "0"],
+            ["--max-connections", "1000001"],
             ["--otlp-forward-endpoint", "jaeger:4317"],
             ["--store-max-bytes", "65535"],
+            ["--store-max-bytes", "1099511627777"],
             ["--base-path", "jaeger/"],
             ["--max-clock-skew-adjust", "5"],
             ["--max-clock-skew-adjust=-5s", "--"],
