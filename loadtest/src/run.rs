@@ -80,7 +80,7 @@ async fn steps(
 ) -> anyhow::Result<FinishedRun> {
     let Interrupts { stop, hurry } = interrupts;
     // Plan, then check the target, the collector and the output folder before anything is measured.
-    let descriptor_limit = descriptors::raise_limit();
+    let descriptor_limit = descriptors::limit();
     let workload = plan(options, endpoints)?;
     let (due, groups) = (summary::due(&workload), workload.groups);
     let http = http_client::builder().timeout(QUERY_TIMEOUT).build()?;

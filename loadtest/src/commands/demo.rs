@@ -7,10 +7,12 @@ use clap::Args;
 
 use super::stack_arguments::StackArgs;
 use super::{load, up};
+use crate::measure::descriptors;
 use crate::run::{self, Endpoints, RunOptions, TraceTrust};
 use crate::stack::{Addresses, Options, PortChoice, Stack};
 use crate::stop::{self, Interrupts};
 use crate::terminal;
+use crate::usage::UsageError;
 
 /// The arguments of `workbench demo`.
 #[derive(Debug, Args)]
@@ -32,6 +34,7 @@ impl Demo {
 
 /// Runs the demo. The first Ctrl-C ends the load, a later one the waits; both with a report.
 pub(crate) fn demo(arguments: &Demo) -> anyhow::Result<ExitCode> {
+    descriptors::raise_limit().map_err(|error| UsageError(error.into()))?;
     // Several threads, because the load generator runs in this process.
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments))
 }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::measure::descriptors;
 use crate::run::{self, Endpoints, FinishedRun, RunOptions};
 use crate::stop::{self, Interrupts};
+use crate::usage::UsageError;
 use crate::{report, terminal};
 
 /// The arguments of `workbench load`.
@@ -20,6 +22,7 @@ pub(crate) struct Load {
 
 /// Runs the load. The first Ctrl-C ends the load, a later one the waits for notifications and traces. Both report what ran.
 pub(crate) fn load(arguments: &Load) -> anyhow::Result<ExitCode> {
+    descriptors::raise_limit().map_err(|error| UsageError(error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
         let interrupts = Interrupts::listen()?;

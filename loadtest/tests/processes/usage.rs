@@ -1,7 +1,7 @@
 //! Usage and configuration errors: exit code 2 and one message that names the argument or the setting.
 
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::harness::{run, workbench};
 
@@ -194,5 +194,16 @@ fn rejects_invalid_arguments() {
         (vec!["serve", "kitchen"], "unrecognized subcommand 'kitchen'"),
     ] {
         run(workbench().args(&arguments)).failed(2, message);
+    }
+}
+
+#[test]
+fn a_load_with_too_few_file_descriptors_does_not_start() {
+    for command in ["load", "demo"] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""]);
+        shell.arg(workbench().get_program()).args([command, "--duration", "1s"]);
+        let message = "the limit of 20 file descriptors is below the minimum of 64 (raise it with ulimit -n)";
+        run(&mut shell).failed(2, message);
     }
 }
