@@ -61,7 +61,7 @@ const MEMORY: &str = "memory";
 #[group(skip)]
 #[command(mut_args(app::Settings::defaults(Role::Cache)))]
 pub struct Settings {
-    /// Storage: `memory`, or redis://HOST:PORT for a Redis without persistence that several caches may share
+    /// Storage: `memory`, or redis://HOST:PORT for a Redis that several caches may share
     #[arg(long, env = "CACHE_BACKEND", value_name = "URL", default_value = MEMORY, hide_env_values = true)]
     cache_backend: Secret,
     /// Maximum size of all entries in memory, in bytes (at least 65536)

@@ -1,8 +1,9 @@
 //! Values and leases in Redis, for several cache processes.
 //!
-//! Each operation is one command or one script, so Redis runs it as a whole. A key's value is at `value:KEY` and its lease at
-//! `lease:KEY`; both expire. Redis must run without persistence: a snapshot that it loads would contain deleted values. While
-//! Redis does not answer, lookups are misses without a lease, and a delete fails, so its caller repeats it.
+//! Each operation is one command or one script, so Redis runs it as a whole. A key's value is at `value:RUN:KEY` and its lease
+//! at `lease:RUN:KEY`; both expire. `RUN` is the id that Redis chooses when it starts: a snapshot that it loads, or a replica
+//! that takes over, may have deleted values, which are then not found. While Redis does not answer, lookups are misses without
+//! a lease, and a delete fails, so its caller repeats it.
 
 mod connection;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use redis::{AsyncCommands as _, Script, Value};
 
 use super::storage::{Lookup, Storage, Unavailable, new_token};
-use connection::Connection;
+use connection::{Connection, Session};
 
 /// For each pair of keys, value and lease: the value, 0 for a new lease, or the remaining milliseconds of the existing one.
 /// The first argument is the length of a new lease, the others are the tokens.
@@ -63,14 +64,6 @@ impl RedisStorage {
     }
 }
 
-fn value_key(key: &str) -> String {
-    format!("value:{key}")
-}
-
-fn lease_key(key: &str) -> String {
-    format!("lease:{key}")
-}
-
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -87,21 +80,25 @@ fn lookup(found: Value, token: String) -> Option<Lookup> {
 
 impl Storage for RedisStorage {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Unavailable> {
-        let name = value_key(key);
-        let value: Option<Vec<u8>> =
-            self.connection.run("GET", async |connection| connection.get(&name).await).await?;
+        let get = async |redis: &mut Session| {
+            let name = redis.value_key(key);
+            redis.connection.get(name).await
+        };
+        let value: Option<Vec<u8>> = self.connection.run("GET", get).await?;
         Ok(value.map(Bytes::from))
     }
 
     async fn look_up(&self, keys: &[String], lease: Duration) -> Result<Vec<Lookup>, Unavailable> {
-        let mut call = self.look_up.prepare_invoke();
-        call.arg(milliseconds(lease));
         let tokens: Vec<String> = keys.iter().map(|_| new_token()).collect();
-        for (key, token) in keys.iter().zip(&tokens) {
-            call.key(value_key(key)).key(lease_key(key)).arg(token);
-        }
-        let run = self.connection.run("EVALSHA", async |connection| call.invoke_async(connection).await);
-        let found: Vec<Value> = run.await?;
+        let look_up = async |redis: &mut Session| {
+            let mut call = self.look_up.prepare_invoke();
+            call.arg(milliseconds(lease));
+            for (key, token) in keys.iter().zip(&tokens) {
+                call.key(redis.value_key(key)).key(redis.lease_key(key)).arg(token);
+            }
+            call.invoke_async(&mut redis.connection).await
+        };
+        let found: Vec<Value> = self.connection.run("EVALSHA", look_up).await?;
         let found = found.into_iter().zip(tokens).map(|(found, token)| lookup(found, token));
         found.collect::<Option<Vec<_>>>().filter(|found| found.len() == keys.len()).ok_or(Unavailable)
     }
@@ -113,24 +110,33 @@ impl Storage for RedisStorage {
         ttl: Duration,
         lease: Option<&str>,
     ) -> Result<bool, Unavailable> {
-        let mut call = self.set.prepare_invoke();
-        call.key(value_key(key)).key(lease_key(key)).arg(value.as_ref()).arg(milliseconds(ttl));
-        if let Some(token) = lease {
-            call.arg(token);
-        }
-        self.connection.run("EVALSHA", async |connection| call.invoke_async(connection).await).await
+        let set = async |redis: &mut Session| {
+            let mut call = self.set.prepare_invoke();
+            call.key(redis.value_key(key)).key(redis.lease_key(key));
+            call.arg(value.as_ref()).arg(milliseconds(ttl));
+            if let Some(token) = lease {
+                call.arg(token);
+            }
+            call.invoke_async(&mut redis.connection).await
+        };
+        self.connection.run("EVALSHA", set).await
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Unavailable> {
         if keys.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = keys.iter().flat_map(|key| [value_key(key), lease_key(key)]).collect();
-        self.connection.run("DEL", async |connection| connection.del(&names).await).await
+        let delete = async |redis: &mut Session| {
+            let names = keys.iter().flat_map(|key| [redis.value_key(key), redis.lease_key(key)]);
+            let names: Vec<String> = names.collect();
+            redis.connection.del(names).await
+        };
+        self.connection.run("DEL", delete).await
     }
 
     async fn is_ready(&self) -> bool {
-        self.connection.run("PING", async |connection| connection.ping::<()>().await).await.is_ok()
+        let ping = async |redis: &mut Session| redis.connection.ping::<()>().await;
+        self.connection.run("PING", ping).await.is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 //! redis's own `ConnectionManager` does not fit: it keeps a connection whose replies time out, so it would not recover from a
 //! half-open one, and a command waits while it reconnects.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -14,8 +15,8 @@ use tracing::Instrument as _;
 
 use crate::cache::storage::Unavailable;
 
-/// Maximum time to connect, and maximum time of one operation. Both together are shorter than the time that a gateway waits
-/// for the cache.
+/// Maximum time to connect, and maximum time of one operation. A connection, its first exchange and an operation together
+/// take less than the time that a gateway waits for the cache.
 const TIME_LIMIT: Duration = Duration::from_millis(150);
 
 /// Time after a failed attempt to connect during which every operation fails at once.
@@ -28,9 +29,29 @@ pub(super) struct Connection {
     state: Mutex<State>,
 }
 
+/// A connection to one run of Redis.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) connection: MultiplexedConnection,
+    /// The id that Redis chose when it started.
+    run: Arc<str>,
+}
+
+impl Session {
+    /// Returns the name of the value of `key`.
+    pub(super) fn value_key(&self, key: &str) -> String {
+        format!("value:{}:{key}", self.run)
+    }
+
+    /// Returns the name of the lease of `key`.
+    pub(super) fn lease_key(&self, key: &str) -> String {
+        format!("lease:{}:{key}", self.run)
+    }
+}
+
 #[derive(Default)]
 struct State {
-    open: Option<MultiplexedConnection>,
+    open: Option<Session>,
     /// Number of connections opened so far. A failure closes only the connection on which it occurred.
     opened: u64,
     retry_at: Option<Instant>,
@@ -50,9 +71,9 @@ impl Connection {
     pub(super) async fn run<T>(
         &self,
         command: &'static str,
-        operation: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+        operation: impl AsyncFnOnce(&mut Session) -> RedisResult<T>,
     ) -> Result<T, Unavailable> {
-        let (mut connection, number) = self.open().await?;
+        let (mut session, number) = self.open().await?;
         let span = tracing::info_span!(
             "redis",
             otel.name = command,
@@ -60,7 +81,7 @@ impl Connection {
             db.system.name = "redis",
             db.operation.name = command,
         );
-        let result = operation(&mut connection).instrument(span).await;
+        let result = operation(&mut session).instrument(span).await;
         match result {
             Ok(value) => Ok(value),
             Err(error) => {
@@ -70,8 +91,8 @@ impl Connection {
         }
     }
 
-    /// Returns the open connection and its number. Connects if there is none.
-    async fn open(&self) -> Result<(MultiplexedConnection, u64), Unavailable> {
+    /// Returns the open session and its number. Connects if there is none.
+    async fn open(&self) -> Result<(Session, u64), Unavailable> {
         let mut state = self.state.lock().await;
         if let Some(open) = &state.open {
             return Ok((open.clone(), state.opened));
@@ -80,7 +101,7 @@ impl Connection {
             return Err(Unavailable);
         }
         let wait = telemetry::wait_span!("wait redis connection");
-        let opened = self.client.get_multiplexed_async_connection_with_config(&self.config).await;
+        let opened = self.connect().await;
         drop(wait);
         match opened {
             Ok(open) => {
@@ -98,6 +119,14 @@ impl Connection {
                 Err(Unavailable)
             }
         }
+    }
+
+    async fn connect(&self) -> RedisResult<Session> {
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        let run = run.ok_or((ErrorKind::UnexpectedReturnType, "INFO has no run_id"))?;
+        Ok(Session { connection, run: run.trim().into() })
     }
 
     /// Closes connection `number` after `error`, unless Redis itself reported the error.

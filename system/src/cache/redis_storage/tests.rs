@@ -55,6 +55,20 @@ async fn a_restart_of_redis_ends_values_and_leases() {
 }
 
 #[tokio::test]
+async fn a_snapshot_brings_no_deleted_value_back() {
+    let mut server = RedisServer::start();
+    let storage = RedisStorage::new(&server.url()).unwrap();
+    storage.set(KEY, Bytes::from("1"), MINUTE, None).await.unwrap();
+    server.call("SAVE");
+    storage.delete(&key()).await.unwrap();
+    server.kill();
+    server.start_again();
+    assert_eq!(server.call("DBSIZE"), ":1", "the snapshot has the value");
+    assert!(matches!(look_up(&storage).await, Lookup::Leased(_)));
+    assert_eq!(storage.get(KEY).await, Ok(None));
+}
+
+#[tokio::test]
 async fn a_redis_that_hangs_is_a_failure_within_a_second() {
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
