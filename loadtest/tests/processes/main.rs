@@ -27,6 +27,7 @@ mod private_files;
 mod restart;
 mod scale;
 mod stack;
+mod staleness;
 mod supervision;
 mod snapshot_files;
 mod terminal;
