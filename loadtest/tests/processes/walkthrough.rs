@@ -106,7 +106,7 @@ fn leased_tasks(polls: &[Value]) -> Vec<Value> {
     polls.iter().flat_map(|poll| poll["tasks"].as_array().unwrap().clone()).collect()
 }
 
-/// Waits until the collector has the booking's trace from the balancer to the notification.
+/// Waits until the collector has the booking's trace from the balancer to the notification, with the time in the outbox.
 async fn trace_reaches_the_notification(client: &Client, stack: &Stack, trace_id: &str) {
     let url = format!("{}/api/traces/{trace_id}", stack.addresses.collector);
     let expected =
@@ -115,7 +115,11 @@ async fn trace_reaches_the_notification(client: &Client, stack: &Stack, trace_id
     eventually_without(|| async {
         let reply: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
         let services = services_of(&reply);
-        (services != expected).then(|| format!("the trace has only spans of {services:?}"))
+        let waits = reply["data"][0]["spans"].as_array().into_iter().flatten();
+        let waits = waits.filter(|span| span["operationName"] == "wait outbox").count();
+        // One for the notification, one for the deletion of the cached slots.
+        let is_complete = services == expected && waits == 2;
+        (!is_complete).then(|| format!("the trace has {waits} waits, and spans of {services:?}"))
     })
     .await;
 }
