@@ -47,10 +47,8 @@ async fn redelivered_task_is_recorded_once() {
     eventually("both duplicates were recognised", || logged("notification already sent") == 2);
 
     queue_is_drained(&stack, 3).await;
-    let effects: Vec<i64> = sqlx::query_scalar("SELECT booking_id FROM notification_effects")
-        .fetch_all(&database)
-        .await
-        .unwrap();
+    let effects: Vec<i64> =
+        sqlx::query_scalar("SELECT booking_id FROM notification_effects").fetch_all(&database).await.unwrap();
     assert_eq!(effects, [booking_id]);
 }
 

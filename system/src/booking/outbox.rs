@@ -24,8 +24,7 @@ pub(super) const CACHE_DELETE: &str = "cache_delete";
 /// Channel of PostgreSQL's NOTIFY.
 pub(super) const CHANNEL: &str = "outbox";
 
-const INSERT_BOOKED: &str =
-    "INSERT INTO outbox (kind, payload, otel) VALUES ($1, $2, $5), ($3, $4, $5)";
+const INSERT_BOOKED: &str = "INSERT INTO outbox (kind, payload, otel) VALUES ($1, $2, $5), ($3, $4, $5)";
 const INSERT_CANCELLED: &str = "INSERT INTO outbox (kind, payload, otel) VALUES ($1, $2, $3)";
 
 /// Shortest time between two NOTIFY of one process. Each wakes the relays of all processes, so a busy service announces
@@ -52,11 +51,7 @@ pub(super) async fn booked(
 }
 
 /// Adds the event of a cancelled booking: the deletion of the cached slots that it changes.
-pub(super) async fn cancelled(
-    transaction: &mut PgConnection,
-    tutor: i64,
-    lesson: Slot,
-) -> Result<()> {
+pub(super) async fn cancelled(transaction: &mut PgConnection, tutor: i64, lesson: Slot) -> Result<()> {
     let insert = sqlx::query(INSERT_CANCELLED)
         .bind(CACHE_DELETE)
         .bind(json(&slots_of(tutor, lesson))?)
@@ -140,16 +135,8 @@ mod tests {
         for (start, end, expected) in [
             ("2026-11-26T10:00:00Z", "2026-11-26T11:00:00Z", &["slots:7:2026-11-26"][..]),
             // A slot at 23:30 overlaps it.
-            (
-                "2026-11-27T00:00:00Z",
-                "2026-11-27T01:00:00Z",
-                &["slots:7:2026-11-26", "slots:7:2026-11-27"],
-            ),
-            (
-                "2026-11-26T23:30:00Z",
-                "2026-11-27T00:30:00Z",
-                &["slots:7:2026-11-26", "slots:7:2026-11-27"],
-            ),
+            ("2026-11-27T00:00:00Z", "2026-11-27T01:00:00Z", &["slots:7:2026-11-26", "slots:7:2026-11-27"]),
+            ("2026-11-26T23:30:00Z", "2026-11-27T00:30:00Z", &["slots:7:2026-11-26", "slots:7:2026-11-27"]),
             // The slots at 0:00 before and after it do not overlap it.
             ("2026-11-26T23:00:00Z", "2026-11-27T00:00:00Z", &["slots:7:2026-11-26"]),
             ("2026-11-26T01:00:00Z", "2026-11-26T02:00:00Z", &["slots:7:2026-11-26"]),

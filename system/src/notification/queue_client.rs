@@ -34,7 +34,12 @@ impl QueueClient {
 
     /// Returns the task to the queue, which redelivers it after `delay`, or after a time of its own choice. After too many attempts
     /// the task becomes a dead letter with the last `reason`.
-    pub(super) async fn nack(&self, task: &LeasedTask, delay: Option<Duration>, reason: String) -> Result<()> {
+    pub(super) async fn nack(
+        &self,
+        task: &LeasedTask,
+        delay: Option<Duration>,
+        reason: String,
+    ) -> Result<()> {
         self.settle("/nack", task, delay, Some(reason)).await
     }
 

@@ -6,14 +6,15 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::memory::SharedQueue;
+use super::storage::Storage;
 
-impl Collector for SharedQueue {
+/// Reads the figures of a storage.
+#[derive(Debug)]
+pub(super) struct QueueMetrics<S>(pub(super) S);
+
+impl<S: Storage> Collector for QueueMetrics<S> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let (depth, bytes, counts) = {
-            let queue = self.lock();
-            (queue.depth(), queue.bytes(), queue.counts())
-        };
+        let (depth, counts) = self.0.figures();
         for (name, help, value) in [
             (
                 "queue_tasks_waiting",
@@ -22,7 +23,7 @@ impl Collector for SharedQueue {
             ),
             ("queue_tasks_leased", "Number of tasks that are leased", depth.leased),
             ("queue_tasks_dead", "Number of dead letters: tasks whose attempts are used up", depth.dead),
-            ("queue_size_bytes", "Approximate size of all tasks in bytes", bytes),
+            ("queue_size_bytes", "Approximate size of all tasks in bytes", depth.bytes),
         ] {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;

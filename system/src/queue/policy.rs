@@ -14,10 +14,8 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::limits::Limits;
-use super::task::{FailedAttempt, Task};
-
-/// Id of a task; decimal text on the wire.
-pub(super) type TaskId = u64;
+use super::storage::{Counts, Depth};
+use super::task::{Enqueued, FailedAttempt, Task, TaskId};
 
 /// Id of a lease; decimal text on the wire.
 pub(super) type LeaseId = u64;
@@ -54,18 +52,9 @@ pub(super) struct Dead {
     pub(super) died_at: DateTime<Utc>,
 }
 
-/// What became of a task that was to be enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Enqueued {
-    /// It was added.
-    Added(TaskId),
-    /// The queue holds a task of the same event.
-    Duplicate(TaskId),
-}
-
 /// A task that was just leased to a consumer.
 #[derive(Debug, Clone)]
-pub(super) struct Delivery {
+pub(super) struct Leasing {
     pub(super) id: TaskId,
     pub(super) lease: LeaseId,
     pub(super) task: Arc<Task>,
@@ -73,32 +62,6 @@ pub(super) struct Delivery {
     pub(super) attempts: u32,
     /// Time for which the task was available before it was leased.
     pub(super) waited: Duration,
-}
-
-/// Number of tasks by state.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Depth {
-    /// Waiting and delayed tasks.
-    pub(super) waiting: usize,
-    pub(super) leased: usize,
-    pub(super) dead: usize,
-}
-
-/// Totals since the queue started.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Tasks enqueued.
-    pub(super) enqueued: u64,
-    /// Tasks that were not enqueued because the queue held a task of the same event.
-    pub(super) duplicates: u64,
-    /// Leases.
-    pub(super) attempts: u64,
-    /// Tasks acknowledged.
-    pub(super) acknowledged: u64,
-    /// Leases that expired.
-    pub(super) expired: u64,
-    /// Acknowledgements and returns that were refused, because their lease had expired or was unknown.
-    pub(super) stale: u64,
 }
 
 /// A bounded queue of tasks with leases.
@@ -141,12 +104,7 @@ impl LeaseQueue {
 
     pub(super) fn depth(&self) -> Depth {
         let waiting = self.waiting.len() + self.delayed.len();
-        Depth { waiting, leased: self.leased.len(), dead: self.dead.len() }
-    }
-
-    /// Returns the size of all tasks, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        Depth { waiting, leased: self.leased.len(), dead: self.dead.len(), bytes: self.bytes }
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -164,7 +122,7 @@ impl LeaseQueue {
             self.counts.duplicates += 1;
             return Some(Enqueued::Duplicate(id));
         }
-        let Depth { waiting, leased, dead } = self.depth();
+        let Depth { waiting, leased, dead, .. } = self.depth();
         let bytes = task.bytes();
         if waiting + leased + dead >= self.limits.tasks || self.bytes + bytes > self.limits.bytes {
             return None;
@@ -182,7 +140,7 @@ impl LeaseQueue {
     }
 
     /// Leases up to `max` tasks for `visibility`, oldest first.
-    pub(super) fn lease(&mut self, max: usize, visibility: Duration, now: Instant) -> Vec<Delivery> {
+    pub(super) fn lease(&mut self, max: usize, visibility: Duration, now: Instant) -> Vec<Leasing> {
         self.advance(now);
         let until = now + visibility;
         let mut deliveries = Vec::with_capacity(max.min(self.waiting.len()));
@@ -196,7 +154,7 @@ impl LeaseQueue {
             let Held { task, attempts } = held.clone();
             self.expiries.insert((until, id));
             self.leased.insert(id, Leased { held, lease, until });
-            deliveries.push(Delivery { id, lease, task, attempts, waited: now.duration_since(since) });
+            deliveries.push(Leasing { id, lease, task, attempts, waited: now.duration_since(since) });
         }
         deliveries
     }
@@ -218,9 +176,8 @@ impl LeaseQueue {
     pub(super) fn nack(&mut self, id: TaskId, lease: LeaseId, failed: FailedAttempt, now: Instant) -> bool {
         self.advance(now);
         let Some(held) = self.release(id, lease) else { return false };
-        let FailedAttempt { delay, reason } = failed;
-        let delay = delay.unwrap_or_else(|| self.limits.backoff(held.attempts));
-        self.retry_or_bury(id, held, now + delay, || reason.unwrap_or_else(|| "unknown".to_owned()));
+        let delay = failed.delay.unwrap_or_else(|| self.limits.backoff(held.attempts));
+        self.retry_or_bury(id, held, now + delay, || failed.into_reason());
         self.advance(now);
         true
     }

@@ -1,15 +1,22 @@
 //! The routes of the queue. Waits run under tokio's paused clock, so that their length is exact.
 
+mod nats_server;
+mod both;
+mod nats;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use axum::Router;
+use tokio::time::Instant;
+
 use super::*;
 
 /// Limits with a short backoff: at most 100 ms after the first attempt.
 const LIMITS: Limits =
-    Limits { tasks: 10, bytes: usize::MAX, attempts: 3, first_backoff: Duration::from_millis(100) };
+    Limits { tasks: 10, bytes: 64 << 20, attempts: 3, first_backoff: Duration::from_millis(100) };
 
 struct Client(Router);
 
@@ -19,8 +26,11 @@ impl Client {
     }
 
     fn open(limits: Limits, stop: CancellationToken) -> Self {
-        let queue = SharedQueue::open(limits, stop);
-        Self(request_routes(queue.clone()).merge(poll_routes(queue)))
+        Self::of(MemoryQueue::open(limits, stop))
+    }
+
+    fn of<S: Storage>(queue: S) -> Self {
+        Self(routes::requests(queue.clone()).merge(routes::polls(queue)))
     }
 
     async fn call(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
@@ -39,7 +49,7 @@ impl Client {
     async fn lease(&self, max: u64, visibility_ms: u64, wait_ms: u64) -> Vec<Value> {
         let request = json!({ "max": max, "visibility_ms": visibility_ms, "wait_ms": wait_ms });
         let (status, reply) = self.call("POST", "/lease", request).await;
-        assert_eq!(status, StatusCode::OK);
+        assert_eq!(status, StatusCode::OK, "{reply}");
         reply["tasks"].as_array().unwrap().clone()
     }
 
@@ -272,8 +282,8 @@ async fn a_wrong_method_or_path_is_a_problem() {
 
 #[tokio::test]
 async fn metrics_count_the_tasks() {
-    let queue = SharedQueue::open(LIMITS, CancellationToken::new());
-    let client = Client(request_routes(queue.clone()).merge(poll_routes(queue.clone())));
+    let queue = MemoryQueue::open(LIMITS, CancellationToken::new());
+    let client = Client::of(queue.clone());
     for n in 1..=3 {
         client.enqueue(n).await;
     }
@@ -285,7 +295,7 @@ async fn metrics_count_the_tasks() {
     client.call("GET", "/dequeue", Value::Null).await;
     assert_eq!(client.settle("/ack", &json!({ "id": task["id"], "lease": "99" }), Value::Null).await, 404);
     let mut registry = prometheus_client::registry::Registry::default();
-    registry.register_collector(Box::new(queue));
+    registry.register_collector(Box::new(QueueMetrics(queue)));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     for expected in [

@@ -57,7 +57,7 @@ fn a_role_reads_only_its_own_variables() {
         (Role::Cache, vec!["CACHE_MAX_BYTES"]),
         (Role::Search, database.to_vec()),
         (Role::Booking, [&["QUEUE_URL"], &database[..]].concat()),
-        (Role::Queue, vec!["QUEUE_CAPACITY", "QUEUE_MAX_BYTES", "QUEUE_MAX_ATTEMPTS"]),
+        (Role::Queue, vec!["QUEUE_CAPACITY", "QUEUE_MAX_BYTES", "QUEUE_MAX_ATTEMPTS", "QUEUE_BACKEND"]),
         (
             Role::Notification,
             [&["QUEUE_URL", "NOTIFICATION_DELAY_MS", "NOTIFICATION_CONCURRENCY"], &database[..]].concat(),

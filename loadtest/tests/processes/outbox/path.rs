@@ -4,9 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::{
-    RoleProcess, Stack, eventually_without, free_address, get_blocking, http,
-};
+use crate::harness::{RoleProcess, Stack, eventually_without, free_address, get_blocking, http};
 
 /// The roles of the stack that would take part in the path.
 const STOPPED: [&str; 3] = ["booking_service", "queue", "notification_service"];
@@ -118,7 +116,8 @@ impl Path {
 
     /// Inserts an event as a booking does; returns its id.
     pub(super) async fn insert_event(&self, payload: &str) -> i64 {
-        let insert = "INSERT INTO outbox (kind, payload, otel) VALUES ('booking_notification', $1, '{}') RETURNING id";
+        let insert =
+            "INSERT INTO outbox (kind, payload, otel) VALUES ('booking_notification', $1, '{}') RETURNING id";
         sqlx::query_scalar(insert).bind(payload).fetch_one(&self.database).await.unwrap()
     }
 

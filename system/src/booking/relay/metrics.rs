@@ -50,7 +50,8 @@ impl RelayMetrics {
         registry.register_with_unit("outbox_oldest_event_age", oldest, Unit::Seconds, self.oldest.clone());
         let publications = "Events that this process published, repeated publications included";
         registry.register("outbox_publications", publications, self.publications.clone());
-        let republications = "Events that this process published again, because no effect was recorded in time";
+        let republications =
+            "Events that this process published again, because no effect was recorded in time";
         registry.register("outbox_republications", republications, self.republications.clone());
         let pause = "Pause between two attempts while the destination is down; 0 while it answers";
         registry.register_with_unit("outbox_pause", pause, Unit::Seconds, self.pause.clone());

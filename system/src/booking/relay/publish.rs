@@ -10,9 +10,7 @@ use serde_json::value::RawValue;
 use telemetry::propagation;
 
 use super::claim::Event;
-use crate::api::{
-    BOOKING_NOTIFICATION, DeleteRequest, EnqueueReply, EnqueueRequest, StatusReply,
-};
+use crate::api::{BOOKING_NOTIFICATION, DeleteRequest, EnqueueReply, EnqueueRequest, StatusReply};
 use crate::booking::outbox::CACHE_DELETE;
 use crate::error::{Code, Problem, Result};
 use crate::peer::Peer;
@@ -141,7 +139,12 @@ async fn send(queue: &Peer, event: &Event) -> Result<String> {
     let reply = queue.post("/enqueue", "/enqueue", &request).await;
     match reply.and_then(|reply| reply.json::<EnqueueReply>()) {
         Ok(EnqueueReply { task_id }) => {
-            tracing::info!(event_id = event.id, task_id, publications = event.publications, "event published");
+            tracing::info!(
+                event_id = event.id,
+                task_id,
+                publications = event.publications,
+                "event published"
+            );
             Ok(task_id)
         }
         Err(problem) => {
@@ -215,8 +218,7 @@ mod tests {
 
     #[test]
     fn deletions_are_merged_and_an_invalid_event_is_left_out() {
-        let events =
-            [event(1, r#"{"keys":["b","a"]}"#), event(2, "text"), event(3, r#"{"keys":["a","c"]}"#)];
+        let events = [event(1, r#"{"keys":["b","a"]}"#), event(2, "text"), event(3, r#"{"keys":["a","c"]}"#)];
         let (request, valid) = merge(&events);
         assert_eq!(request.keys, ["a", "b", "c"]);
         assert_eq!(valid, [1, 3]);

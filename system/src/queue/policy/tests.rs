@@ -43,7 +43,7 @@ fn added(enqueued: Enqueued) -> TaskId {
     id
 }
 
-fn ids(deliveries: &[Delivery]) -> Vec<TaskId> {
+fn ids(deliveries: &[Leasing]) -> Vec<TaskId> {
     deliveries.iter().map(|delivery| delivery.id).collect()
 }
 
@@ -131,7 +131,7 @@ fn a_task_whose_attempts_are_used_up_is_a_dead_letter_until_it_is_redriven() {
     assert_eq!(queue.lease(1, VISIBILITY, now)[0].attempts, 3);
     now += VISIBILITY + BACKOFF;
     assert_eq!(ids(&queue.lease(2, VISIBILITY, now)), [2], "nothing waits for a dead letter");
-    assert_eq!(queue.depth(), Depth { waiting: 0, leased: 1, dead: 1 });
+    assert_eq!(queue.depth(), Depth { waiting: 0, leased: 1, dead: 1, bytes: 2 * task().bytes() });
     let (id, dead) = queue.dead(0, 10).remove(0);
     assert_eq!((id, dead.attempts, dead.reason.as_str()), (1, 3, "expired"));
 
@@ -149,7 +149,7 @@ fn dead_letters_are_listed_in_pages_and_have_their_reasons() {
     for _ in 0..5 {
         queue.enqueue(task(), now).unwrap();
     }
-    for Delivery { id, lease, .. } in queue.lease(5, VISIBILITY, now).into_iter().rev() {
+    for Leasing { id, lease, .. } in queue.lease(5, VISIBILITY, now).into_iter().rev() {
         let reason = (id != 5).then(|| format!("reason {id}"));
         assert!(queue.nack(id, lease, FailedAttempt { delay: None, reason }, now));
     }
@@ -168,10 +168,10 @@ fn dead_letters_count_towards_the_limits() {
     let limits = Limits { tasks: 1, attempts: 1, ..LIMITS };
     let (mut queue, now) = (LeaseQueue::new(limits), Instant::now());
     queue.enqueue(task(), now).unwrap();
-    let bytes = queue.bytes();
+    let bytes = queue.depth().bytes;
     queue.lease(1, VISIBILITY, now);
     queue.advance(now + VISIBILITY);
-    assert_eq!((queue.depth().dead, queue.bytes()), (1, bytes));
+    assert_eq!((queue.depth().dead, queue.depth().bytes), (1, bytes));
     assert_eq!(queue.enqueue(task(), now), None);
 }
 
@@ -182,13 +182,13 @@ fn an_event_is_held_once_until_its_task_is_acknowledged() {
     let again = |queue: &mut LeaseQueue| queue.enqueue(task_of(Some("7"), "2".into()), now).unwrap();
     assert_eq!(again(&mut queue), Enqueued::Added(1));
     assert_eq!(queue.enqueue(task_of(Some("8"), "1".into()), now), Some(Enqueued::Added(2)));
-    let bytes = queue.bytes();
+    let bytes = queue.depth().bytes;
     assert_eq!(again(&mut queue), Enqueued::Duplicate(1), "waiting");
     let leased = queue.lease(1, VISIBILITY, now).remove(0);
     assert_eq!(again(&mut queue), Enqueued::Duplicate(1), "leased");
     assert!(queue.nack(1, leased.lease, FailedAttempt::default(), now));
     assert_eq!(again(&mut queue), Enqueued::Duplicate(1), "dead");
-    assert_eq!((queue.bytes(), queue.counts().duplicates), (bytes, 3), "duplicates add nothing");
+    assert_eq!((queue.depth().bytes, queue.counts().duplicates), (bytes, 3), "duplicates add nothing");
     queue.redrive(None, now);
     let redriven = queue.lease(1, VISIBILITY, now).remove(0);
     assert!(queue.ack(1, redriven.lease, now));
@@ -263,7 +263,7 @@ fn tasks_are_bounded_in_bytes_until_they_are_acknowledged() {
     assert_eq!(queue.enqueue(large(), now).map(added), Some(1));
     assert_eq!(queue.enqueue(large(), now).map(added), Some(2));
     assert_eq!(queue.enqueue(large(), now), None, "the third exceeds 130 kB");
-    assert!((120_000..130_000).contains(&queue.bytes()), "{}", queue.bytes());
+    assert!((120_000..130_000).contains(&queue.depth().bytes), "{}", queue.depth().bytes);
     let leased = queue.lease(1, VISIBILITY, now).remove(0);
     assert_eq!(queue.enqueue(large(), now), None, "a leased task may come back");
     assert!(queue.ack(leased.id, leased.lease, now));
