@@ -80,7 +80,7 @@ impl Scale {
             ),
         ] {
             let count = self.of(role);
-            if count > 1 && !storage.as_deref().is_some_and(|url| url.starts_with(scheme)) {
+            if count > 1 && !storage.as_deref().is_some_and(|url| url.trim().starts_with(scheme)) {
                 return Err(Error::NoSharedStorage { role, count, variable, scheme, why });
             }
         }

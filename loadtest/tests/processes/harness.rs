@@ -6,6 +6,7 @@ mod load;
 mod machine;
 mod role;
 mod stack;
+mod store;
 
 use std::fs;
 use std::io::PipeWriter;
@@ -24,6 +25,7 @@ pub(crate) use load::{FinishedLoad, Load, RunningLoad, sum};
 pub(crate) use machine::ExclusiveMachine;
 pub(crate) use role::RoleProcess;
 pub(crate) use stack::{Addresses, Stack};
+pub(crate) use store::Store;
 
 /// Maximum wait for a condition.
 const TIMEOUT: Duration = Duration::from_secs(30);

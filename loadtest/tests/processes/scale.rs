@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::harness::{Api, Stack, eventually, run, workbench};
+use crate::harness::{Api, Stack, Store, eventually, eventually_without, http, run, workbench};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_processes_of_each_role_share_its_work() {
@@ -53,6 +54,43 @@ async fn the_processes_of_each_role_share_its_work() {
     assert_eq!(stack.stop().code(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_caches_share_the_values_of_one_redis() {
+    let redis = Store::redis();
+    let stack = Stack::start_with(|up| {
+        up.args(["--scale", "cache=2", "--tutors", "2", "--students", "2"]);
+        // A flag or its variable.
+        up.env("CACHE_BACKEND", format!("redis://{}", redis.address));
+    });
+    let url = |instance: &str, path: &str| {
+        format!("http://127.0.0.1:{}{path}", stack.processes()[instance].port.unwrap())
+    };
+    // With a storage each, the second cache would never have the value.
+    let set = http().post(url("cache", "/set/shared")).json(&json!({ "value": "1" })).send().await.unwrap();
+    assert!(set.status().is_success(), "{set:?}");
+    eventually_without(|| status_is(url("cache_2", "/get/shared"), 200)).await;
+    let keys = json!({ "keys": ["shared"] });
+    let deleted = http().post(url("cache_2", "/delete")).json(&keys).send().await.unwrap();
+    assert!(deleted.status().is_success(), "{deleted:?}");
+    eventually_without(|| status_is(url("cache", "/get/shared"), 404)).await;
+
+    let api = Api::log_in(&stack).await;
+    for _ in 0..8 {
+        let reply = api.request(Method::GET, "/search?subject=Math").send().await.unwrap();
+        assert_eq!(reply.status(), 200);
+    }
+    for instance in ["cache", "cache_2"] {
+        let log = stack.log(instance);
+        assert!(log.contains("GET /get/search"), "no gateway called {instance}: {log}");
+    }
+}
+
+/// The status of a GET, if it is another one.
+async fn status_is(url: String, expected: u16) -> Option<String> {
+    let reply = http().get(&url).send().await.unwrap();
+    (reply.status() != expected).then(|| format!("{url}: {}", reply.status()))
+}
+
 #[test]
 fn one_gateway_is_enough() {
     let stack = Stack::start_with(|up| {
@@ -69,11 +107,11 @@ fn several_stores_without_a_storage_that_they_share_are_refused() {
         ("cache=3", "set CACHE_BACKEND=redis://HOST:PORT (--cache-backend), or use --scale cache=1"),
     ] {
         for command in [&["up", "--free-ports"][..], &["demo"]] {
-            run(workbench().args(command).args(["--scale", scale])).failed(2, message);
+            refused(&[command, &["--scale", scale]].concat(), message);
         }
     }
     let memory = ["up", "--free-ports", "--scale", "queue=2", "--queue-backend", "memory"];
-    run(workbench().args(memory)).failed(2, "2 queue processes need a storage that they share");
+    refused(&memory, "2 queue processes need a storage that they share");
 }
 
 #[test]
@@ -85,6 +123,11 @@ fn a_scale_that_cannot_be_is_refused() {
         ("balancer=2", "a stack has one balancer; the roles to scale are gateway, cache"),
         ("kitchen=2", "unknown role 'kitchen': expected one of gateway, cache"),
     ] {
-        run(workbench().args(["up", "--free-ports", "--scale", scale])).failed(2, message);
+        refused(&["up", "--free-ports", "--scale", scale], message);
     }
+}
+
+/// Asserts that the command is refused. Without a PostgreSQL, one that is not refused ends as well.
+fn refused(arguments: &[&str], message: &str) {
+    run(workbench().args(arguments).args(["--postgres-bin", "/nonexistent"])).failed(2, message);
 }
