@@ -35,8 +35,7 @@ use oracle::Oracle;
 use outstanding::Outstanding;
 use pacer::Pacer;
 pub(crate) use progress::DriveProgress;
-use request::Request;
-use send::Failure;
+use request::{Failure, Request};
 
 /// Interval between two log-ins. Verifying a password takes about 20 ms of CPU time; a burst of log-ins would distort
 /// the warm-up.

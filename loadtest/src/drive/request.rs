@@ -1,15 +1,16 @@
 //! Converts each action to an HTTP request and its expected reply.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use system::dataset;
 
-use super::send::Failure;
 use super::{Dispatcher, Session};
 use crate::drive::oracle::Expectation;
-use crate::measure::RequestKind;
+use crate::measure::{Limit, RequestKind};
 use crate::plan::{Action, Intrusion};
 
 /// One request and its expected reply.
@@ -23,6 +24,15 @@ pub(super) struct Request {
     pub(super) expect: Expectation,
     /// Whether an intruder sends it.
     pub(super) by_intruder: bool,
+}
+
+/// Why a request has no verified reply.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// The expectation and the reply.
+    pub(super) why: Arc<str>,
+    /// The limit of the generator's own process that is the cause.
+    pub(super) limit: Option<Limit>,
 }
 
 pub(super) enum Body {

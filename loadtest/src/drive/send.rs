@@ -1,6 +1,5 @@
 //! Sends one request: root span, reply, verdict of the oracle, sample.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,7 +11,7 @@ use reqwest::{StatusCode, Url};
 use system::api::SERVED_BY;
 use telemetry::client::{self, ClientSpan};
 
-use super::request::{Body, Request};
+use super::request::{Body, Failure, Request};
 use super::{Delay, Dispatcher, Session, TraceGroups};
 use crate::drive::oracle::{Facts, Verdict};
 use crate::measure::{AcceptedBooking, Finding, Limit, Measured, Outcome, Sample};
@@ -64,15 +63,6 @@ impl NoReply {
             NoReply::Abandoned => None,
         }
     }
-}
-
-/// Why a request has no verified reply.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    /// The expectation and the reply.
-    pub(super) why: Arc<str>,
-    /// The limit of the generator's own process that is the cause.
-    pub(super) limit: Option<Limit>,
 }
 
 /// Sends the request immediately and verifies the reply. Fails only if goose cannot build the request; the inner result is the
