@@ -46,6 +46,9 @@ use waiting::LeaseTerms;
 /// Maximum size of a value: that of the largest reply that a gateway accepts from search.
 const MAX_VALUE_BYTES: usize = peer::MAX_REPLY_BYTES;
 
+/// Maximum size of the keys of a delete, which may be those of many bookings.
+const MAX_DELETE_BYTES: usize = 1 << 20;
+
 const DEFAULT_TTL_SECONDS: u64 = 60;
 const MAX_TTL_SECONDS: u64 = 24 * 3600;
 
@@ -183,7 +186,7 @@ async fn write<S: Storage>(
 
 async fn delete<S: Storage>(
     State(storage): State<Arc<S>>,
-    Json(request): Json<DeleteRequest>,
+    Json(request): Json<DeleteRequest, MAX_DELETE_BYTES>,
 ) -> Result<axum::Json<StatusReply>> {
     storage.delete(&request.keys).await.map_err(|_| Problem::from(Code::Unavailable))?;
     Ok(axum::Json(StatusReply::ok()))

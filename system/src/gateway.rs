@@ -1,7 +1,7 @@
 //! Gateway: the balancer forwards every public request to it.
 //!
-//! Every request except a log-in and the list of subjects needs a valid token. Concurrent searches for one subject share one
-//! query, and errors are not cached. Answers 503 if a role that it calls is down, 504 if that role is too slow.
+//! Every request except a log-in and the list of subjects needs a valid token. Searches and free slots are cached: concurrent
+//! requests for one key share one query, over all gateways, and errors are not cached (see [`cache_aside`]). Answers 503 if a role that it calls is down, 504 if that role is too slow.
 
 mod token;
 mod login;

@@ -31,7 +31,7 @@ fn rejects_invalid_settings() {
             "mysql://user@host/database",
             "DATABASE_URL is invalid: must be a URL such as",
         ),
-        ("gateway", "CACHE_URL", "http://", "--cache-url <URL>': expected a URL such as http://HOST:PORT"),
+        ("gateway", "CACHE_URL", "http://", "--cache-url <URLS>': expected a URL such as http://HOST:PORT"),
         ("cache", "LISTEN", "nonsense", "--listen <HOST:PORT>': expected HOST:PORT"),
         ("cache", "RUST_LOG", "=", "--log-filter <FILTER>'"),
         ("cache", "OTEL_TRACES_SAMPLER", "banana", "possible values: always_on"),

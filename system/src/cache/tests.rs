@@ -93,7 +93,9 @@ async fn several_keys_are_read_in_one_call_and_deleted_in_another() {
     assert!(held.retry_ms.is_some() && held.lease.is_none(), "a new lease ends the wait: {body}");
     assert!(new.lease.is_some(), "{body}");
 
-    let deleted = call(&router, "POST", "/delete", r#"{"keys":["a","held","unknown"]}"#).await;
+    let mut keys: Vec<String> = (0..10_000).map(|number| format!("unknown {number}")).collect();
+    keys.extend(["a".to_owned(), "held".to_owned()]);
+    let deleted = call(&router, "POST", "/delete", &json!({ "keys": keys }).to_string()).await;
     assert_eq!(deleted, (StatusCode::OK, r#"{"status":"ok"}"#.into()));
     let (_, body) = call(&router, "POST", "/get", read).await;
     let found: CacheLookups<Value> = serde_json::from_str(&body).unwrap();
