@@ -32,13 +32,13 @@ use crate::extract::{self, IdempotencyKey, Json};
 use crate::middleware;
 use crate::peer::{BaseUrls, Peer};
 use crate::role::Role;
-use crate::settings::{self, Secret, seconds};
+use crate::settings::{self, Secret, milliseconds, seconds};
 use cache_aside::CacheAside;
 use cache_client::CacheClient;
 use token::{Caller, TokenKeys};
 
-/// Maximum wait for the cache; after it the gateway calls search.
-const CACHE_DEADLINE: Duration = Duration::from_millis(500);
+/// Range of `CACHE_TIMEOUT_MS`. The minimum exceeds the longest wait of the cache for the holder of a lease (100 ms).
+const CACHE_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 200..=60_000;
 
 /// Maximum number of concurrent password checks; each uses 7 MiB and a core.
 const PASSWORD_CHECKS: usize = 2;
@@ -80,6 +80,12 @@ pub struct Settings {
         value_name = "SECONDS", default_value = "30", value_parser = seconds
     )]
     slots_cache_ttl: Duration,
+    /// Maximum wait for the cache, in milliseconds (200 to 60000); after it, the read counts as a miss
+    #[arg(
+        id = "cache_timeout_ms", long = "cache-timeout-ms", env = "CACHE_TIMEOUT_MS",
+        value_name = "MS", default_value = "500", value_parser = milliseconds(CACHE_TIMEOUT_MS)
+    )]
+    cache_timeout: Duration,
     /// Process.
     #[command(flatten)]
     pub(crate) process: app::Settings,
@@ -113,7 +119,7 @@ pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Re
     let limit = settings.process.request_timeout;
     let gateway = Gateway {
         tokens: TokenKeys::new(settings.jwt_secret()?.expose()),
-        cache: CacheAside::new(CacheClient::new(Peer::new(&settings.cache_url, CACHE_DEADLINE))),
+        cache: CacheAside::new(CacheClient::new(Peer::new(&settings.cache_url, settings.cache_timeout))),
         search: Peer::new(&settings.search_url, limit),
         booking: Peer::new(&settings.booking_url, limit),
         search_ttl_seconds: settings.search_cache_ttl.as_secs(),

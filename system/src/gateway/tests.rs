@@ -111,8 +111,12 @@ impl Setup {
         Self::with_caches(&[&cache], reads).await
     }
 
-    /// Starts one gateway for each of `caches`.
+    /// Starts one gateway for each of `caches`. The gateways wait for the caches however busy the machine is.
     async fn with_caches(caches: &[&str], reads: watch::Sender<usize>) -> Self {
+        Self::start(caches, reads, "20000").await
+    }
+
+    async fn start(caches: &[&str], reads: watch::Sender<usize>, cache_timeout_ms: &str) -> Self {
         let search = Arc::new(Search { reads, ..Search::default() });
         let search_url = serve(search.router()).await;
         let calendar = Arc::new(slots::Calendar::default());
@@ -122,6 +126,7 @@ impl Setup {
         for cache in caches {
             let mut settings = vec!["--jwt-secret", KEY, "--cache-url", cache, "--search-url", &search_url];
             settings.extend(["--booking-url", &booking_url, "--search-cache-ttl-seconds", "5"]);
+            settings.extend(["--cache-timeout-ms", cache_timeout_ms]);
             let app = app(&parse(&settings).unwrap(), CancellationToken::new()).await.unwrap();
             gateways.push(serve(app.routes).await);
         }
@@ -228,7 +233,7 @@ async fn a_cache_that_hangs_does_not_fail_a_search() {
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    let setup = Setup::with_caches(&[&address], watch::Sender::new(0)).await;
+    let setup = Setup::start(&[&address], watch::Sender::new(0), "200").await;
     assert!(!setup.search("Math").await.cached);
 }
 
