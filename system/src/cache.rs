@@ -36,7 +36,7 @@ use crate::app::{self, App, Error};
 use crate::error::{Code, Problem, Result};
 use crate::extract::{self, Json, Path};
 use crate::role::Role;
-use crate::settings::{self, Secret};
+use crate::settings::{self, Secret, milliseconds};
 use crate::{middleware, peer};
 use memory::MemoryStorage;
 use redis_storage::RedisStorage;
@@ -56,6 +56,10 @@ const MAX_TTL_SECONDS: u64 = 24 * 3600;
 /// together and cause a burst of queries.
 const JITTER: f64 = 0.1;
 
+/// Range of `REDIS_TIMEOUT_MS`. To connect takes two exchanges, so that the default of three is shorter than the default of
+/// `CACHE_TIMEOUT_MS`.
+const REDIS_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
+
 /// Value of `CACHE_BACKEND` for the storage in memory.
 const MEMORY: &str = "memory";
 
@@ -67,6 +71,12 @@ pub struct Settings {
     /// Storage: `memory`, or redis://HOST:PORT for a Redis that several caches may share
     #[arg(long, env = "CACHE_BACKEND", value_name = "URL", default_value = MEMORY, hide_env_values = true)]
     cache_backend: Secret,
+    /// Maximum time of one exchange with Redis, in milliseconds (10 to 60000); after it, the read is a miss
+    #[arg(
+        id = "redis_timeout_ms", long = "redis-timeout-ms", env = "REDIS_TIMEOUT_MS",
+        value_name = "MS", default_value = "150", value_parser = milliseconds(REDIS_TIMEOUT_MS)
+    )]
+    redis_timeout: Duration,
     /// Maximum size of all entries in memory, in bytes (at least 65536)
     #[arg(long, env = "CACHE_MAX_BYTES", value_name = "BYTES", default_value_t = 32 << 20, value_parser = bytes::<u64>)]
     cache_max_bytes: u64,
@@ -84,7 +94,7 @@ pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Re
                 name: "CACHE_BACKEND",
                 reason: "must be `memory` or a URL such as redis://HOST:PORT".into(),
             };
-            Ok(serve(RedisStorage::new(url).map_err(invalid)?, settings))
+            Ok(serve(RedisStorage::new(url, settings.redis_timeout).map_err(invalid)?, settings))
         }
     }
 }

@@ -54,13 +54,17 @@ pub(super) struct RedisStorage {
 }
 
 impl RedisStorage {
-    /// Returns the storage at `url`. Connects with the first operation.
+    /// Returns the storage at `url`, whose exchanges with Redis take at most `timeout`. Connects with the first operation.
     ///
     /// # Errors
     ///
     /// Fails if `url` is not a URL of Redis.
-    pub(super) fn new(url: &str) -> redis::RedisResult<Self> {
-        Ok(Self { connection: Connection::new(url)?, look_up: Script::new(LOOK_UP), set: Script::new(SET) })
+    pub(super) fn new(url: &str, timeout: Duration) -> redis::RedisResult<Self> {
+        Ok(Self {
+            connection: Connection::new(url, timeout)?,
+            look_up: Script::new(LOOK_UP),
+            set: Script::new(SET),
+        })
     }
 }
 

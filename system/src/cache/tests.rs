@@ -105,7 +105,7 @@ async fn several_keys_are_read_in_one_call_and_deleted_in_another() {
 
 #[tokio::test]
 async fn a_storage_that_is_down_is_a_miss_but_no_delete() {
-    let router = router(Arc::new(RedisStorage::new("redis://127.0.0.1:1").unwrap()));
+    let router = router(Arc::new(RedisStorage::new("redis://127.0.0.1:1", Duration::from_secs(1)).unwrap()));
     assert_eq!(call(&router, "GET", "/get/k", "").await.0, StatusCode::NOT_FOUND);
     let (status, body) = call(&router, "GET", "/get/k?lease_ms=1000", "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);

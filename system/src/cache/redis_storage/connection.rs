@@ -15,10 +15,6 @@ use tracing::Instrument as _;
 
 use crate::cache::storage::Unavailable;
 
-/// Maximum time to connect, and maximum time of one operation. A connection, its first exchange and an operation together
-/// take less than the time that a gateway waits for the cache.
-const TIME_LIMIT: Duration = Duration::from_millis(150);
-
 /// Time after a failed attempt to connect during which every operation fails at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -58,12 +54,12 @@ struct State {
 }
 
 impl Connection {
-    pub(super) fn new(url: &str) -> RedisResult<Self> {
+    pub(super) fn new(url: &str, timeout: Duration) -> RedisResult<Self> {
         let info = url.into_connection_info()?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIME_LIMIT))
-            .set_response_timeout(Some(TIME_LIMIT));
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
         Ok(Self { client: Client::open(info)?, config, state: Mutex::default() })
     }
 

@@ -7,6 +7,11 @@ use crate::cache::redis_server::RedisServer;
 const MINUTE: Duration = Duration::from_secs(60);
 const KEY: &str = "search:math";
 
+/// Waits for Redis however busy the machine is.
+fn open(url: &str) -> RedisStorage {
+    RedisStorage::new(url, Duration::from_secs(20)).unwrap()
+}
+
 fn key() -> [String; 1] {
     [KEY.to_owned()]
 }
@@ -26,7 +31,7 @@ async fn look_up(storage: &RedisStorage) -> Lookup {
 #[tokio::test]
 async fn several_processes_share_values_and_leases() {
     let server = RedisServer::start();
-    let (one, other) = (RedisStorage::new(&server.url()).unwrap(), RedisStorage::new(&server.url()).unwrap());
+    let (one, other) = (open(&server.url()), open(&server.url()));
     let Lookup::Leased(token) = look_up(&one).await else { panic!("no lease") };
     assert!(matches!(look_up(&other).await, Lookup::Held(_)));
     other.delete(&key()).await.unwrap();
@@ -39,7 +44,7 @@ async fn several_processes_share_values_and_leases() {
 #[tokio::test]
 async fn a_restart_of_redis_ends_values_and_leases() {
     let mut server = RedisServer::start();
-    let storage = RedisStorage::new(&server.url()).unwrap();
+    let storage = open(&server.url());
     storage.set("stored", Bytes::from("1"), MINUTE, None).await.unwrap();
     let Lookup::Leased(before) = look_up(&storage).await else { panic!("no lease") };
     server.kill();
@@ -57,7 +62,7 @@ async fn a_restart_of_redis_ends_values_and_leases() {
 #[tokio::test]
 async fn a_snapshot_brings_no_deleted_value_back() {
     let mut server = RedisServer::start();
-    let storage = RedisStorage::new(&server.url()).unwrap();
+    let storage = open(&server.url());
     storage.set(KEY, Bytes::from("1"), MINUTE, None).await.unwrap();
     server.call("SAVE");
     storage.delete(&key()).await.unwrap();
@@ -72,7 +77,9 @@ async fn a_snapshot_brings_no_deleted_value_back() {
 async fn a_redis_that_hangs_is_a_failure_within_a_second() {
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let storage = RedisStorage::new(&format!("redis://{}", silent.local_addr().unwrap())).unwrap();
+    let storage =
+        RedisStorage::new(&format!("redis://{}", silent.local_addr().unwrap()), Duration::from_millis(150))
+            .unwrap();
     let asked = Instant::now();
     assert_eq!(storage.get(KEY).await, Err(Unavailable));
     assert!(!storage.is_ready().await);

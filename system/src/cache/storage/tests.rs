@@ -22,7 +22,7 @@ macro_rules! suite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 let server = super::RedisServer::start();
-                super::$test(super::RedisStorage::new(&server.url()).unwrap()).await;
+                super::$test(super::RedisStorage::new(&server.url(), super::MINUTE).unwrap()).await;
             })*
         }
     };

@@ -32,7 +32,7 @@ impl Scaled {
     async fn on_redis() -> Self {
         let (reads, redis) = (watch::Sender::new(0), RedisServer::start());
         let url = redis.url();
-        let backend = ["--cache-backend", &url];
+        let backend = ["--cache-backend", &url, "--redis-timeout-ms", "20000"];
         let caches = vec![cache(&backend, &reads).await, cache(&backend, &reads).await];
         Self::new(caches, reads, Some(redis)).await
     }
