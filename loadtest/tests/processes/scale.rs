@@ -85,6 +85,28 @@ async fn two_caches_share_the_values_of_one_redis() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_queues_serve_the_tasks_of_one_nats() {
+    let nats = Store::nats();
+    let stack = Stack::start_with(|up| {
+        up.args(["--scale", "queue=2", "--queue-backend", &format!("nats://{}", nats.address)]);
+        up.args(["--tutors", "2", "--students", "2"]);
+    });
+    let api = Api::log_in(&stack).await;
+    for _ in 0..8 {
+        let reply = api.book(r#"{"student_id":1,"tutor_id":1}"#).send().await.unwrap();
+        assert_eq!(reply.status(), 200, "{:?}", reply.text().await);
+    }
+    eventually("every booking is notified", || {
+        stack.log_lines_with("notification_service", "notification sent").len() >= 8
+    });
+    for instance in ["queue", "queue_2"] {
+        eventually(&format!("{instance} leases tasks"), || {
+            !stack.log_lines_with(instance, "POST /lease").is_empty()
+        });
+    }
+}
+
 /// The status of a GET, if it is another one.
 async fn status_is(url: String, expected: u16) -> Option<String> {
     let reply = http().get(&url).send().await.unwrap();

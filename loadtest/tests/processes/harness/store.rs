@@ -24,6 +24,13 @@ impl Store {
         })
     }
 
+    /// A NATS server with JetStream.
+    pub(crate) fn nats() -> Self {
+        Self::start("nats-server", |command, port, folder| {
+            command.args(["--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir", folder]);
+        })
+    }
+
     fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &str)) -> Self {
         let (folder, address) = (TempDir::new().unwrap(), free_address());
         let mut command = Command::new(program);
