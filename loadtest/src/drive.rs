@@ -5,7 +5,7 @@
 //! instant, so a stall of the system shows in every request that it delayed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,16 +17,20 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::http_client;
+use crate::measure::history::History;
 use crate::measure::{DelayCause, Measured, Recorder};
-use crate::plan::{self, Journey, PlannedJourney};
+use crate::plan::{self, JOURNEYS, Journey, PlannedJourney};
 
 mod delays;
 mod driver;
+mod journey;
+mod observe;
 pub(crate) mod oracle;
 mod outstanding;
 mod pacer;
 mod progress;
 mod request;
+mod retry;
 mod send;
 
 use delays::{Delay, UserDelays};
@@ -36,6 +40,7 @@ use outstanding::Outstanding;
 use pacer::Pacer;
 pub(crate) use progress::DriveProgress;
 use request::{Failure, Request};
+use retry::Silence;
 
 /// Interval between two log-ins. Verifying a password takes about 20 ms of CPU time; a burst of log-ins would distort
 /// the warm-up.
@@ -47,6 +52,9 @@ const REPLY_ALLOWANCE: Duration = Duration::from_secs(1);
 /// Idle connections are closed after this time, before any server closes them: reusing a connection at the moment
 /// the server closes it fails the request.
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// A tutor offers at least 12 hours on each day of eight weeks, which is more than 1200 starts, and a booking of the tutor or of the
+/// student takes at most three of them.
+const FEWEST_BOOKINGS_OF_FULL_CALENDARS: i64 = 400;
 /// Pause of a user that has no journey, after which goose can stop it.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,6 +74,8 @@ pub(crate) struct Workload {
     pub(crate) timeout: Duration,
     /// Headers of every request.
     pub(crate) headers: HeaderMap,
+    /// Seed of the plan.
+    pub(crate) seed: u64,
     /// The first halves of the trace ids.
     pub(crate) groups: TraceGroups,
 }
@@ -90,6 +100,11 @@ impl TraceGroups {
         TraceGroups { warm_up: group(1), users: group(2), intruders: group(3) }
     }
 
+    /// Returns the id of the run, which all groups share.
+    fn run(&self) -> u64 {
+        self.users.0 >> 2
+    }
+
     /// Returns all groups.
     pub(crate) fn all(&self) -> [TraceGroup; 3] {
         [self.warm_up, self.users, self.intruders]
@@ -99,7 +114,7 @@ impl TraceGroups {
 impl Workload {
     /// Returns the number of goose users for each journey: the maximum number of concurrent journeys if every reply
     /// takes one second.
-    pub(crate) fn users(&self) -> [usize; 3] {
+    pub(crate) fn users(&self) -> [usize; JOURNEYS] {
         let needed = Journey::ALL.map(|journey| plan::concurrency(&self.plan, journey, REPLY_ALLOWANCE));
         let sum = needed.iter().sum::<usize>().max(1);
         match self.users {
@@ -113,6 +128,10 @@ impl Workload {
 pub(crate) struct DriveOutcome {
     /// The merged measurements of all users.
     pub(crate) measured: Measured,
+    /// What the users saw of bookings and slots.
+    pub(crate) history: History,
+    /// The instant from which the times of `history` are measured.
+    pub(crate) origin: Instant,
     /// A bearer token for each student that logged in.
     pub(crate) tokens: BTreeMap<i64, Arc<str>>,
     /// Wall-clock time zero of the plan; `None` if the run was stopped during the warm-up.
@@ -130,7 +149,16 @@ struct Dispatcher {
     oracle: Oracle,
     students: i64,
     users: usize,
-    queues: [Mutex<VecDeque<PlannedJourney>>; 3],
+    /// The journeys that are left, each with its position in the plan.
+    queues: [Mutex<VecDeque<(usize, PlannedJourney)>>; JOURNEYS],
+    /// First part of every idempotency key: a second run with the same seed books anew.
+    keys: String,
+    silence: Silence,
+    /// The highest id of a booking that was confirmed so far.
+    highest_booking: AtomicI64,
+    /// What the users saw; its times are measured from [`Self::origin`].
+    history: Mutex<History>,
+    origin: Instant,
     next_user: AtomicUsize,
     started: Instant,
     zero: watch::Sender<Option<Instant>>,
@@ -166,9 +194,9 @@ impl Dispatcher {
         let users = workload.users().iter().sum();
         progress.users.store(users, Ordering::Relaxed);
         *lock(&progress.outstanding) = Outstanding::of(&workload.plan);
-        let mut queues: [VecDeque<PlannedJourney>; 3] = Default::default();
-        for planned in workload.plan {
-            queues[planned.journey as usize].push_back(planned);
+        let mut queues: [VecDeque<(usize, PlannedJourney)>; JOURNEYS] = Default::default();
+        for (position, planned) in workload.plan.into_iter().enumerate() {
+            queues[planned.journey as usize].push_back((position, planned));
         }
         Ok(Dispatcher {
             target: send::Target::parse(&workload.target)?,
@@ -177,6 +205,11 @@ impl Dispatcher {
             students: i64::from(workload.students.max(1)),
             users,
             queues: queues.map(Mutex::new),
+            keys: format!("{}-{:x}", workload.seed, workload.groups.run()),
+            silence: Silence::default(),
+            highest_booking: AtomicI64::new(0),
+            history: Mutex::default(),
+            origin: Instant::now(),
             next_user: AtomicUsize::new(0),
             started: Instant::now() + HEAD_START,
             zero: watch::Sender::new(None),
@@ -211,8 +244,19 @@ impl Dispatcher {
         }
     }
 
-    fn next(&self, journey: Journey) -> Option<PlannedJourney> {
+    fn next(&self, journey: Journey) -> Option<(usize, PlannedJourney)> {
         lock(&self.queues[journey as usize]).pop_front()
+    }
+
+    /// Returns whether a tutor and a student may have no free slot in common. Ids of bookings are consecutive, so the highest one
+    /// bounds the number of bookings that there are.
+    fn may_be_full(&self) -> bool {
+        self.highest_booking.load(Ordering::Relaxed) + self.users as i64 >= FEWEST_BOOKINGS_OF_FULL_CALENDARS
+    }
+
+    /// Returns the time from the origin of the history to `at`.
+    fn since_origin(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.origin)
     }
 
     fn recorder(&self) -> Recorder {
@@ -265,7 +309,7 @@ async fn log_in(user: &mut GooseUser, dispatcher: Arc<Dispatcher>) -> Transactio
             warm_up: true,
             delay: Delay { cause: DelayCause::Generator, blocked: Duration::ZERO },
         };
-        let replied = send::send(user, &dispatcher, &session, request, timing).await?;
+        let (replied, _) = send::send(user, &dispatcher, &session, request, timing).await?;
         session.token = replied.map(|facts| facts.token.unwrap_or_default().into());
         if let Ok(token) = &session.token {
             lock(&dispatcher.tokens).insert(session.student, Arc::clone(token));
@@ -292,37 +336,5 @@ async fn next_journey(
         return Ok(());
     };
     let _counted = CountOnDrop(&dispatcher.completed);
-    run_journey(user, &dispatcher, &session, zero, planned).await
-}
-
-async fn run_journey(
-    user: &mut GooseUser,
-    dispatcher: &Dispatcher,
-    session: &Session,
-    zero: Instant,
-    planned: PlannedJourney,
-) -> TransactionResult {
-    let mut delays = session.delays.begin(Instant::now());
-    let (mut booked, mut last) = (None, None);
-    let mut steps = planned.steps.iter().peekable();
-    while let Some(step) = steps.next() {
-        let due = zero + step.due;
-        let delay = delays.of(due);
-        if !dispatcher.wait(due).await {
-            break;
-        }
-        let request = Request::of(&step.action, session, dispatcher, booked);
-        let timing = send::Timing { due, epoch: zero, warm_up: false, delay };
-        let sent = Instant::now();
-        let facts = send::send(user, dispatcher, session, request, timing).await?.unwrap_or_default();
-        booked = facts.booking.or(booked);
-        last = Some((due, delay));
-        if let Some(next) = steps.peek() {
-            delays.replied(due, delay, sent, Instant::now(), zero + next.due);
-        }
-    }
-    if let (Some((due, delay)), Some(session)) = (last, user.get_session_data_mut::<Session>()) {
-        session.delays.end(due, delay, Instant::now());
-    }
-    Ok(())
+    journey::run(user, &dispatcher, &session, zero, planned).await
 }

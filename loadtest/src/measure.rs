@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use collector::latency::Summary;
 use collector::trace::TraceId;
@@ -18,6 +18,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 pub(crate) mod descriptors;
+pub(crate) mod history;
 pub(crate) mod validity;
 
 #[cfg(test)]
@@ -36,10 +37,16 @@ pub(crate) enum RequestKind {
     LogIn,
     /// Searching for tutors.
     Search,
+    /// Looking at the free slots of a tutor.
+    Slots,
     /// Booking a tutor.
     Book,
+    /// Booking again with the key of an earlier request.
+    RepeatedBook,
     /// Listing the user's bookings.
     Bookings,
+    /// Cancelling a booking.
+    Cancel,
     /// Logging in with wrong credentials.
     RefusedLogIn,
     /// Searching without valid credentials.
@@ -50,11 +57,14 @@ pub(crate) enum RequestKind {
 
 impl RequestKind {
     /// Every kind, in the order of the report.
-    pub(crate) const ALL: [RequestKind; 7] = [
+    pub(crate) const ALL: [RequestKind; 10] = [
         RequestKind::LogIn,
         RequestKind::Search,
+        RequestKind::Slots,
         RequestKind::Book,
+        RequestKind::RepeatedBook,
         RequestKind::Bookings,
+        RequestKind::Cancel,
         RequestKind::RefusedLogIn,
         RequestKind::RefusedSearch,
         RequestKind::RefusedBook,
@@ -64,7 +74,10 @@ impl RequestKind {
     pub(crate) fn of(action: &Action) -> Self {
         match action {
             Action::Search { .. } | Action::Intrude(Intrusion::SqlInSubject) => RequestKind::Search,
-            Action::Book { .. } => RequestKind::Book,
+            Action::Slots { .. } => RequestKind::Slots,
+            Action::Book { .. } | Action::BookSlot { .. } => RequestKind::Book,
+            Action::Repeat { .. } => RequestKind::RepeatedBook,
+            Action::Cancel => RequestKind::Cancel,
             Action::Bookings => RequestKind::Bookings,
             Action::Intrude(Intrusion::WrongPassword | Intrusion::UnknownUser) => RequestKind::RefusedLogIn,
             Action::Intrude(Intrusion::OtherStudent { .. }) => RequestKind::RefusedBook,
@@ -77,8 +90,11 @@ impl RequestKind {
         match self {
             RequestKind::LogIn => "POST /token",
             RequestKind::Search => "GET /search",
+            RequestKind::Slots => "GET /tutors/{id}/slots",
             RequestKind::Book => "POST /book",
+            RequestKind::RepeatedBook => "repeated POST /book",
             RequestKind::Bookings => "GET /bookings",
+            RequestKind::Cancel => "DELETE /bookings/{id}",
             RequestKind::RefusedLogIn => "refused POST /token",
             RequestKind::RefusedSearch => "refused GET /search",
             RequestKind::RefusedBook => "refused POST /book",
@@ -90,7 +106,9 @@ impl RequestKind {
         match self {
             RequestKind::LogIn | RequestKind::RefusedLogIn => "POST /token",
             RequestKind::Search | RequestKind::RefusedSearch => "GET /search",
-            RequestKind::Book | RequestKind::RefusedBook => "POST /book",
+            RequestKind::Slots => "GET /tutors/{id}/slots",
+            RequestKind::Book | RequestKind::RepeatedBook | RequestKind::RefusedBook => "POST /book",
+            RequestKind::Cancel => "DELETE /bookings/{id}",
             RequestKind::Bookings => "GET /bookings",
         }
     }
@@ -101,6 +119,8 @@ impl RequestKind {
 pub(crate) enum Outcome {
     /// The reply matches the expectation.
     Verified,
+    /// A refusal that can be right, because the system may have no slot left: 409 `slot_taken` or `no_free_slot`.
+    Conflict,
     /// The reply has the expected status but the wrong content.
     Wrong,
     /// No reply, or an unexpected status.
@@ -159,6 +179,11 @@ impl Sample {
     pub(crate) fn verified(&self) -> bool {
         self.outcome == Outcome::Verified
     }
+
+    /// Returns whether the reply was wrong or the request failed.
+    pub(crate) fn unverified(&self) -> bool {
+        matches!(self.outcome, Outcome::Wrong | Outcome::Failed)
+    }
 }
 
 /// Requests that failed because the generator's own process reached a limit of the operating system, and those that were not
@@ -203,13 +228,15 @@ pub(crate) struct Finding {
     pub(crate) trace: TraceId,
 }
 
-/// A booking that the system confirmed.
+/// A request to book whose outcome is unknown: no reply, or none that says whether the booking was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AcceptedBooking {
-    /// Id of the booking.
-    pub(crate) booking: i64,
+pub(crate) struct OpenBooking {
     /// Id of the student.
     pub(crate) student: i64,
+    /// Trace of the request, which the system stores with the booking.
+    pub(crate) trace: TraceId,
+    /// When the last attempt ended.
+    pub(crate) ended: Instant,
 }
 
 /// The measurements of one user or of a whole run.
@@ -219,8 +246,10 @@ pub(crate) struct Measured {
     pub(crate) samples: Vec<Sample>,
     /// The first wrong and failed replies.
     pub(crate) findings: Vec<Finding>,
-    /// Confirmed bookings.
-    pub(crate) accepted: Vec<AcceptedBooking>,
+    /// Requests to book whose outcome is unknown.
+    pub(crate) open: Vec<OpenBooking>,
+    /// Number of times that requests of a kind were sent again, because their outcome was unknown.
+    pub(crate) retries: BTreeMap<RequestKind, u64>,
     /// Replies after time zero by gateway instance.
     pub(crate) gateways: BTreeMap<String, u64>,
     /// Searches after time zero that were answered from the cache.
@@ -247,7 +276,10 @@ impl Measured {
         for finding in other.findings {
             self.add_finding(finding);
         }
-        self.accepted.extend(other.accepted);
+        self.open.extend(other.open);
+        for (kind, count) in other.retries {
+            *self.retries.entry(kind).or_default() += count;
+        }
         for (gateway, count) in other.gateways {
             *self.gateways.entry(gateway).or_default() += count;
         }
@@ -280,7 +312,7 @@ impl Measured {
     /// Returns the number of scheduled requests of one kind, or of all, without a verified reply: wrong, failed and overdue.
     pub(crate) fn unverified(&self, kind: Option<RequestKind>) -> u64 {
         let wanted = |of: RequestKind| kind.is_none_or(|kind| of == kind);
-        let sent = self.phase(false).filter(|sample| !sample.verified() && wanted(sample.kind)).count();
+        let sent = self.phase(false).filter(|sample| sample.unverified() && wanted(sample.kind)).count();
         let overdue = self.overdue.iter().filter(|(kind, _)| wanted(**kind)).map(|(_, count)| count);
         sent as u64 + overdue.sum::<u64>()
     }

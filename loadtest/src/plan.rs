@@ -66,6 +66,9 @@ impl Profile {
     }
 }
 
+/// Number of kinds of journeys.
+pub(crate) const JOURNEYS: usize = 4;
+
 /// A kind of journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Journey {
@@ -73,19 +76,24 @@ pub(crate) enum Journey {
     Browse,
     /// A search, a booking of a tutor of that subject, and a list of the bookings.
     Book,
+    /// A search, a look at the free slots of a tutor, a booking of one of the first, and a list of the bookings. Some repeat the
+    /// request to book, and some cancel the booking before they list.
+    Choose,
     /// One malicious request, which must be refused or have no effect.
     Intruder,
 }
 
 impl Journey {
     /// Every journey, in the order of [`Mix`].
-    pub(crate) const ALL: [Journey; 3] = [Journey::Browse, Journey::Book, Journey::Intruder];
+    pub(crate) const ALL: [Journey; JOURNEYS] =
+        [Journey::Browse, Journey::Book, Journey::Choose, Journey::Intruder];
 
     /// Returns the name of the goose scenario.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Journey::Browse => "browse",
             Journey::Book => "book",
+            Journey::Choose => "choose",
             Journey::Intruder => "intruder",
         }
     }
@@ -96,8 +104,16 @@ impl Journey {
 pub(crate) enum Action {
     /// `GET /search` for a subject.
     Search { subject: usize },
-    /// `POST /book` of a tutor, for the user's own student.
+    /// `POST /book` of a tutor, for the user's own student, at the earliest time.
     Book { tutor: i64 },
+    /// `GET /tutors/{id}/slots`.
+    Slots { tutor: i64 },
+    /// `POST /book` of a slot that the journey saw: the one of this rank, from the earliest on.
+    BookSlot { tutor: i64, rank: usize },
+    /// The journey's `POST /book` again, with the same key.
+    Repeat { tutor: i64 },
+    /// `DELETE /bookings/{id}` of the journey's booking.
+    Cancel,
     /// `GET /bookings`.
     Bookings,
     /// A malicious request.
@@ -159,26 +175,29 @@ pub(crate) struct Mix {
     pub(crate) browse: f64,
     /// Share of [`Journey::Book`].
     pub(crate) book: f64,
+    /// Share of [`Journey::Choose`].
+    pub(crate) choose: f64,
     /// Share of [`Journey::Intruder`].
     pub(crate) intruder: f64,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Mix { browse: 0.70, book: 0.25, intruder: 0.05 }
+        Mix { browse: 0.70, book: 0.15, choose: 0.10, intruder: 0.05 }
     }
 }
 
 impl Mix {
     fn draw(&self, rng: &mut StdRng) -> Journey {
-        let at = rng.random::<f64>() * (self.browse + self.book + self.intruder);
-        if at < self.browse {
-            Journey::Browse
-        } else if at < self.browse + self.book {
-            Journey::Book
-        } else {
-            Journey::Intruder
+        let shares = [self.browse, self.book, self.choose, self.intruder];
+        let mut at = rng.random::<f64>() * shares.iter().sum::<f64>();
+        for (journey, share) in Journey::ALL.into_iter().zip(shares) {
+            if at < share {
+                return journey;
+            }
+            at -= share;
         }
+        Journey::Intruder
     }
 }
 
@@ -233,8 +252,8 @@ impl PlanSpec {
         if requests <= MAX_REQUESTS {
             return Ok(());
         }
-        // Of ten journeys seven have three steps, as have most others; a user is busy with one for about 1.6 s.
-        let journeys = requests / 2.9;
+        // Of ten journeys seven have three steps, as most others nearly have; a user is busy with one for about 1.6 s.
+        let journeys = requests / 3.0;
         let estimate = (journeys / self.duration.as_secs_f64() * 1.6).min(journeys).ceil();
         let log_ins = users.map_or(estimate, |users| users as f64);
         Err(self.too_large(log_ins, log_in))

@@ -47,10 +47,12 @@ fn slo_value(slo: &SloResult) -> String {
 fn verdict(run: &Run) -> String {
     let bookings = &run.bookings;
     let counts = format!(
-        "{} wrong, {} failed, {} bookings lost, {} unknown, {} of {} SLOs met",
+        "{} wrong, {} failed, {} bookings lost, {} duplicate, {} double-booked, {} unknown, {} of {} SLOs met",
         run.total(|row| row.wrong),
         run.total(|row| row.failed),
         bookings.lost,
+        bookings.duplicate,
+        bookings.double_booked,
         bookings.unknown,
         run.slo.iter().filter(|slo| slo.met).count(),
         run.slo.len()

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::analysis::traces::SelectedTraces;
 use crate::bundle::collector_files::CollectorArchive;
-use crate::bundle::schema::{BookingCounts, HopSummary, RunLedger};
+use crate::bundle::schema::{BookingCounts, HistoryRow, HopSummary, RunLedger};
 use crate::bundle::{self, Bundle};
 use crate::collector_client::CollectorClient;
 use crate::drive::oracle::Oracle;
@@ -54,6 +54,7 @@ struct Results {
     validity: Validity,
     hops: Vec<HopSummary>,
     bookings: BookingCounts,
+    history: Vec<HistoryRow>,
     ledger: RunLedger,
 }
 
@@ -105,11 +106,11 @@ async fn steps(
     if !stop.is_cancelled() {
         driver.drive().await?;
     }
-    let driven = driver.finish(stop).await?;
+    let mut driven = driver.finish(stop).await?;
     let machine = monitor.finish();
 
     // Wait for notifications and traces.
-    let bookings = notifications::wait(&http, endpoints, &driven, &progress, hurry).await;
+    let (bookings, history) = notifications::wait(&http, endpoints, &mut driven, &progress, hurry).await;
     let ledger = ledger::wait(&collector, &driven.measured, &progress, hurry).await;
     progress.finish();
 
@@ -128,7 +129,7 @@ async fn steps(
     // Without a time zero nothing was measured, so the figures have no verdict.
     let none = Measured::default();
     let validity = judge(if driven.zero.is_some() { &driven.measured } else { &none }, surroundings);
-    let results = Results { driven, validity, hops, bookings, ledger };
+    let results = Results { driven, validity, hops, bookings, history, ledger };
     let run = summary::summarize(options, endpoints, &due, &results, &selected);
 
     // Write the bundle and the report.
@@ -183,6 +184,7 @@ fn plan(options: &RunOptions, endpoints: &Endpoints) -> anyhow::Result<Workload>
         timeout: REQUEST_TIMEOUT,
         headers: endpoints.trust.headers().map_err(UsageError)?,
         groups: TraceGroups::random(),
+        seed: options.seed,
     };
     spec.check_users(workload.users().iter().sum(), LOG_IN_INTERVAL).map_err(usage)?;
     Ok(workload)

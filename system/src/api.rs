@@ -134,6 +134,8 @@ pub struct Booking {
     pub trace_id: Option<String>,
     /// When the notification was first recorded as sent.
     pub notified_at: Option<DateTime<Utc>>,
+    /// When the event of the notification was parked, because its task is in the queue's dead letters.
+    pub parked_at: Option<DateTime<Utc>>,
     /// Number of times that the notification was recorded as sent.
     pub deliveries: i32,
 }

@@ -43,6 +43,7 @@ use reserve::Reservation;
 const LIST: &str = "SELECT b.id AS booking_id, b.student_id, b.tutor_id, t.name AS tutor_name, b.created_at,
         lower(b.during) AS starts_at, upper(b.during) AS ends_at, b.cancelled_at, b.trace_id,
         n.sent_at AS notified_at,
+        (SELECT max(parked_at) FROM parked_events p WHERE p.booking_id = b.id) AS parked_at,
         (SELECT count(*) FROM notification_effects e WHERE e.booking_id = b.id)::int AS deliveries
     FROM bookings b JOIN tutors t ON t.id = b.tutor_id LEFT JOIN notifications n ON n.booking_id = b.id
     WHERE b.student_id = $1 AND b.id < $2 ORDER BY b.id DESC LIMIT $3";

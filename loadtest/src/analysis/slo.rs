@@ -57,6 +57,8 @@ enum RunMetric {
     Lost,
     Unknown,
     Duplicate,
+    Parked,
+    DoubleBooked,
     Missing,
     LateShare,
     CacheRatio,
@@ -102,10 +104,12 @@ const COUNTS: [(&str, Count); 7] = [
     ("late", Count::Late),
     ("overdue", Count::Overdue),
 ];
-const RUN_METRICS: [(&str, RunMetric); 7] = [
+const RUN_METRICS: [(&str, RunMetric); 9] = [
     ("lost", RunMetric::Lost),
     ("unknown", RunMetric::Unknown),
     ("duplicate", RunMetric::Duplicate),
+    ("parked", RunMetric::Parked),
+    ("double_booked", RunMetric::DoubleBooked),
     ("missing", RunMetric::Missing),
     ("late_share", RunMetric::LateShare),
     ("cache_ratio", RunMetric::CacheRatio),
@@ -333,6 +337,8 @@ fn whole_run(run: &Run, whole: RunMetric) -> f64 {
         RunMetric::Lost => run.bookings.lost as f64,
         RunMetric::Unknown => run.bookings.unknown as f64,
         RunMetric::Duplicate => run.bookings.duplicate as f64,
+        RunMetric::Parked => run.bookings.parked as f64,
+        RunMetric::DoubleBooked => run.bookings.double_booked as f64,
         RunMetric::Missing => run.ledger.collected.missing as f64,
         RunMetric::LateShare => run.validity.late_share,
         RunMetric::CacheRatio => run.cache.ratio,

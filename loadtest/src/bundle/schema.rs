@@ -12,14 +12,18 @@ use serde::{Deserialize, Serialize};
 use crate::measure::validity::Validity;
 use crate::plan::Profile;
 
+mod history;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+pub(crate) use history::HistoryExample;
+pub(crate) use history::HistoryRow;
 #[cfg(test)]
 pub(crate) use sample::sample;
 
 /// The schema that this build writes. Schema 1 has the latencies of all replies, and 0 without a
-/// measurement.
-pub(crate) const SCHEMA: u32 = 2;
+/// measurement. Before schema 3, `accepted` has no bookings of requests without a reply, and `lost` has the parked ones.
+pub(crate) const SCHEMA: u32 = 3;
 /// The schemas that this build reads.
 pub(crate) const READABLE: std::ops::RangeInclusive<u32> = 1..=SCHEMA;
 
@@ -48,7 +52,8 @@ pub(crate) struct Run {
     pub(crate) users: usize,
     /// Whether the run was stopped before the end of the plan; the figures cover the part that ran.
     pub(crate) interrupted: bool,
-    /// Whether every SLO was met, no reply wrong or failed, no booking lost or unknown, and the run not interrupted.
+    /// Whether every SLO was met, no reply wrong or failed, no booking lost, duplicate, double-booked or unknown, `history`
+    /// without contradictions, and the run not interrupted.
     pub(crate) passed: bool,
     /// One row for each request kind of each phase.
     pub(crate) requests: Vec<Requests>,
@@ -60,6 +65,9 @@ pub(crate) struct Run {
     pub(crate) cache: Cache,
     /// Notifications of the bookings.
     pub(crate) bookings: BookingCounts,
+    /// Contradictions between what the users saw, one row for each kind.
+    #[serde(default)]
+    pub(crate) history: Vec<HistoryRow>,
     /// Completeness of the traces.
     pub(crate) ledger: RunLedger,
     /// Where the time of the requests went, by percentile.
@@ -109,6 +117,9 @@ pub(crate) struct Requests {
     pub(crate) sent: u64,
     /// Replies that match the expectation.
     pub(crate) verified: u64,
+    /// Requests to book that were refused rightly, because the slot was taken or no slot was free.
+    #[serde(default)]
+    pub(crate) conflicts: u64,
     /// Replies with the expected status but wrong content.
     pub(crate) wrong: u64,
     /// Requests without a reply or with an unexpected status.
@@ -118,6 +129,9 @@ pub(crate) struct Requests {
     /// Requests due before the run was interrupted, but never sent.
     #[serde(default)]
     pub(crate) overdue: u64,
+    /// Number of times that requests were sent again, because their outcome was unknown. Not counted in `sent`.
+    #[serde(default)]
+    pub(crate) retries: u64,
     /// Latency of verified replies, from the due instant to the last byte; absent without one.
     pub(crate) latency_us: Option<Summary>,
     /// Latency of verified replies, from the send to the last byte; absent without one.
@@ -174,17 +188,27 @@ pub(crate) struct Cache {
 /// Counts of bookings and their notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BookingCounts {
-    /// Bookings confirmed to a user.
+    /// Bookings confirmed to a user, or found in the user's list after a request whose outcome was unknown.
     pub(crate) accepted: u64,
-    /// Accepted bookings with a notification.
+    /// Accepted bookings that were cancelled since. They are notified as well.
+    #[serde(default)]
+    pub(crate) cancelled: u64,
+    /// Accepted bookings with a notification, each counted once.
     pub(crate) notified: u64,
-    /// Repeated notifications.
+    /// Repeated notifications: effects beyond the first one of each booking.
     pub(crate) duplicate: u64,
-    /// Accepted bookings that have no notification according to the system's last reply.
+    /// Accepted bookings without a notification whose event is parked: its task is in the dead letters.
+    #[serde(default)]
+    pub(crate) parked: u64,
+    /// Accepted bookings that are neither notified nor parked according to the system's last reply.
     pub(crate) lost: u64,
-    /// Accepted bookings whose notification could not be observed, because the system did not answer or the wait was ended.
+    /// Accepted bookings whose notification could not be observed, and requests to book whose outcome could not, because the
+    /// system did not answer or the wait was ended.
     #[serde(default)]
     pub(crate) unknown: u64,
+    /// Pairs of accepted bookings that give one tutor or one student two lessons at one time.
+    #[serde(default)]
+    pub(crate) double_booked: u64,
     /// Time from the booking's commit to its notification; absent without a notification.
     pub(crate) commit_to_notified_us: Option<Summary>,
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Dispatcher, DriveOutcome, DriveProgress, HEAD_START, Workload, lock, log_in, next_journey};
 use crate::measure::Measured;
-use crate::plan::Journey;
+use crate::plan::{JOURNEYS, Journey};
 use crate::stop::Interrupts;
 
 /// Rate at which goose starts users. Each user then waits for its own log-in time.
@@ -114,10 +114,11 @@ fn outcome(dispatcher: &Dispatcher, zero: Option<SystemTime>, interrupted: bool)
         .unwrap_or_default();
     let tokens = std::mem::take(&mut *lock(&dispatcher.tokens));
     let lasted = Duration::from_nanos(lasted_ns);
-    DriveOutcome { measured, tokens, zero, lasted, interrupted }
+    let history = std::mem::take(&mut *lock(&dispatcher.history));
+    DriveOutcome { measured, history, origin: dispatcher.origin, tokens, zero, lasted, interrupted }
 }
 
-fn configure(dispatcher: &Arc<Dispatcher>, users: [usize; 3]) -> anyhow::Result<GooseAttack> {
+fn configure(dispatcher: &Arc<Dispatcher>, users: [usize; JOURNEYS]) -> anyhow::Result<GooseAttack> {
     let mut configuration = GooseConfiguration::default();
     configuration.host = Some(dispatcher.target.base.clone());
     configuration.users = Some(dispatcher.users);

@@ -4,21 +4,22 @@
 //! still breaks every other client. The expected replies follow from the seeded data set alone, so a wrong row in the
 //! database is detected.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use system::api::Tutor;
+use system::api::{Slot, Tutor};
 use system::dataset;
 
+mod calendar;
 #[cfg(test)]
 mod tests;
 
 /// Maximum number of characters of an unexpected body that a reason quotes.
 const MAX_QUOTED_CHARS: usize = 160;
-
-/// Length of a lesson.
-const LESSON: TimeDelta = TimeDelta::hours(1);
+/// Media type of a problem.
+const PROBLEM: &str = "application/problem+json";
 
 /// The expected reply to a request.
 #[derive(Clone, Debug)]
@@ -27,8 +28,13 @@ pub(crate) enum Expectation {
     Token,
     /// 200 and exactly these tutors, in this order.
     Tutors(Arc<Value>),
-    /// 200 and a confirmation of this booking.
-    Booked { student: i64, tutor: i64 },
+    /// 200 and a confirmation of this booking. Or 409: `slot_taken` for a chosen slot, `no_free_slot` for the earliest one if
+    /// the calendars may be full.
+    Booked { student: i64, tutor: i64, starts_at: Option<DateTime<Utc>>, may_be_full: bool },
+    /// 200 and free slots of this tutor that start in `times`.
+    Slots { tutor: i64, times: Range<DateTime<Utc>> },
+    /// 200 and the cancellation of this booking. If an earlier request may have cancelled it, 409 `already_cancelled`.
+    Cancelled { booking: i64, may_be_cancelled: bool },
     /// 200 and this student's bookings, newest first, including `booked`.
     Bookings { student: i64, booked: Option<i64> },
     /// Exactly this status and problem code.
@@ -40,10 +46,27 @@ pub(crate) enum Expectation {
 pub(crate) struct Facts {
     /// Token of a log-in.
     pub(crate) token: Option<String>,
-    /// Id of the new booking.
-    pub(crate) booking: Option<i64>,
+    /// The new booking.
+    pub(crate) booked: Option<Booked>,
+    /// The free slots, earliest first.
+    pub(crate) offered: Option<Vec<Slot>>,
+    /// The listed bookings, each with whether it is cancelled.
+    pub(crate) listed: Vec<(i64, bool)>,
+    /// The booking that is now cancelled.
+    pub(crate) cancelled: Option<i64>,
     /// Whether the search was answered from the cache.
     pub(crate) cached: Option<bool>,
+}
+
+/// A confirmed booking.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Booked {
+    /// Id of the booking.
+    pub(crate) booking: i64,
+    /// The time of the lesson.
+    pub(crate) lesson: Slot,
+    /// The reply as it arrived.
+    pub(crate) reply: String,
 }
 
 /// The verdict on one reply. The texts give the expectation and the reply.
@@ -51,6 +74,8 @@ pub(crate) struct Facts {
 pub(crate) enum Verdict {
     /// Every checked detail is right.
     Verified(Facts),
+    /// A refusal that can be right, because the calendars may be full.
+    Conflict,
     /// A reply that a client would accept although it is wrong, or a refusal for the wrong reason.
     Wrong(String),
     /// An unexpected status.
@@ -112,9 +137,24 @@ impl Expectation {
         matches!(self, Expectation::Refused { status: intended, .. } if *intended == status)
     }
 
+    /// Records that the request was sent this many more times. An earlier attempt may have had its effect.
+    pub(crate) fn sent_again(&mut self, times: u32) {
+        if let Expectation::Cancelled { may_be_cancelled, .. } = self {
+            *may_be_cancelled = times > 0;
+        }
+    }
+
     /// Verifies a complete reply.
     pub(crate) fn judge(&self, status: u16, content_type: &str, body: &[u8]) -> Verdict {
         let refusal = matches!(self, Expectation::Refused { .. });
+        if self.is_conflict(status, content_type, body) {
+            return Verdict::Conflict;
+        }
+        if let Expectation::Cancelled { booking, .. } = self
+            && self.is_cancelled_before(status, body)
+        {
+            return Verdict::Verified(Facts { cancelled: Some(*booking), ..Facts::default() });
+        }
         if status != self.status() {
             let why = format!("expected {}, got {status}: {}", self.status(), quote(body));
             // Accepting a malicious request is a wrong reply, not a mere failure.
@@ -124,25 +164,49 @@ impl Expectation {
                 Verdict::Failed(why)
             };
         }
-        let media_type = if refusal { "application/problem+json" } else { "application/json" };
-        if content_type.split(';').next().map(str::trim) != Some(media_type) {
-            return Verdict::Wrong(format!("expected {media_type}, got {content_type:?}"));
+        let expected = if refusal { PROBLEM } else { "application/json" };
+        if media_type(content_type) != expected {
+            return Verdict::Wrong(format!("expected {expected}, got {content_type:?}"));
         }
         let Ok(reply) = serde_json::from_slice::<Value>(body) else {
             return Verdict::Wrong(format!("not JSON: {}", quote(body)));
         };
-        match self.check(&reply) {
+        match self.check(&reply, body) {
             Ok(facts) => Verdict::Verified(facts),
             Err(why) => Verdict::Wrong(why),
         }
     }
 
-    fn check(&self, reply: &Value) -> Result<Facts, String> {
+    /// Returns whether the reply is a refusal that can be right.
+    fn is_conflict(&self, status: u16, content_type: &str, body: &[u8]) -> bool {
+        let Expectation::Booked { starts_at, may_be_full, .. } = self else { return false };
+        if (status, media_type(content_type)) != (409, PROBLEM) {
+            return false;
+        }
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        match starts_at {
+            Some(starts_at) => calendar::is_taken(&problem, *starts_at),
+            None => *may_be_full && problem["code"] == "no_free_slot",
+        }
+    }
+
+    /// Returns whether the reply says that an earlier attempt has cancelled the booking.
+    fn is_cancelled_before(&self, status: u16, body: &[u8]) -> bool {
+        let code =
+            || serde_json::from_slice::<Value>(body).unwrap_or_default()["code"] == "already_cancelled";
+        matches!(self, Expectation::Cancelled { may_be_cancelled: true, .. }) && status == 409 && code()
+    }
+
+    fn check(&self, reply: &Value, body: &[u8]) -> Result<Facts, String> {
         match self {
             Expectation::Token => token(reply),
             Expectation::Tutors(expected) => tutors(reply, expected),
-            Expectation::Booked { student, tutor } => booked(reply, *student, *tutor),
-            Expectation::Bookings { student, booked } => bookings(reply, *student, *booked),
+            Expectation::Booked { student, tutor, starts_at, .. } => {
+                calendar::booked(reply, body, (*student, *tutor, *starts_at))
+            }
+            Expectation::Slots { tutor, times } => calendar::slots(reply, *tutor, times),
+            Expectation::Cancelled { booking, .. } => calendar::cancelled(reply, *booking),
+            Expectation::Bookings { student, booked } => calendar::bookings(reply, *student, *booked),
             Expectation::Refused { status, code } => {
                 let reported = (reply["code"].as_str(), reply["status"].as_u64());
                 ensure(reported == (Some(*code), Some(u64::from(*status))), || {
@@ -152,6 +216,10 @@ impl Expectation {
             }
         }
     }
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().map_or("", str::trim)
 }
 
 fn token(reply: &Value) -> Result<Facts, String> {
@@ -186,38 +254,6 @@ fn difference(got: &Value, expected: &Value) -> String {
         }
         None => "the lists are equal".into(),
     }
-}
-
-fn booked(reply: &Value, student: i64, tutor: i64) -> Result<Facts, String> {
-    let reported = (reply["status"].as_str(), reply["student_id"].as_i64(), reply["tutor_id"].as_i64());
-    ensure(reported == (Some("success"), Some(student), Some(tutor)), || {
-        format!("expected tutor {tutor} booked for student {student}, got {reply}")
-    })?;
-    let booking = reply["booking_id"].as_i64();
-    ensure(booking.is_some(), || format!("no booking_id: {reply}"))?;
-    let instant = |member: &str| DateTime::parse_from_rfc3339(reply[member].as_str()?).ok();
-    let length = instant("starts_at").zip(instant("ends_at")).map(|(start, end)| end - start);
-    ensure(length == Some(LESSON), || {
-        format!("not a lesson of one hour from starts_at to ends_at: {reply}")
-    })?;
-    Ok(Facts { booking, ..Facts::default() })
-}
-
-fn bookings(reply: &Value, student: i64, booked: Option<i64>) -> Result<Facts, String> {
-    let Some(listed) = reply["bookings"].as_array() else {
-        return Err(format!("not a list of bookings: {}", quote(reply.to_string().as_bytes())));
-    };
-    let ids: Vec<i64> = listed.iter().filter_map(|booking| booking["booking_id"].as_i64()).collect();
-    ensure(ids.len() == listed.len(), || "a booking without booking_id".into())?;
-    ensure(ids.windows(2).all(|pair| pair[0] > pair[1]), || "bookings not newest first".into())?;
-    let of_another = listed.iter().find(|booking| booking["student_id"].as_i64() != Some(student));
-    ensure(of_another.is_none(), || {
-        format!("a booking of another student than {student}: {}", of_another.unwrap_or(&Value::Null))
-    })?;
-    ensure(booked.is_none_or(|booking| ids.contains(&booking)), || {
-        format!("booking {} is missing from the student's bookings", booked.unwrap_or_default())
-    })?;
-    Ok(Facts::default())
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

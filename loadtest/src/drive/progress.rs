@@ -19,9 +19,10 @@ pub(crate) struct DriveProgress {
     pub(super) zero: OnceLock<Instant>,
     /// Latencies of verified replies from the due instant in nanoseconds, since the display last took them.
     latencies_ns: Mutex<Vec<u64>>,
+    conflicts: AtomicU64,
     wrong: AtomicU64,
     failed: AtomicU64,
-    /// Wrong and failed requests that the display has taken.
+    /// Requests in these three counts that the display has taken.
     shown: AtomicU64,
     pub(super) outstanding: Mutex<Outstanding>,
 }
@@ -42,6 +43,7 @@ impl DriveProgress {
     pub(super) fn replied(&self, sample: &Sample) {
         match sample.outcome {
             Outcome::Verified => lock(&self.latencies_ns).push(sample.latency_ns),
+            Outcome::Conflict => _ = self.conflicts.fetch_add(1, Ordering::Relaxed),
             Outcome::Wrong => _ = self.wrong.fetch_add(1, Ordering::Relaxed),
             Outcome::Failed => _ = self.failed.fetch_add(1, Ordering::Relaxed),
         }
@@ -52,7 +54,8 @@ impl DriveProgress {
     pub(crate) fn take(&self) -> Replies {
         let mut latencies_ns = std::mem::take(&mut *lock(&self.latencies_ns));
         let (wrong, failed) = (self.wrong.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
-        let unverified = wrong + failed - self.shown.swap(wrong + failed, Ordering::Relaxed);
+        let others = wrong + failed + self.conflicts.load(Ordering::Relaxed);
+        let unverified = others - self.shown.swap(others, Ordering::Relaxed);
         let count = latencies_ns.len() as u64 + unverified;
         let now = self.zero.get().and_then(|zero| Instant::now().checked_duration_since(*zero));
         let Some(now) = now else {

@@ -4,14 +4,23 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use collector::trace::TraceId;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use system::api::Slot;
 use system::dataset;
 
+use super::journey::JourneyState;
 use super::{Dispatcher, Session};
 use crate::drive::oracle::Expectation;
 use crate::measure::{Limit, RequestKind};
 use crate::plan::{Action, Intrusion};
+
+/// Length of the time in which a user looks for a slot.
+const LOOK_AHEAD: TimeDelta = TimeDelta::days(2);
+/// A slot that starts sooner is not booked: a request that waits would ask for a lesson in the past.
+const LATEST_ARRIVAL: TimeDelta = TimeDelta::minutes(2);
 
 /// One request and its expected reply.
 pub(super) struct Request {
@@ -22,6 +31,14 @@ pub(super) struct Request {
     pub(super) failed_log_in: Option<Failure>,
     pub(super) body: Body,
     pub(super) expect: Expectation,
+    /// Value of the header `Idempotency-Key`.
+    pub(super) key: Option<String>,
+    /// Start of the lesson to book, if the request chooses it.
+    pub(super) starts_at: Option<DateTime<Utc>>,
+    /// The confirmation that an earlier request with this key got, and its trace.
+    pub(super) first_reply: Option<(String, TraceId)>,
+    /// Id of the booking that the request cancels.
+    pub(super) cancels: Option<i64>,
     /// Whether an intruder sends it.
     pub(super) by_intruder: bool,
 }
@@ -39,6 +56,8 @@ pub(super) enum Body {
     None,
     Form([(&'static str, String); 2]),
     Json(Value),
+    /// Without a body, and with the method DELETE.
+    Delete,
 }
 
 impl Request {
@@ -47,12 +66,13 @@ impl Request {
         credentials(RequestKind::LogIn, dataset::username(student), dataset::PASSWORD, Expectation::Token)
     }
 
-    /// Returns the request of `session` for `action`. `booked` is the booking made earlier in the journey.
+    /// Returns the request of `session` for `action`. `state` is what the journey has seen; a request to book has `key`.
     pub(super) fn of(
         action: &Action,
         session: &Session,
         dispatcher: &Dispatcher,
-        booked: Option<i64>,
+        state: &JourneyState,
+        key: String,
     ) -> Self {
         let student = session.student;
         let request = match action {
@@ -60,18 +80,23 @@ impl Request {
                 let subject_name = dataset::SUBJECTS.get(*subject).copied().unwrap_or_default();
                 search(RequestKind::Search, subject_name, dispatcher.oracle.tutors(*subject))
             }
-            Action::Book { tutor } => {
-                book(RequestKind::Book, student, *tutor, Expectation::Booked { student, tutor: *tutor })
+            Action::Slots { tutor } => slots(*tutor),
+            Action::Book { tutor } => keyed(student, *tutor, None, key, dispatcher),
+            Action::BookSlot { tutor, rank } => {
+                keyed(student, *tutor, chosen(&state.offered, *rank), key, dispatcher)
             }
-            Action::Bookings => Request {
-                kind: RequestKind::Bookings,
-                path: "/bookings".into(),
-                bearer: None,
-                failed_log_in: None,
-                body: Body::None,
-                expect: Expectation::Bookings { student, booked },
-                by_intruder: false,
-            },
+            Action::Repeat { tutor } => {
+                let first = state.request.clone();
+                let starts_at = first.as_ref().and_then(|first| first.starts_at);
+                let (key, first_reply) = first.map_or((key, None), |first| (first.key, first.reply));
+                let request = keyed(student, *tutor, starts_at, key, dispatcher);
+                Request { kind: RequestKind::RepeatedBook, first_reply, ..request }
+            }
+            Action::Cancel => cancel(state.booked),
+            Action::Bookings => {
+                let expect = Expectation::Bookings { student, booked: state.booked };
+                request(RequestKind::Bookings, "/bookings".into(), Body::None, expect)
+            }
             Action::Intrude(intrusion) => {
                 return Request { by_intruder: true, ..intrude(*intrusion, session, dispatcher) };
             }
@@ -91,35 +116,78 @@ impl Request {
     }
 }
 
-fn credentials(kind: RequestKind, username: String, password: &str, expect: Expectation) -> Request {
-    let body = Body::Form([("username", username), ("password", password.to_owned())]);
+fn request(kind: RequestKind, path: String, body: Body, expect: Expectation) -> Request {
     Request {
         kind,
-        path: "/token".into(),
+        path,
         bearer: None,
         failed_log_in: None,
         body,
         expect,
+        key: None,
+        starts_at: None,
+        first_reply: None,
+        cancels: None,
         by_intruder: false,
     }
+}
+
+fn credentials(kind: RequestKind, username: String, password: &str, expect: Expectation) -> Request {
+    let body = Body::Form([("username", username), ("password", password.to_owned())]);
+    request(kind, "/token".into(), body, expect)
 }
 
 fn search(kind: RequestKind, subject: &str, expect: Expectation) -> Request {
     let path = format!("/search?subject={}", utf8_percent_encode(subject, NON_ALPHANUMERIC));
-    Request { kind, path, bearer: None, failed_log_in: None, body: Body::None, expect, by_intruder: false }
+    request(kind, path, Body::None, expect)
+}
+
+/// Returns the request for the free slots of a tutor in the next two days.
+fn slots(tutor: i64) -> Request {
+    let from = Utc::now().trunc_subsecs(0);
+    let times = from..from + LOOK_AHEAD;
+    let [start, end] = [times.start, times.end].map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let path = format!("/tutors/{tutor}/slots?from={start}&to={end}");
+    request(RequestKind::Slots, path, Body::None, Expectation::Slots { tutor, times })
+}
+
+/// Returns the request to book a tutor, at a time if it was chosen, with an idempotency key.
+fn keyed(
+    student: i64,
+    tutor: i64,
+    starts_at: Option<DateTime<Utc>>,
+    key: String,
+    dispatcher: &Dispatcher,
+) -> Request {
+    let may_be_full = dispatcher.may_be_full();
+    let expect = Expectation::Booked { student, tutor, starts_at, may_be_full };
+    let mut request = book(RequestKind::Book, student, tutor, expect);
+    if let (Some(starts_at), Body::Json(body)) = (starts_at, &mut request.body) {
+        body["starts_at"] = starts_at.to_rfc3339_opts(SecondsFormat::Secs, true).into();
+    }
+    Request { key: Some(key), starts_at, ..request }
+}
+
+/// Returns the start of the slot of this rank; of none, if all of them may have begun when the request arrives.
+fn chosen(offered: &[Slot], rank: usize) -> Option<DateTime<Utc>> {
+    let soon = Utc::now() + LATEST_ARRIVAL;
+    let later = &offered[offered.partition_point(|slot| slot.starts_at <= soon)..];
+    later.get(rank % later.len().max(1)).map(|slot| slot.starts_at)
+}
+
+/// Returns the request to cancel a booking. One that was not made cannot be cancelled.
+fn cancel(booking: Option<i64>) -> Request {
+    let expect = match booking {
+        Some(booking) => Expectation::Cancelled { booking, may_be_cancelled: false },
+        None => refused(404, "not_found"),
+    };
+    let path = format!("/bookings/{}", booking.unwrap_or_default());
+    Request { cancels: booking, ..request(RequestKind::Cancel, path, Body::Delete, expect) }
 }
 
 fn book(kind: RequestKind, student: i64, tutor: i64, expect: Expectation) -> Request {
     let body = Body::Json(json!({ "student_id": student, "tutor_id": tutor }));
-    Request {
-        kind,
-        path: "/book".into(),
-        bearer: None,
-        failed_log_in: None,
-        body,
-        expect,
-        by_intruder: false,
-    }
+    request(kind, "/book".into(), body, expect)
 }
 
 fn refused(status: u16, code: &'static str) -> Expectation {

@@ -8,13 +8,16 @@ use goose::prelude::*;
 use opentelemetry::trace::TraceContextExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
-use system::api::SERVED_BY;
+use serde_json::Value;
+use system::api::{IDEMPOTENCY_KEY, SERVED_BY};
 use telemetry::client::{self, ClientSpan};
 
+use super::observe::{Exchange, observe};
 use super::request::{Body, Failure, Request};
-use super::{Delay, Dispatcher, Session, TraceGroups};
+use super::retry::Retries;
+use super::{Delay, Dispatcher, Session, TraceGroups, lock};
 use crate::drive::oracle::{Facts, Verdict};
-use crate::measure::{AcceptedBooking, Finding, Limit, Measured, Outcome, Sample};
+use crate::measure::{Finding, Limit, Measured, Outcome, Sample};
 
 /// The address that requests are sent to.
 pub(super) struct Target {
@@ -65,26 +68,31 @@ impl NoReply {
     }
 }
 
-/// Sends the request immediately and verifies the reply. Fails only if goose cannot build the request; the inner result is the
-/// verdict.
+/// Sends the request immediately and verifies the reply. A request to book or to cancel is sent again while its outcome
+/// is unknown; it remains one request with one trace. Fails only if goose cannot build the request;
+/// the inner result is the verdict.
 pub(super) async fn send(
     user: &mut GooseUser,
     dispatcher: &Dispatcher,
     session: &Session,
-    request: Request,
+    mut request: Request,
     timing: Timing,
-) -> Result<Result<Facts, Failure>, Box<TransactionError>> {
+) -> Result<(Result<Facts, Failure>, TraceId), Box<TransactionError>> {
     let sent = Instant::now();
     let span = open_span(dispatcher, &request, timing.warm_up);
     let (trace, sampled) = identity(&span);
-    let reply = match &request.failed_log_in {
-        Some(log_in) => Err(NoReply::NotSent(log_in.clone())),
+    if let Some(booking) = request.cancels {
+        lock(&dispatcher.history).cancelling(booking, dispatcher.since_origin(sent));
+    }
+    let (reply, retries) = match &request.failed_log_in {
+        Some(log_in) => (Err(NoReply::NotSent(log_in.clone())), 0),
         None => tokio::select! {
-            reply = exchange(user, &span, &request) => reply?,
-            () = dispatcher.abandon.cancelled() => Err(NoReply::Abandoned),
+            reply = conclusive_exchange(user, dispatcher, &span, &request) => reply?,
+            () = dispatcher.abandon.cancelled() => (Err(NoReply::Abandoned), 0),
         },
     };
     let done = Instant::now();
+    request.expect.sent_again(retries);
     let verdict = conclude(span, &request, &reply);
 
     let mut measured = session.recorder.lock();
@@ -111,8 +119,14 @@ pub(super) async fn send(
         measured.limits.count(limit);
     }
     measured.samples.push(sample);
-    let recorded = record(&mut measured, session, &request, timing.warm_up, trace, verdict);
-    Ok(recorded.map_err(|why| Failure { why: why.into(), limit }))
+    let recorded = record(&mut measured, &request, timing.warm_up, trace, verdict);
+    let exchange = Exchange { session, request: &request, trace, sent, done, retries };
+    exchange.count(&mut measured, recorded.is_err());
+    drop(measured);
+    if let Ok(facts) = &recorded {
+        observe(dispatcher, &exchange, facts);
+    }
+    Ok((recorded.map_err(|why| Failure { why: why.into(), limit }), trace))
 }
 
 fn open_span(dispatcher: &Dispatcher, request: &Request, warm_up: bool) -> ClientSpan {
@@ -135,13 +149,50 @@ fn identity(span: &ClientSpan) -> (TraceId, bool) {
     (TraceId(u128::from_be_bytes(context.trace_id().to_bytes())), context.is_sampled())
 }
 
+/// Sends the request, again while its outcome is unknown if that has no further effect. Returns the last reply and the number of repetitions.
+async fn conclusive_exchange(
+    user: &mut GooseUser,
+    dispatcher: &Dispatcher,
+    span: &ClientSpan,
+    request: &Request,
+) -> Result<(Reply, u32), Box<TransactionError>> {
+    let mut retries = Retries::default();
+    loop {
+        let reply = exchange(user, span, request).await?;
+        if request.key.is_none() && request.cancels.is_none() {
+            return Ok((reply, 0));
+        }
+        if is_conclusive(&reply) {
+            dispatcher.silence.end();
+            return Ok((reply, retries.count));
+        }
+        let silence = dispatcher.silence.last_until(Instant::now());
+        let Some(pause) = retries.next(silence).filter(|_| !dispatcher.stop.is_cancelled()) else {
+            return Ok((reply, retries.count));
+        };
+        let _ = dispatcher.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+}
+
+/// Returns whether the reply says what became of the request: a 5xx does not, nor does the refusal of a repetition while the
+/// first attempt runs.
+fn is_conclusive(reply: &Reply) -> bool {
+    let Ok((status, _, body)) = reply else { return false };
+    let problem = || serde_json::from_slice::<Value>(body).unwrap_or_default();
+    !(status.is_server_error() || (*status == StatusCode::CONFLICT && problem()["code"] == "key_in_flight"))
+}
+
 /// Sends the request through goose and reads the reply to its last byte.
 async fn exchange(
     user: &mut GooseUser,
     span: &ClientSpan,
     request: &Request,
 ) -> Result<Reply, Box<TransactionError>> {
-    let method = if matches!(request.body, Body::None) { GooseMethod::Get } else { GooseMethod::Post };
+    let method = match request.body {
+        Body::None => GooseMethod::Get,
+        Body::Delete => GooseMethod::Delete,
+        Body::Form(_) | Body::Json(_) => GooseMethod::Post,
+    };
     let mut headers = HeaderMap::new();
     span.inject(&mut headers);
     if let Some(token) = &request.bearer
@@ -149,9 +200,12 @@ async fn exchange(
     {
         headers.insert(AUTHORIZATION, value);
     }
+    if let Some(key) = request.key.as_ref().and_then(|key| HeaderValue::try_from(format!("\"{key}\"")).ok()) {
+        headers.insert(IDEMPOTENCY_KEY, key);
+    }
     let builder = user.get_request_builder(&method, &request.path)?.headers(headers);
     let builder = match &request.body {
-        Body::None => builder,
+        Body::None | Body::Delete => builder,
         Body::Form(fields) => builder.form(fields),
         Body::Json(value) => builder.json(value),
     };
@@ -173,14 +227,15 @@ async fn exchange(
 fn conclude(span: ClientSpan, request: &Request, reply: &Reply) -> Verdict {
     match reply {
         Ok((status, headers, body)) => {
-            if request.expect.is_refused_with(status.as_u16()) {
+            let content_type =
+                headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let verdict = request.expect.judge(status.as_u16(), content_type, body);
+            if verdict == Verdict::Conflict || request.expect.is_refused_with(status.as_u16()) {
                 span.finish_refused(*status, headers);
             } else {
                 span.finish(*status, headers);
             }
-            let content_type =
-                headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            request.expect.judge(status.as_u16(), content_type, body)
+            verdict
         }
         Err(NoReply::Failed(error)) => {
             span.fail(if error.is_timeout() { "timeout" } else { "connection" });
@@ -228,6 +283,7 @@ fn limit(error: &reqwest::Error) -> Option<Limit> {
 fn outcome(verdict: &Verdict) -> Outcome {
     match verdict {
         Verdict::Verified(_) => Outcome::Verified,
+        Verdict::Conflict => Outcome::Conflict,
         Verdict::Wrong(_) => Outcome::Wrong,
         Verdict::Failed(_) => Outcome::Failed,
     }
@@ -244,7 +300,6 @@ fn count_gateway(measured: &mut Measured, reply: &Reply) {
 /// Records the facts of a verified reply, or the finding, and returns them.
 fn record(
     measured: &mut Measured,
-    session: &Session,
     request: &Request,
     warm_up: bool,
     trace: TraceId,
@@ -258,11 +313,9 @@ fn record(
                 Some(false) if !warm_up => measured.misses += 1,
                 _ => {}
             }
-            if let Some(booking) = facts.booking {
-                measured.accepted.push(AcceptedBooking { booking, student: session.student });
-            }
             Ok(facts)
         }
+        Verdict::Conflict => Ok(Facts::default()),
         Verdict::Wrong(why) | Verdict::Failed(why) => {
             measured.add_finding(Finding { kind: request.kind, outcome, why: why.clone(), trace });
             Err(why)

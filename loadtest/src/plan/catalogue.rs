@@ -8,6 +8,9 @@ use super::{Action, Intrusion, Journey};
 
 /// Popularity of subjects: the subject of rank r is requested in proportion to `1 / r`.
 const ZIPF_EXPONENT: f64 = 1.0;
+/// Number of slots, from the earliest on, among which users choose. Few, so that some choose what another user, or their own
+/// student, has booked meanwhile.
+const CHOICES: usize = 8;
 
 /// Tutor ids and popularity of each subject.
 pub(super) struct Catalogue<'a> {
@@ -42,6 +45,23 @@ impl<'a> Catalogue<'a> {
                 let subject = self.subject(rng);
                 let tutor = self.tutor(subject, rng);
                 vec![Action::Search { subject }, Action::Book { tutor }, Action::Bookings]
+            }
+            Journey::Choose => {
+                let subject = self.subject(rng);
+                let tutor = self.tutor(subject, rng);
+                let rank = rng.random_range(0..CHOICES);
+                let mut actions = vec![
+                    Action::Search { subject },
+                    Action::Slots { tutor },
+                    Action::BookSlot { tutor, rank },
+                ];
+                match rng.random_range(0..4) {
+                    0 => actions.push(Action::Repeat { tutor }),
+                    1 => actions.push(Action::Cancel),
+                    _ => {}
+                }
+                actions.push(Action::Bookings);
+                actions
             }
             Journey::Intruder => vec![Action::Intrude(self.intrusion(rng))],
         }

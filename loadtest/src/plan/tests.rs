@@ -58,7 +58,9 @@ fn equal_seeds_give_equal_plans() {
 #[test]
 fn journeys_have_the_shares_of_the_mix() {
     let plan = spec(Profile::Steady, 1000.0, 60.0, 7).plan(&tutors());
-    for (journey, share) in [(Journey::Browse, 0.70), (Journey::Book, 0.25), (Journey::Intruder, 0.05)] {
+    for (journey, share) in
+        [(Journey::Browse, 0.70), (Journey::Book, 0.15), (Journey::Choose, 0.10), (Journey::Intruder, 0.05)]
+    {
         let seen =
             plan.iter().filter(|planned| planned.journey == journey).count() as f64 / plan.len() as f64;
         // Four standard deviations of a share among some 20,000 journeys.
@@ -144,6 +146,30 @@ fn books_a_tutor_of_the_searched_subject() {
         }
     }
     assert!(booked > 100, "{booked} journeys booked what they had searched");
+}
+
+#[test]
+fn chooses_among_the_slots_of_one_tutor_and_sometimes_repeats_or_cancels() {
+    let plan = spec(Profile::Steady, 1000.0, 20.0, 17).plan(&tutors());
+    let (mut repeated, mut cancelled, mut ended) = (0, 0, 0);
+    for journey in plan.iter().filter(|planned| planned.journey == Journey::Choose) {
+        let actions: Vec<&Action> = journey.steps.iter().map(|step| &step.action).collect();
+        // The last journey of a plan may be cut off.
+        let [
+            Action::Search { subject },
+            Action::Slots { tutor },
+            Action::BookSlot { tutor: booked, .. },
+            rest @ ..,
+        ] = actions.as_slice()
+        else {
+            ended += 1;
+            continue;
+        };
+        assert!(tutor == booked && tutors()[*subject].contains(tutor));
+        repeated += u32::from(rest.contains(&&Action::Repeat { tutor: *tutor }));
+        cancelled += u32::from(rest.contains(&&Action::Cancel));
+    }
+    assert!(repeated > 50 && cancelled > 50 && ended <= 1, "{repeated} {cancelled} {ended}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(crate) fn html(bundle: &Bundle, curves: &[Curve]) -> String {
     page.push_str(&plot("blame", blame(&run.blame)));
     hops(&mut page, run);
     facts(&mut page, run);
+    history(&mut page, run);
     slow_request(&mut page, bundle);
     page.push_str("</html>\n");
     page
@@ -80,7 +81,8 @@ fn head(page: &mut String, run: &Run) {
 
 fn requests(page: &mut String, run: &Run) {
     let columns = [
-        "request", "due", "sent", "verified", "wrong", "failed", "late", "p50", "p90", "p99", "p99.9", "max",
+        "request", "due", "sent", "verified", "conflict", "wrong", "failed", "late", "retries", "p50", "p90",
+        "p99", "p99.9", "max",
     ];
     table(
         page,
@@ -88,8 +90,17 @@ fn requests(page: &mut String, run: &Run) {
         &columns,
         run.requests.iter().map(|row| {
             let warm_up = if row.phase == Phase::WarmUp { " (warm-up)" } else { "" };
-            let counts =
-                [row.due, row.sent, row.verified, row.wrong, row.failed, row.late].map(|n| n.to_string());
+            let counts = [
+                row.due,
+                row.sent,
+                row.verified,
+                row.conflicts,
+                row.wrong,
+                row.failed,
+                row.late,
+                row.retries,
+            ];
+            let counts = counts.map(|n| n.to_string());
             let figures: [fn(&Summary) -> f64; 5] = [|s| s.p50, |s| s.p90, |s| s.p99, |s| s.p999, |s| s.max];
             let times = figures.map(|figure| time_of(row.latency_us.as_ref(), figure));
             [format!("{}{warm_up}", row.name)].into_iter().chain(counts).chain(times).collect()
@@ -171,9 +182,12 @@ fn facts(page: &mut String, run: &Run) {
     let rows = [
         ("bookings accepted", bookings.accepted.to_string()),
         ("bookings notified", bookings.notified.to_string()),
+        ("bookings cancelled", bookings.cancelled.to_string()),
         ("repeated notifications", bookings.duplicate.to_string()),
+        ("bookings parked", bookings.parked.to_string()),
         ("bookings lost", bookings.lost.to_string()),
         ("bookings unknown", bookings.unknown.to_string()),
+        ("double bookings", bookings.double_booked.to_string()),
         ("commit to notified, p50", time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p50)),
         ("commit to notified, p99", time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p99)),
         ("cache hits", format!("{} of {} ({})", cache.hits, cache.hits + cache.misses, percent(cache.ratio))),
@@ -182,6 +196,18 @@ fn facts(page: &mut String, run: &Run) {
         run.distribution.iter().map(|served| vec![served.instance.clone(), served.requests.to_string()]);
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
     table(page, "Bookings, cache, gateways", &["", ""], rows.chain(served));
+}
+
+fn history(page: &mut String, run: &Run) {
+    let rows = run.history.iter().flat_map(|row| {
+        let total = vec![row.what.clone(), row.count.to_string(), String::new(), String::new()];
+        let examples = row.examples.iter().map(|example| {
+            let traces: Vec<String> = example.trace_ids.iter().map(ToString::to_string).collect();
+            vec![String::new(), String::new(), example.why.clone(), traces.join(" ")]
+        });
+        std::iter::once(total).chain(examples)
+    });
+    table(page, "Contradictions between what users saw", &["kind", "count", "why", "trace"], rows);
 }
 
 fn slow_request(page: &mut String, bundle: &Bundle) {

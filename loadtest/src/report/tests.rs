@@ -153,7 +153,10 @@ fn nothing_measured_is_no_zero() {
         assert!(!report.contains("0 s<") && !report.contains("p50 0 s"), "{report}");
     }
     let report = text(&bundle);
-    assert!(report.contains("0 lost, 1 unknown; commit to notified p50 -, p99 -"), "{report}");
+    assert!(
+        report.contains("0 lost, 1 unknown, 1 double-booked; commit to notified p50 -, p99 -"),
+        "{report}"
+    );
     assert!(report.contains("     1        -        -        -        -        -\n"), "{report}");
 }
 

@@ -70,14 +70,14 @@ fn head(out: &mut String, run: &Run) {
 fn requests(out: &mut String, run: &Run) {
     line!(out, "\nREQUESTS, {} from the instant each was due to the last byte", latency_of(run));
     let mut table = Table::new(
-        "request|due|sent|verified|wrong|failed|late|p50|p90|p99|p99.9|max",
-        [Align::Left].into_iter().chain([Align::Right; 11]),
+        "request|due|sent|verified|conflict|wrong|failed|late|p50|p90|p99|p99.9|max",
+        [Align::Left].into_iter().chain([Align::Right; 12]),
     );
     for row in &run.requests {
         let name =
             if row.phase == Phase::WarmUp { format!("{} (warm-up)", row.name) } else { row.name.clone() };
-        let counts =
-            [row.due, row.sent, row.verified, row.wrong, row.failed, row.late].map(|n| n.to_string());
+        let counts = [row.due, row.sent, row.verified, row.conflicts, row.wrong, row.failed, row.late];
+        let counts = counts.map(|n| n.to_string());
         table.row([name].into_iter().chain(counts).chain(latencies(row.latency_us.as_ref())));
     }
     out.push_str(&table.render());
@@ -91,6 +91,10 @@ fn requests(out: &mut String, run: &Run) {
                 row.sent,
                 row.name
             );
+        }
+        if row.retries > 0 {
+            let (count, name) = (row.retries, &row.name);
+            line!(out, "  retried: {name} was sent {count} more times, because the outcome was unknown");
         }
         if row.overdue > 0 {
             line!(
@@ -139,18 +143,23 @@ fn facts(out: &mut String, run: &Run) {
     let bookings = &run.bookings;
     line!(
         out,
-        "BOOKINGS   {} accepted, {} notified, {} duplicate, {} lost, {} unknown; commit to notified p50 {}, p99 {}",
+        "BOOKINGS   {} accepted, {} cancelled, {} notified, {} duplicate, {} parked, {} lost, {} unknown, {} double-booked; \
+         commit to notified p50 {}, p99 {}",
         bookings.accepted,
+        bookings.cancelled,
         bookings.notified,
         bookings.duplicate,
+        bookings.parked,
         bookings.lost,
         bookings.unknown,
+        bookings.double_booked,
         time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p50),
         time_of(bookings.commit_to_notified_us.as_ref(), |delay| delay.p99),
     );
     if bookings.unknown > 0 {
         line!(out, "           unknown: no reply when the notifications were counted, or the wait was ended");
     }
+    history(out, run);
     let ledger = &run.ledger.collected;
     let complete = ledger.complete as f64 / ledger.expected.max(1) as f64;
     line!(
@@ -180,6 +189,19 @@ fn facts(out: &mut String, run: &Run) {
     }
     for loss in ledger.examples.iter().take(3) {
         line!(out, "           {} {}: {}", loss.trace_id, row_name(loss.row), loss.why);
+    }
+}
+
+fn history(out: &mut String, run: &Run) {
+    // Schemas before 3 have no history.
+    if !run.history.is_empty() {
+        let rows: Vec<String> =
+            run.history.iter().map(|row| format!("{}: {}", row.what, row.count)).collect();
+        line!(out, "HISTORY    {}", rows.join(", "));
+    }
+    for example in run.history.iter().flat_map(|row| &row.examples) {
+        let traces: Vec<String> = example.trace_ids.iter().map(ToString::to_string).collect();
+        line!(out, "           {} (traces {})", example.why, traces.join(", "));
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn summarize(
         distribution: distribution(measured),
         cache: cache(measured),
         bookings: results.bookings,
+        history: results.history.clone(),
         ledger: results.ledger.clone(),
         blame: selected.blame.clone(),
         validity: results.validity.clone(),
@@ -95,8 +96,8 @@ pub(super) fn summarize(
     run
 }
 
-/// Returns whether the run passed. Lost traces do not fail a run; wrong or failed replies and bookings that are lost or
-/// unknown do.
+/// Returns whether the run passed. Lost traces do not fail a run; wrong or failed replies do, bookings that are lost, unknown or
+/// notified twice, and contradictions between what the users saw.
 fn passed(run: &Run) -> bool {
     let wrong_or_failed = run.total(|row| row.wrong + row.failed);
     let all_sent = run.total(|row| row.sent) == run.total(|row| row.due);
@@ -104,6 +105,8 @@ fn passed(run: &Run) -> bool {
         && all_sent
         && wrong_or_failed == 0
         && run.bookings.lost == 0
+        && run.bookings.duplicate == 0
+        && run.history.iter().all(|row| row.count == 0)
         && run.bookings.unknown == 0
         && run.slo.iter().all(|slo| slo.met)
 }
@@ -120,23 +123,26 @@ fn row(measured: &Measured, name: RequestKind, phase: Phase, due: u64) -> Reques
     let samples: Vec<&Sample> =
         measured.phase(phase == Phase::WarmUp).filter(|sample| sample.kind == name).collect();
     let count = |of: &dyn Fn(&Sample) -> bool| samples.iter().filter(|sample| of(sample)).count() as u64;
-    let of_those = |verified: bool, of: fn(&Sample) -> u64| {
-        summary(samples.iter().filter(|sample| sample.verified() == verified).map(|sample| of(sample)))
+    let of_those = |which: fn(&Sample) -> bool, of: fn(&Sample) -> u64| {
+        summary(samples.iter().filter(|sample| which(sample)).map(|sample| of(sample)))
     };
     let overdue = measured.overdue.get(&name).filter(|_| phase == Phase::Schedule);
+    let retries = measured.retries.get(&name).filter(|_| phase == Phase::Schedule);
     Requests {
         name: name.as_str().to_owned(),
         phase,
         due,
         sent: samples.len() as u64,
-        verified: count(&|sample| sample.outcome == Outcome::Verified),
+        verified: count(&Sample::verified),
+        conflicts: count(&|sample| sample.outcome == Outcome::Conflict),
         wrong: count(&|sample| sample.outcome == Outcome::Wrong),
         failed: count(&|sample| sample.outcome == Outcome::Failed),
         late: count(&Sample::late),
         overdue: overdue.copied().unwrap_or_default(),
-        latency_us: of_those(true, |sample| sample.latency_ns),
-        service_us: of_those(true, |sample| sample.service_ns),
-        unverified_us: of_those(false, |sample| sample.latency_ns),
+        retries: retries.copied().unwrap_or_default(),
+        latency_us: of_those(Sample::verified, |sample| sample.latency_ns),
+        service_us: of_those(Sample::verified, |sample| sample.service_ns),
+        unverified_us: of_those(Sample::unverified, |sample| sample.latency_ns),
     }
 }
 

@@ -31,7 +31,9 @@ fn verifies_every_reply_and_accounts_for_every_trace() {
     let steady: Vec<&Value> =
         json["requests"].as_array().unwrap().iter().filter(|row| row["phase"] == "schedule").collect();
     assert_eq!(steady.iter().map(|row| row["due"].as_u64().unwrap()).sum::<u64>(), 240);
-    assert_eq!((sum(&json, "due"), sum(&json, "due")), (sum(&json, "sent"), sum(&json, "verified")));
+    // Users choose among few slots, so some of them are taken.
+    let answered = sum(&json, "verified") + sum(&json, "conflicts");
+    assert_eq!((sum(&json, "due"), sum(&json, "due")), (sum(&json, "sent"), answered));
 
     let ledger = &json["ledger"];
     assert_eq!(ledger["complete"], ledger["expected"], "{ledger}");

@@ -10,6 +10,7 @@ mod answers;
 mod attacks;
 mod bad_input;
 mod browser;
+mod conservation;
 mod database;
 mod environment;
 mod help;

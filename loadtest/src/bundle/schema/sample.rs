@@ -14,10 +14,12 @@ pub(crate) fn sample() -> Run {
         due: verified + wrong,
         sent: verified + wrong,
         verified,
+        conflicts: 0,
         wrong,
         failed: 0,
         late: 1,
         overdue: 0,
+        retries: 0,
         latency_us: Some(summary),
         service_us: Some(summary),
         unverified_us: (wrong > 0).then_some(summary),
@@ -49,12 +51,23 @@ pub(crate) fn sample() -> Run {
         cache: Cache { hits: 1, misses: 1, ratio: 0.5 },
         bookings: BookingCounts {
             accepted: 1,
+            cancelled: 0,
             notified: 1,
             duplicate: 0,
+            parked: 0,
             lost: 0,
             unknown: 0,
+            double_booked: 1,
             commit_to_notified_us: Some(summary),
         },
+        history: vec![HistoryRow {
+            what: "double booking".into(),
+            count: 1,
+            examples: vec![HistoryExample {
+                why: "bookings 1 and 2 give tutor 3 two lessons".into(),
+                trace_ids: vec![TraceId(6), TraceId(7)],
+            }],
+        }],
         ledger: RunLedger {
             collected: Ledger { expected: 8, complete: 7, missing: 1, ..Ledger::default() },
             sampled_out: 0,
@@ -149,9 +162,10 @@ fn reads_runs_of_the_first_schema() {
     let mut run = serde_json::to_value(sample()).unwrap();
     run["schema"] = 1.into();
     for (part, names) in [
-        ("/requests/0", &["overdue", "unverified_us"][..]),
+        ("/requests/0", &["overdue", "unverified_us", "conflicts", "retries"][..]),
         ("/hops/0", &["refused"]),
-        ("/bookings", &["unknown"]),
+        ("/bookings", &["unknown", "cancelled", "parked", "double_booked"]),
+        ("", &["history"]),
         ("/ledger", &["unknown"]),
         (
             "/validity",
@@ -167,5 +181,5 @@ fn reads_runs_of_the_first_schema() {
     std::fs::write(folder.path().join("run.json"), run.to_string()).unwrap();
     let old = crate::bundle::Bundle::read(folder.path()).unwrap().run;
     assert_eq!((old.schema, old.requests[0].latency_us), (1, sample().requests[0].latency_us));
-    assert!(READABLE.contains(&1) && !READABLE.contains(&3));
+    assert!(READABLE.contains(&1) && !READABLE.contains(&4));
 }

@@ -2,8 +2,9 @@
 
 use super::*;
 
+mod calendar;
+
 const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
 
 fn math() -> (Expectation, Value) {
     let oracle = Oracle::new(1000);
@@ -68,46 +69,6 @@ fn expects_an_empty_list_for_an_unknown_subject() {
     let nothing = Oracle::new(10).no_tutors();
     assert!(matches!(judge(&nothing, &json!({ "cached": false, "data": [] })), Verdict::Verified(_)));
     assert_wrong(&judge(&nothing, &json!({ "cached": false, "data": null })), "not a list");
-}
-
-#[test]
-fn rejects_a_booking_of_another_student_or_tutor() {
-    let expectation = Expectation::Booked { student: 7, tutor: 9 };
-    let right = json!({
-        "status": "success", "booking_id": 41, "student_id": 7, "tutor_id": 9,
-        "starts_at": "2026-12-01T09:00:00Z", "ends_at": "2026-12-01T10:00:00Z",
-    });
-    assert_eq!(
-        judge(&expectation, &right),
-        Verdict::Verified(Facts { booking: Some(41), ..Facts::default() })
-    );
-    for (member, value) in [("student_id", json!(8)), ("tutor_id", json!(8)), ("status", json!("queued"))] {
-        let mut reply = right.clone();
-        reply[member] = value;
-        assert_wrong(&judge(&expectation, &reply), "expected tutor 9 booked for student 7");
-    }
-    for (member, value) in [("ends_at", json!("2026-12-01T09:30:00Z")), ("starts_at", json!("9:00"))] {
-        let mut reply = right.clone();
-        reply[member] = value;
-        assert_wrong(&judge(&expectation, &reply), "not a lesson of one hour");
-    }
-    let mut reply = right;
-    reply["booking_id"] = Value::Null;
-    assert_wrong(&judge(&expectation, &reply), "no booking_id");
-}
-
-#[test]
-fn expects_own_bookings_newest_first_with_the_new_one() {
-    let listed = |rows: &[(i64, i64)]| -> Value {
-        let rows: Vec<Value> =
-            rows.iter().map(|(id, of)| json!({ "booking_id": id, "student_id": of })).collect();
-        json!({ "bookings": rows })
-    };
-    let expectation = Expectation::Bookings { student: 7, booked: Some(41) };
-    assert!(matches!(judge(&expectation, &listed(&[(50, 7), (41, 7)])), Verdict::Verified(_)));
-    assert_wrong(&judge(&expectation, &listed(&[(50, 7)])), "41 is missing");
-    assert_wrong(&judge(&expectation, &listed(&[(41, 7), (50, 7)])), "newest first");
-    assert_wrong(&judge(&expectation, &listed(&[(50, 8), (41, 7)])), "another student than 7");
 }
 
 #[test]
