@@ -48,6 +48,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Interval of the upkeep: parking, and the depth of the outbox.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Age of the oldest event from which the dead letters are read. Attempts take seconds, so the event of a dead letter is older, and
+/// a queue that lists its dead letters reads all of its tasks.
+const MIN_AGE_OF_DEAD_LETTERS: Duration = Duration::from_secs(3);
+
 /// Interval of the removal of expired idempotency keys.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -263,8 +267,10 @@ async fn upkeep(pool: &PgPool, queue: &Peer, metrics: &RelayMetrics) {
         match claim::depth(pool).await {
             Ok(depth) => {
                 metrics.depth(&depth);
-                // Only an event of the outbox can be parked.
-                if depth.iter().any(|(kind, ..)| kind == BOOKING_NOTIFICATION) {
+                let may_be_dead = |kind: &str, age: f64| {
+                    kind == BOOKING_NOTIFICATION && age >= MIN_AGE_OF_DEAD_LETTERS.as_secs_f64()
+                };
+                if depth.iter().any(|(kind, _, age)| may_be_dead(kind, *age)) {
                     parking::park(pool, queue, metrics).await;
                 }
             }
