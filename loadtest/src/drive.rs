@@ -24,6 +24,7 @@ use crate::plan::{self, JOURNEYS, Journey, PlannedJourney};
 mod delays;
 mod driver;
 mod journey;
+mod journey_state;
 mod observe;
 pub(crate) mod oracle;
 mod outstanding;

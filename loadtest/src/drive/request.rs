@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use system::api::Slot;
 use system::dataset;
 
-use super::journey::JourneyState;
+use super::journey_state::JourneyState;
 use super::{Dispatcher, Session};
 use crate::drive::oracle::Expectation;
 use crate::measure::{Limit, RequestKind};
