@@ -227,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn every_time_zone_is_known_and_the_original_tutors_have_their_own() {
+        for id in 1..=8 {
+            assert!(time_zone(id).parse::<chrono_tz::Tz>().is_ok(), "{}", time_zone(id));
+        }
+        assert_eq!([1, 2, 3].map(time_zone), ["Europe/Berlin", "America/New_York", "Asia/Kathmandu"]);
+    }
+
+    #[test]
+    fn every_tutor_but_the_first_two_teaches_for_at_least_sixteen_hours_a_day() {
+        for (from, until) in (3..100).map(daily_hours) {
+            assert!(until - from >= 16 * 60 && until <= 1440, "{from} to {until}");
+        }
+    }
+
+    #[test]
     fn every_subject_is_taught_by_twenty_of_a_thousand() {
         for subject in SUBJECTS {
             assert_eq!(search(1000, subject).len(), 20, "{subject}");
