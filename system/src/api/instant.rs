@@ -1,6 +1,6 @@
 //! Instants in requests.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize as _;
 use serde::de::{Deserializer, Unexpected};
 
@@ -11,7 +11,8 @@ pub(crate) fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     // chrono accepts other separators and years of more than four digits, too.
     let has_form = bytes.get(..4)?.iter().all(u8::is_ascii_digit) && matches!(bytes.get(10)?, b'T' | b't');
     let instant = DateTime::parse_from_rfc3339(text).ok().filter(|_| has_form && text.is_ascii())?;
-    Some(instant.with_timezone(&Utc))
+    // In UTC, too, the year must have four digits.
+    Some(instant.with_timezone(&Utc)).filter(|instant| (0..=9999).contains(&instant.year()))
 }
 
 /// Deserializes an optional member that contains an instant.
@@ -51,6 +52,8 @@ mod tests {
             "+12026-12-01T09:00:00Z",
             "12026-12-01T09:00:00Z",
             "2026-12-01T09:00:00+24:00",
+            "9999-12-31T23:00:00-23:59",
+            "0000-01-01T00:00:00+00:01",
             "2026-12-01T09:00:00Z ",
             "",
             "now",
