@@ -83,10 +83,11 @@ struct BookingDesk {
 
 /// Builds the booking service. It is ready while the database answers. On shutdown it finishes the running bookings and publishes
 /// their events.
-pub(crate) async fn app(settings: &Settings, _shutdown: CancellationToken) -> Result<App, Error> {
+pub(crate) async fn app(settings: &Settings, shutdown: CancellationToken) -> Result<App, Error> {
     settings.relay.check()?;
     let pool = settings.database.connect(settings.process.request_timeout).await?;
     let ready = database::readiness(&pool);
+    tokio::spawn(idempotency::expire(pool.clone(), shutdown));
     let commits = Commits::default();
     let relay = Relay::start(&settings.relay, &pool, commits.clone());
     let running = TaskTracker::new();

@@ -23,7 +23,7 @@ fn signed(expires: u64) -> String {
 }
 
 /// Sends a request and asserts that the reply is a problem with this status and code.
-async fn refused(what: &str, request: RequestBuilder, status: u16, code: &str) {
+pub(crate) async fn refused(what: &str, request: RequestBuilder, status: u16, code: &str) {
     let reply = request.send().await.unwrap_or_else(|error| panic!("{what}: {error}"));
     let (got, media_type) = (reply.status(), reply.headers()["content-type"].clone());
     let body = reply.text().await.unwrap();

@@ -1,6 +1,7 @@
 //! Shared by all process tests: runs the binary, starts roles and stacks, sends requests and waits for conditions.
 
 mod api;
+mod booking;
 mod collector;
 mod load;
 mod machine;
@@ -20,6 +21,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 pub(crate) use api::Api;
+pub(crate) use booking::{Answer, BookingsLock, answer, count_bookings};
 pub(crate) use collector::Collector;
 pub(crate) use load::{FinishedLoad, Load, RunningLoad, sum};
 pub(crate) use machine::ExclusiveMachine;

@@ -3,7 +3,11 @@
 //! A key belongs to a student and to one request. While the first request runs, its transaction holds an advisory lock, so
 //! that a second one is refused at once instead of waiting for a lock of a row.
 
-use sqlx::{Postgres, Transaction};
+use std::time::Duration;
+
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::BookRequest;
 use crate::database;
@@ -21,6 +25,25 @@ const STORE: &str =
     "INSERT INTO idempotency_keys (student_id, key, fingerprint, reply) VALUES ($1, $2, $3, $4)
     ON CONFLICT (student_id, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, reply = excluded.reply, created_at = excluded.created_at";
+
+/// The rows of one statement are limited, so that it ends within the session's `statement_timeout` after a long downtime, too.
+const EXPIRE: &str = "DELETE FROM idempotency_keys WHERE (student_id, key) IN (
+    SELECT student_id, key FROM idempotency_keys WHERE created_at <= now() - INTERVAL '24 hours'
+    ORDER BY created_at LIMIT 10000 FOR UPDATE SKIP LOCKED)";
+
+/// Interval between two deletions of expired replies.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Deletes expired replies until `stop`.
+pub(super) async fn expire(pool: PgPool, stop: CancellationToken) {
+    let mut ticks = interval(EXPIRY_INTERVAL);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        // Without a span, since this belongs to no request.
+        if let Err(error) = sqlx::query(EXPIRE).execute(&pool).await {
+            tracing::warn!(%error, "cannot delete expired idempotency keys");
+        }
+    }
+}
 
 /// Locks the key until the end of the transaction and returns its reply, if it has one.
 ///
