@@ -238,6 +238,9 @@ async fn errors_are_explained_on_a_small_screen() {
         let hire = "INSERT INTO tutors (id, name, subject, rating) \
                     VALUES (900001, $1, 'Markup', 4.0), (900002, 'Zoe', 'Markup', 3.0)";
         sqlx::query(hire).bind(name).execute(&mut database).await.unwrap();
+        let teach =
+            "INSERT INTO weekly_hours SELECT 900001, weekday, 0, 1440 FROM generate_series(1, 7) AS weekday";
+        sqlx::query(teach).execute(&mut database).await.unwrap();
         page.searches("Markup").await;
         page.sees("#tutors", name).await;
         page.clicks("#tutors li:first-child button").await;

@@ -10,7 +10,7 @@ use crate::slots::second_booking_service;
 
 /// A client that chooses the gateway.
 struct Client {
-    gateways: [String; 2],
+    gateways: Vec<String>,
     token: String,
 }
 
