@@ -102,7 +102,7 @@ async fn only_a_confirmed_booking_is_stored_and_for_a_day() {
     assert_eq!(answer(client.book(0, "young", &body())).await.status, 200);
     let age_one = "UPDATE idempotency_keys SET created_at = now() - INTERVAL '25 hours' WHERE key = 'key'";
     sqlx::query(age_one).execute(&database).await.unwrap();
-    let _second = second_booking_service(&stack);
+    let _second = second_booking_service(&stack, |_| {});
     eventually_without(|| async {
         let keys = sqlx::query_scalar("SELECT key FROM idempotency_keys").fetch_all(&database).await;
         let keys: Vec<String> = keys.unwrap();
