@@ -249,6 +249,12 @@ fn is_lost(error: &sqlx::Error) -> bool {
     sqlstate(error).as_ref().is_some_and(is_end) || matches!(error, sqlx::Error::Io(_))
 }
 
+/// Returns whether the error ended the transaction without a commit, and another attempt may succeed: the connection was lost, or
+/// a lock was not granted in time. Not for the error of a `COMMIT`, which may have succeeded.
+pub(crate) fn is_interruption(error: &sqlx::Error) -> bool {
+    is_lost(error) || sqlstate(error).is_some_and(|code| code == "55P03")
+}
+
 /// Returns whether another transaction was in the way: 23P01 for an exclusion constraint, 40P01 for a deadlock.
 pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
     sqlstate(error).is_some_and(|code| code == "23P01" || code == "40P01")

@@ -32,7 +32,8 @@ const LOCK: &str = "WITH tutor AS MATERIALIZED (
 const INSERT: &str = "INSERT INTO bookings (student_id, tutor_id, during, trace_id) VALUES ($1, $2, $3, $4)
     ON CONFLICT DO NOTHING RETURNING id";
 
-/// Maximum number of transactions for one request. Only a program that books without the locks above causes a second one.
+/// Maximum number of transactions for one request. A second one is needed after a lost connection, a lock that was not granted
+/// in time, or a booking by a program that does not take the locks above.
 const MAX_ATTEMPTS: u32 = 3;
 
 /// Maximum number of free lessons in a `slot_taken` problem.
@@ -54,7 +55,7 @@ enum Failure {
     Refused(Problem),
     /// Another lesson overlaps the one at this time.
     Taken(DateTime<Utc>),
-    /// Another transaction interfered, or the transaction could not begin. The problem is the answer to the last attempt.
+    /// The transaction ended without a commit, and another one may succeed. The problem is the answer to the last attempt.
     Interrupted(Problem),
 }
 
@@ -66,9 +67,12 @@ impl From<Problem> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        match database::is_conflict(&error) {
-            true => Self::Interrupted(Code::SlotTaken.into()),
-            false => Self::Refused(database::problem(&error)),
+        if database::is_conflict(&error) {
+            Self::Interrupted(Code::SlotTaken.into())
+        } else if database::is_interruption(&error) {
+            Self::Interrupted(database::problem(&error))
+        } else {
+            Self::Refused(database::problem(&error))
         }
     }
 }
@@ -112,7 +116,9 @@ async fn transact(
     let mut transaction = begun.map_err(|error| Failure::Interrupted(database::problem(&error)))?;
     match book(&mut transaction, request, key).await {
         Ok(reservation) => {
-            database::commit(transaction).await?;
+            // Not repeated after an error: the commit may have succeeded.
+            let committed = database::commit(transaction).await;
+            committed.map_err(|error| Failure::Refused(database::problem(&error)))?;
             Ok(reservation)
         }
         Err(failure) => {
