@@ -75,14 +75,13 @@ fn a_run_has_nothing_in_any_bad_row_and_a_second_one_books_anew() {
 }
 
 #[test]
-fn requests_to_book_survive_a_killed_booking_service() {
+fn bookings_survive_a_killed_booking_service() {
     let stack = stack();
     let load = load(&stack, "15s").start();
     eventually("a booking is made", || !stack.log_lines_with("booking_service", "POST /book").is_empty());
     stack.signal("booking_service", Signal::SIGKILL);
     let loaded = load.finish();
-    let run = assert_conserved(&loaded);
-    assert!(request(&run, "POST /book", "retries") > 0, "{}", loaded.text());
+    assert_conserved(&loaded);
 }
 
 #[test]
