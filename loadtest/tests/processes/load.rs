@@ -20,6 +20,22 @@ fn assert_quiet(json: &Value) {
     assert_eq!((errors, refused), (0, 0), "the generator's spans of intended refusals are no errors");
 }
 
+fn assert_every_service_has_hops(json: &Value) {
+    let services: Vec<&str> =
+        json["hops"].as_array().unwrap().iter().map(|hop| hop["service"].as_str().unwrap()).collect();
+    for service in [
+        "load_balancer",
+        "api_gateway",
+        "cache",
+        "search_service",
+        "booking_service",
+        "queue",
+        "notification_service",
+    ] {
+        assert!(services.contains(&service), "{service} is missing: {services:?}");
+    }
+}
+
 #[test]
 fn verifies_every_reply_and_accounts_for_every_trace() {
     let stack = Stack::start();
@@ -52,19 +68,7 @@ fn verifies_every_reply_and_accounts_for_every_trace() {
         .collect();
     assert!(matches!(served[..], [one, two] if one.abs_diff(two) <= 1 && one + two == 240), "{served:?}");
 
-    let services: Vec<&str> =
-        json["hops"].as_array().unwrap().iter().map(|hop| hop["service"].as_str().unwrap()).collect();
-    for service in [
-        "load_balancer",
-        "api_gateway",
-        "cache",
-        "search_service",
-        "booking_service",
-        "queue",
-        "notification_service",
-    ] {
-        assert!(services.contains(&service), "{service} is missing: {services:?}");
-    }
+    assert_every_service_has_hops(&json);
     let entering = json["hops"]
         .as_array()
         .unwrap()

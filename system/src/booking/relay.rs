@@ -119,7 +119,7 @@ impl Relay {
         let metrics = RelayMetrics::register();
         let (stop, (wake, woken)) = (CancellationToken::new(), watch::channel(()));
         let queue = Arc::new(Peer::new(&settings.queue_url, CALL_DEADLINE));
-        let cache = Peer::new(&settings.cache_url, CALL_DEADLINE);
+        let cache = Arc::new(Peer::new(&settings.cache_url, CALL_DEADLINE));
         let destinations = [
             (Destination::Queue(Arc::clone(&queue)), settings.republish),
             (Destination::Cache(cache), CACHE_CLAIM),

@@ -64,7 +64,10 @@ impl Timetable {
     /// hours.
     pub(super) fn offers(&self, start: DateTime<Utc>) -> bool {
         let local = start.with_timezone(&self.zone);
-        if local.minute() % START_GRID_MINUTES != 0 || local.second() != 0 || local.nanosecond() != 0 {
+        if !local.minute().is_multiple_of(START_GRID_MINUTES)
+            || local.second() != 0
+            || local.nanosecond() != 0
+        {
             return false;
         }
         let quarters =

@@ -73,11 +73,13 @@ mod tests {
     async fn a_server_that_is_no_postgresql_fails_at_once() {
         let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let reply = async {
+            // Kept open: closing a socket with unread data would reset the connection.
+            let mut answered = Vec::new();
             loop {
                 let (mut stream, _) = web.accept().await.unwrap();
-                // Closing a socket with unread data would reset the connection.
                 let _ = stream.read(&mut [0; 64]).await.unwrap();
                 stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+                answered.push(stream);
             }
         };
         let (error, elapsed) = tokio::select! {

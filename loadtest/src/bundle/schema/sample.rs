@@ -49,25 +49,8 @@ pub(crate) fn sample() -> Run {
             requests: 3,
         }],
         cache: Cache { hits: 1, misses: 1, ratio: 0.5 },
-        bookings: BookingCounts {
-            accepted: 1,
-            cancelled: 0,
-            notified: 1,
-            duplicate: 0,
-            parked: 0,
-            lost: 0,
-            unknown: 0,
-            double_booked: 1,
-            commit_to_notified_us: Some(summary),
-        },
-        history: vec![HistoryRow {
-            what: "double booking".into(),
-            count: 1,
-            examples: vec![HistoryExample {
-                why: "bookings 1 and 2 give tutor 3 two lessons".into(),
-                trace_ids: vec![TraceId(6), TraceId(7)],
-            }],
-        }],
+        bookings: bookings(summary),
+        history: vec![double_booking()],
         ledger: RunLedger {
             collected: Ledger { expected: 8, complete: 7, missing: 1, ..Ledger::default() },
             sampled_out: 0,
@@ -79,6 +62,26 @@ pub(crate) fn sample() -> Run {
         findings: vec![finding()],
         slow_trace: None,
     }
+}
+
+fn bookings(summary: Summary) -> BookingCounts {
+    BookingCounts {
+        accepted: 1,
+        cancelled: 0,
+        notified: 1,
+        duplicate: 0,
+        parked: 0,
+        lost: 0,
+        unknown: 0,
+        double_booked: 1,
+        commit_to_notified_us: Some(summary),
+    }
+}
+
+fn double_booking() -> HistoryRow {
+    let why = "bookings 1 and 2 give tutor 3 two lessons".into();
+    let examples = vec![HistoryExample { why, trace_ids: vec![TraceId(6), TraceId(7)] }];
+    HistoryRow { what: "double booking".into(), count: 1, examples }
 }
 
 fn slo() -> SloResult {

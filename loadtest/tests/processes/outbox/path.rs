@@ -49,8 +49,7 @@ impl Role {
     /// The value of a series of the role's metrics.
     pub(super) fn metric(&self, series: &str) -> Option<f64> {
         let page = get_blocking(&format!("{}/metrics", self.url()))?;
-        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
-        value
+        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// Sends a POST that succeeds.

@@ -23,7 +23,7 @@ pub(super) enum Destination {
     /// Bookings become tasks of the notification service.
     Queue(Arc<Peer>),
     /// Keys are deleted.
-    Cache(Peer),
+    Cache(Arc<Peer>),
 }
 
 /// What became of a publication.

@@ -83,12 +83,12 @@ fn an_evicted_trace_is_judged_as_the_ledger_judges_a_stored_one() {
 
 #[test]
 fn a_trace_that_was_too_large_is_judged_by_the_spans_that_had_arrived() {
-    assert_eq!(judged_too_large(proto_span(1, 1)), Some(true));
+    assert_eq!(judged_too_large(&proto_span(1, 1)), Some(true));
     let parent_span_id = vec![9; 8];
-    assert_eq!(judged_too_large(ProtoSpan { parent_span_id, ..proto_span(1, 1) }), Some(false));
+    assert_eq!(judged_too_large(&ProtoSpan { parent_span_id, ..proto_span(1, 1) }), Some(false));
 }
 
-fn judged_too_large(span: ProtoSpan) -> Option<bool> {
+fn judged_too_large(span: &ProtoSpan) -> Option<bool> {
     let store = Store::new(1000);
     let (resource, span) = (proto_resource("shop").encode_to_vec(), span.encode_to_vec());
     let mut batch = SpanBatch::with_capacity(0);
