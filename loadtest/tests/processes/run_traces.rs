@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use crate::harness::{Collector, Finished, Load, Stack, get_json, http, run, workbench};
 
 /// Every edge of the dependency graph, as (caller, callee). Booking reaches the notification service through the queue.
-const EDGES: [(&str, &str); 13] = [
+const EDGES: [(&str, &str); 14] = [
     ("api_gateway", "api_gateway"),
     ("api_gateway", "booking_service"),
     ("api_gateway", "cache"),
     ("api_gateway", "search_service"),
     ("booking_service", "booking_service"),
+    ("booking_service", "cache"),
     ("booking_service", "notification_service"),
     ("booking_service", "queue"),
     ("load_balancer", "api_gateway"),

@@ -205,7 +205,7 @@ fn rejects_files_without_traces_and_sends_nothing() {
         (write("none", br#"{"data":[]}"#), "none: the file has no spans"),
         (
             write("ui.json", jaeger.as_bytes()),
-            "ui.json: line 2: trace 00000000000000000000000000000001, span number 1: traceID: id must be 1 to 32",
+            "ui.json: line 2: trace 00000000000000000000000000000001, span number 1: traceID: \"zz\": id must be 1 to 32",
         ),
         (folder.path().join("nowhere"), "nowhere: no such file"),
     ];

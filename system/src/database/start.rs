@@ -70,15 +70,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_no_postgresql_fails_at_once() {
+    async fn a_server_of_another_protocol_fails_at_once() {
         let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let reply = async {
-            // Kept open: closing a socket with unread data would reset the connection.
+            // Kept open: a connection that breaks is opened again, as that of a server that is starting.
             let mut answered = Vec::new();
             loop {
                 let (mut stream, _) = web.accept().await.unwrap();
                 let _ = stream.read(&mut [0; 64]).await.unwrap();
-                stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+                stream.write_all(b"X\0\0\0\x04").await.unwrap();
                 answered.push(stream);
             }
         };

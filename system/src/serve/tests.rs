@@ -52,15 +52,28 @@ fn a_role_reads_only_its_own_variables() {
                 "SEARCH_URL",
                 "BOOKING_URL",
                 "SEARCH_CACHE_TTL_SECONDS",
+                "SLOTS_CACHE_TTL_SECONDS",
+                "CACHE_TIMEOUT_MS",
             ],
         ),
-        (Role::Cache, vec!["CACHE_MAX_BYTES"]),
+        (Role::Cache, vec!["CACHE_BACKEND", "REDIS_TIMEOUT_MS", "CACHE_MAX_BYTES"]),
         (Role::Search, database.to_vec()),
-        (Role::Booking, [&["QUEUE_URL"], &database[..]].concat()),
+        (
+            Role::Booking,
+            [
+                &["QUEUE_URL", "CACHE_URL", "OUTBOX_POLL_MS", "OUTBOX_REPUBLISH_MS", "NOTIFICATION_LEASE_MS"],
+                &database[..],
+            ]
+            .concat(),
+        ),
         (Role::Queue, vec!["QUEUE_CAPACITY", "QUEUE_MAX_BYTES", "QUEUE_MAX_ATTEMPTS", "QUEUE_BACKEND"]),
         (
             Role::Notification,
-            [&["QUEUE_URL", "NOTIFICATION_DELAY_MS", "NOTIFICATION_CONCURRENCY"], &database[..]].concat(),
+            [
+                &["QUEUE_URL", "NOTIFICATION_DELAY_MS", "NOTIFICATION_CONCURRENCY", "NOTIFICATION_LEASE_MS"],
+                &database[..],
+            ]
+            .concat(),
         ),
     ] {
         assert_eq!(variables(role), [&own[..], &PROCESS].concat(), "{role}");
