@@ -259,7 +259,7 @@ pub(crate) fn duration_ns(start_ns: u64, end_ns: u64) -> u64 {
 }
 
 impl Span {
-    /// Returns the duration as [`duration_ns`] does.
+    /// Returns the duration; 0 if the clock was set back, and for times after the year 2262.
     pub fn duration_ns(&self) -> u64 {
         duration_ns(self.start_ns, self.end_ns)
     }
