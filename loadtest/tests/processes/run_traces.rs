@@ -72,6 +72,10 @@ async fn jaeger_api_agrees_with_run_json() {
     let as_json = "tags=%7B%22workbench.intended_refusal%22:%22true%22%7D";
     assert_eq!(found(collector, "loadtest", as_json).await, refused);
     assert_eq!(found(collector, "loadtest", "tag=error:true").await, 0);
+    // A miss of the cache is a 404, and no error of the gateway.
+    let misses = "operation=GET /get/{key}&tag=http.response.status_code:404";
+    assert!(found(collector, "api_gateway", misses).await > 0);
+    assert_eq!(found(collector, "api_gateway", &format!("{misses}&tag=error:true")).await, 0);
     // A search by minimum duration finds the slowest request of each hop, and nothing slower. Hops exclude the warm-up,
     // and the only logins after the warm-up are refused ones.
     let hops = run["hops"].as_array().unwrap().iter();
